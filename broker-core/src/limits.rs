@@ -1,0 +1,125 @@
+//! Every bound in one place: what a peer can make grow, how far, and what happens then.
+//!
+//! A limit is a positive number or unlimited; zero does not exist, so nobody has to guess what it means.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+/// A bound: a positive number, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// At most so many.
+    AtMost(NonZeroU64),
+    /// No bound of ours; memory is the bound.
+    Unlimited,
+}
+
+impl Limit {
+    /// At most `n`; `None` if `n` is zero.
+    pub const fn at_most(n: u64) -> Option<Self> {
+        match NonZeroU64::new(n) {
+            Some(n) => Some(Self::AtMost(n)),
+            None => None,
+        }
+    }
+
+    /// The number to compare with; `u64::MAX` if unlimited.
+    pub const fn get(self) -> u64 {
+        match self {
+            Self::AtMost(n) => n.get(),
+            Self::Unlimited => u64::MAX,
+        }
+    }
+
+    /// Whether `n` is more than allowed.
+    pub const fn is_exceeded_by(self, n: u64) -> bool {
+        n > self.get()
+    }
+
+    const fn default_of(n: u64) -> Self {
+        match Self::at_most(n) {
+            Some(limit) => limit,
+            None => Self::Unlimited,
+        }
+    }
+}
+
+/// What a full queue of a session does with the next message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WhenFull {
+    /// The message that arrives is dropped and counted (default, as in mosquitto).
+    #[default]
+    DropNewest,
+    /// The oldest message that waits is dropped and counted; those in flight stay.
+    DropOldest,
+}
+
+/// All limits of a broker. [`Limits::default`] suits a machine with 1 GiB of memory or more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest MQTT Control Packet that is accepted, in bytes. 1 … 268,435,455; default 16 MiB.
+    /// A larger one closes its connection as soon as its length is known.
+    pub packet_bytes: u32,
+    /// Network Connections at a time. Default 100,000. One more is closed at once.
+    pub connections: Limit,
+    /// Network Connections at a time from one IP address. Default 20,000. One more is closed at once.
+    pub connections_per_address: Limit,
+    /// Subscriptions of one session. Default 20,000. One more is answered with the failure code.
+    pub subscriptions_per_session: Limit,
+    /// Levels of a topic name or filter. Default 200. A deeper PUBLISH closes its connection, a deeper filter is
+    /// answered with the failure code.
+    pub topic_levels: Limit,
+    /// Bytes of a topic name or filter, 1 … 65,535. Default 65,535. Beyond it as for `topic_levels`.
+    pub topic_bytes: u16,
+    /// QoS 1 and 2 messages in flight towards one client, 1 … 65,535. Default 100. The others wait in the queue.
+    pub in_flight: u16,
+    /// QoS 2 messages in flight from one client, 1 … 65,535. Default 65,535. One more closes the connection.
+    pub incoming_in_flight: u16,
+    /// Messages that wait in a session, in flight included. Default 10,000. Beyond it `when_full` decides.
+    pub queue_messages: Limit,
+    /// Bytes that wait in a session (topic and payload). Default 16 MiB. Beyond it `when_full` decides.
+    pub queue_bytes: Limit,
+    /// What a full queue does. Default: drop the newest.
+    pub when_full: WhenFull,
+    /// Retained Messages. Default 1,000,000. One more is delivered but not retained.
+    pub retained_messages: Limit,
+    /// Bytes of all Retained Messages (topic and payload). Default 512 MiB. Beyond it as for `retained_messages`.
+    pub retained_bytes: Limit,
+    /// Sessions that outlive their connection. Default 200,000. A new one is refused with 0x03 (server
+    /// unavailable); none is evicted.
+    pub sessions: Limit,
+    /// Bytes that wait to be written to one connection. Default 1 MiB. Beyond it QoS 0 messages are dropped, QoS 1
+    /// and 2 stay in the session, and the connection is not read until it reads.
+    pub outbox_bytes: Limit,
+    /// Bytes that a connection may send before its CONNECT is complete. Default 64 KiB. More closes it.
+    pub pre_auth_bytes: u32,
+    /// The same for all connections together. Default 64 MiB. A connection that needs more is closed.
+    pub pre_auth_total_bytes: Limit,
+    /// Time from accept to a complete CONNECT, 1 s … 30 s. Default 10 s. Later closes the connection.
+    pub connect_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            packet_bytes: 16 << 20,
+            connections: Limit::default_of(100_000),
+            connections_per_address: Limit::default_of(20_000),
+            subscriptions_per_session: Limit::default_of(20_000),
+            topic_levels: Limit::default_of(200),
+            topic_bytes: u16::MAX,
+            in_flight: 100,
+            incoming_in_flight: u16::MAX,
+            queue_messages: Limit::default_of(10_000),
+            queue_bytes: Limit::default_of(16 << 20),
+            when_full: WhenFull::DropNewest,
+            retained_messages: Limit::default_of(1_000_000),
+            retained_bytes: Limit::default_of(512 << 20),
+            sessions: Limit::default_of(200_000),
+            outbox_bytes: Limit::default_of(1 << 20),
+            pre_auth_bytes: 64 << 10,
+            pre_auth_total_bytes: Limit::default_of(64 << 20),
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+}

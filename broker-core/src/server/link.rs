@@ -1,0 +1,180 @@
+//! A connection as its lane sees it: the transport, and the bytes of a packet that is not complete yet.
+
+use std::io::{self, IoSlice};
+
+use crate::engine::keys::ConnectionKey;
+use crate::engine::outbox::Outbox;
+
+use super::transport::Transport;
+
+/// One connection of a lane. An idle one owns no buffer.
+pub(crate) struct Link {
+    pub(crate) key: ConnectionKey,
+    transport: Transport,
+    /// The beginning of a packet whose rest has not come yet.
+    partial: Vec<u8>,
+    /// The socket may have bytes: an edge was reported and no short read has followed.
+    pub(crate) is_readable: bool,
+    /// The end of the stream was reported with the last edge; no further edge will come, so a short read is not
+    /// the end of the reading.
+    pub(crate) is_hung_up: bool,
+    /// The socket took less than it was given; the WRITABLE edge is awaited.
+    pub(crate) is_blocked: bool,
+    /// The key stands in the lane's queue of ready connections.
+    pub(crate) is_queued: bool,
+}
+
+/// What one read brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ReadOutcome {
+    /// So many new bytes are in the buffer.
+    Bytes(usize),
+    /// Nothing now.
+    Nothing,
+    /// The peer has ended its side, or the connection is broken.
+    Ended,
+}
+
+/// What one write achieved.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum WriteOutcome {
+    /// Nothing waits any more.
+    Drained,
+    /// The socket is full.
+    Blocked,
+    /// The connection is broken.
+    Broken,
+}
+
+/// Bytes that one connection may bring in one turn.
+pub(crate) const READ_BYTES_PER_TURN: usize = 64 << 10;
+/// A partial packet up to this size is kept beside the shared buffer and copied to its front; a larger one grows
+/// in a buffer of its own, so that its bytes are copied once.
+const PARTIAL_IN_SHARED_BUFFER_MAX: usize = 64 << 10;
+/// Size of the shared buffer.
+pub(crate) const SHARED_BUFFER_BYTES: usize = PARTIAL_IN_SHARED_BUFFER_MAX + READ_BYTES_PER_TURN;
+const SLICES_PER_WRITE: usize = 16;
+
+impl Link {
+    pub(crate) fn new(key: ConnectionKey, transport: Transport) -> Self {
+        Self {
+            key,
+            transport,
+            partial: Vec::new(),
+            is_readable: false,
+            is_hung_up: false,
+            is_blocked: false,
+            is_queued: false,
+        }
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// Bytes of an incomplete packet that wait for the rest.
+    pub(crate) fn partial_len(&self) -> usize {
+        self.partial.len()
+    }
+
+    /// Reads once and hands all bytes from the start of the first incomplete packet to `consume`, which says how
+    /// many of them it is done with. The rest is kept.
+    pub(crate) fn read(&mut self, shared: &mut [u8], consume: impl FnOnce(&[u8]) -> usize) -> ReadOutcome {
+        if self.partial.len() > PARTIAL_IN_SHARED_BUFFER_MAX {
+            return self.read_large(consume);
+        }
+        let kept = self.partial.len();
+        let Some((front, back)) = shared.split_at_mut_checked(kept) else { return ReadOutcome::Ended };
+        let back_len = back.len().min(READ_BYTES_PER_TURN);
+        let back = back.get_mut(..back_len).unwrap_or_default();
+        let outcome = read_once(&mut self.transport, back);
+        self.note_drained(&outcome, back_len);
+        if let ReadOutcome::Bytes(count) = outcome {
+            front.copy_from_slice(&self.partial);
+            self.feed(shared.get(..kept + count).unwrap_or_default(), consume);
+        }
+        outcome
+    }
+
+    /// Hands over `bytes` that came before the lane had the connection.
+    pub(crate) fn feed(&mut self, bytes: &[u8], consume: impl FnOnce(&[u8]) -> usize) {
+        let consumed = consume(bytes);
+        let rest = bytes.get(consumed..).unwrap_or_default();
+        if rest.is_empty() {
+            // An idle connection owns no buffer.
+            self.partial = Vec::new();
+        } else {
+            self.partial.clear();
+            self.partial.extend_from_slice(rest);
+        }
+    }
+
+    fn read_large(&mut self, consume: impl FnOnce(&[u8]) -> usize) -> ReadOutcome {
+        let kept = self.partial.len();
+        self.partial.resize(kept + READ_BYTES_PER_TURN, 0);
+        let outcome = read_once(&mut self.transport, self.partial.get_mut(kept..).unwrap_or_default());
+        self.note_drained(&outcome, READ_BYTES_PER_TURN);
+        let count = if let ReadOutcome::Bytes(count) = outcome { count } else { 0 };
+        self.partial.truncate(kept + count);
+        if count > 0 {
+            let consumed = consume(&self.partial);
+            self.partial.drain(..consumed.min(self.partial.len()));
+            if self.partial.is_empty() {
+                self.partial = Vec::new();
+            }
+        }
+        outcome
+    }
+
+    /// A short read means that the socket is empty: the next byte brings an edge.
+    fn note_drained(&mut self, outcome: &ReadOutcome, offered: usize) {
+        let is_drained = match outcome {
+            ReadOutcome::Bytes(count) => *count < offered,
+            ReadOutcome::Nothing => true,
+            ReadOutcome::Ended => false,
+        };
+        if is_drained && !self.is_hung_up {
+            self.is_readable = false;
+        }
+    }
+
+    /// Writes as much of `outbox` as the socket takes.
+    pub(crate) fn write(&mut self, outbox: &mut Outbox) -> WriteOutcome {
+        while !outbox.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+            let mut used = 0;
+            let mut offered = 0;
+            for (slice, chunk) in slices.iter_mut().zip(outbox.chunks()) {
+                *slice = IoSlice::new(chunk);
+                used += 1;
+                offered += chunk.len();
+            }
+            match self.transport.write_vectored(slices.get(..used).unwrap_or_default()) {
+                Ok(0) => return WriteOutcome::Broken,
+                Ok(written) => {
+                    outbox.advance(written);
+                    if written < offered {
+                        self.is_blocked = true;
+                        return WriteOutcome::Blocked;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_blocked = true;
+                    return WriteOutcome::Blocked;
+                }
+                Err(_) => return WriteOutcome::Broken,
+            }
+        }
+        self.is_blocked = false;
+        WriteOutcome::Drained
+    }
+}
+
+fn read_once(transport: &mut Transport, buffer: &mut [u8]) -> ReadOutcome {
+    match transport.read(buffer) {
+        Ok(0) => ReadOutcome::Ended,
+        Ok(count) => ReadOutcome::Bytes(count),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => ReadOutcome::Nothing,
+        Err(_) => ReadOutcome::Ended,
+    }
+}
