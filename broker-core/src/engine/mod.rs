@@ -1,5 +1,25 @@
-//! The broker as deterministic sans-IO state machines.
+//! The broker as deterministic sans-IO state machines: no socket, file, clock, lock, thread or source of random
+//! numbers. Bytes, messages and the time go in, bytes and effects come out; the same inputs give the same outputs.
+//!
+//! [`shard::Shard`] is the whole of it: it owns sessions and connections. All that shards share is behind
+//! [`commons::Commons`]. [`route`] and [`qos`] are its building blocks and usable on their own.
+
+pub mod commons;
+mod connection;
+pub mod error;
 pub mod keys;
 pub mod outbox;
+pub mod publication;
+pub mod qos;
+pub mod route;
+mod session;
 pub mod shard;
+mod slots;
+pub mod stats;
+pub mod store;
 pub mod time;
+mod timers;
+mod topics;
+
+pub use connection::{Admission, Will, admit};
+pub use topics::TopicLimits;

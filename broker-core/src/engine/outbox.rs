@@ -68,11 +68,6 @@ impl Outbox {
         self.len += self.tail.len() - before;
     }
 
-    /// Appends a copy of `bytes`.
-    pub(crate) fn append(&mut self, pool: &mut BufferPool, bytes: &[u8]) {
-        self.append_with(pool, |tail| tail.extend_from_slice(bytes));
-    }
-
     /// Appends `bytes` without copying them.
     pub(crate) fn share(&mut self, bytes: Bytes) {
         if bytes.is_empty() {
@@ -124,6 +119,10 @@ impl BufferPool {
 mod tests {
     use super::*;
 
+    fn append(outbox: &mut Outbox, pool: &mut BufferPool, bytes: &[u8]) {
+        outbox.append_with(pool, |tail| tail.extend_from_slice(bytes));
+    }
+
     fn contents(outbox: &Outbox) -> Vec<u8> {
         outbox.chunks().flatten().copied().collect()
     }
@@ -133,12 +132,12 @@ mod tests {
         for step in 1..12 {
             let mut pool = BufferPool::default();
             let mut outbox = Outbox::default();
-            outbox.append(&mut pool, b"one");
+            append(&mut outbox, &mut pool, b"one");
             outbox.share(Bytes::from_static(b"-shared-"));
-            outbox.append(&mut pool, b"two");
+            append(&mut outbox, &mut pool, b"two");
             outbox.advance(1);
             outbox.share(Bytes::from_static(b"-again-"));
-            outbox.append(&mut pool, b"three");
+            append(&mut outbox, &mut pool, b"three");
             let mut expected = b"ne-shared-two-again-three".to_vec();
             while !expected.is_empty() {
                 assert_eq!(contents(&outbox), expected);
@@ -156,7 +155,7 @@ mod tests {
     fn partly_written_tail_survives_sharing() {
         let mut pool = BufferPool::default();
         let mut outbox = Outbox::default();
-        outbox.append(&mut pool, b"abcdef");
+        append(&mut outbox, &mut pool, b"abcdef");
         outbox.advance(2);
         outbox.share(Bytes::from_static(b"XY"));
         assert_eq!(contents(&outbox), b"cdefXY");

@@ -6,39 +6,83 @@
 //!             store batch ─► one batch per neighbour ─► one vectored write per touched connection
 //! ```
 //!
-//! A turn is bounded in connections and bytes; what is left over stays in the queue of ready connections, because
-//! an edge that was reported once is not reported again.
+//! The store knows a publication before anybody can acknowledge it, because its batch is handed over first. A turn
+//! is bounded in connections, bytes and deliveries; what is left over stays in the queue of ready connections,
+//! because an edge that was reported once is not reported again.
+//!
+//! Cost of a message in steady state: one poll, one read, one write; with many in a turn their share of each.
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 
-use crate::engine::keys::ConnectionKey;
-use crate::engine::shard::Shard;
+use crate::engine::Admission;
+use crate::engine::error::CloseReason;
+use crate::engine::keys::{ConnectionKey, ShardId};
+use crate::engine::outbox::Outbox;
+use crate::engine::shard::{Consumed, DELIVERIES_PER_TURN, Effect, Shard, ShardMessage, Turn};
+use crate::engine::time::Tick;
 
+use super::admit::Permit;
 use super::clock::Clock;
+use super::commons::SharedCommons;
 use super::link::{Link, ReadOutcome, SHARED_BUFFER_BYTES, WriteOutcome};
 use super::mailbox::{MAILBOX, Mailbox};
+use super::metrics::LaneCells;
+use super::refuse::refusal_bytes;
 use super::transport::Transport;
+use super::{journal, store};
 
 const CONNECTIONS_PER_TURN: usize = 64;
 const BYTES_PER_TURN: usize = 1 << 20;
 const EVENTS_PER_POLL: usize = 1024;
+/// Two panics of one shard within this time are a failed broker: its state may be torn, and hiding that is worse.
+const PANIC_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a lane is told from outside.
 pub(crate) enum LaneMessage {
-    /// A new connection.
-    Attach(Transport),
-    /// End.
+    /// A connection whose CONNECT was accepted.
+    Attach(Box<Newcomer>),
+    /// From another shard.
+    Shard(ShardMessage),
+    /// Write what waits and end.
     Stop,
+}
+
+/// A connection on its way from the front door to its lane.
+pub(crate) struct Newcomer {
+    pub(crate) transport: Transport,
+    pub(crate) admission: Admission,
+    /// What came behind CONNECT.
+    pub(crate) unread: Vec<u8>,
+    pub(crate) permit: Permit,
+}
+
+/// Why a lane gave up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LaneError {
+    /// The operating system's poll failed.
+    #[error("waiting for connections failed: {0}")]
+    Poll(#[from] io::Error),
+    /// The shard panicked twice within a minute.
+    #[error("shard {0} panicked twice within a minute")]
+    Panicked(u16),
+}
+
+/// What a lane has in common with the others.
+pub(crate) struct Neighbours {
+    pub(crate) mailboxes: Vec<Arc<Mailbox<LaneMessage>>>,
+    pub(crate) commons: Arc<SharedCommons>,
 }
 
 /// A shard and its sockets.
 pub(crate) struct Lane {
+    id: ShardId,
     shard: Shard,
     poll: Poll,
     events: Events,
@@ -48,14 +92,19 @@ pub(crate) struct Lane {
     ready: VecDeque<ConnectionKey>,
     shared: Box<[u8]>,
     clock: Clock,
+    cells: Arc<LaneCells>,
+    store: store::Memory,
+    last_panic: Option<Tick>,
+    is_failed: bool,
     is_stopping: bool,
 }
 
 impl Lane {
-    pub(crate) fn new(shard: Shard, clock: Clock) -> io::Result<Self> {
+    pub(crate) fn new(id: ShardId, shard: Shard, clock: Clock, cells: Arc<LaneCells>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mailbox = Mailbox::new(&poll)?;
         Ok(Self {
+            id,
             shard,
             poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
@@ -65,6 +114,10 @@ impl Lane {
             ready: VecDeque::new(),
             shared: vec![0; SHARED_BUFFER_BYTES].into_boxed_slice(),
             clock,
+            cells,
+            store: store::Memory,
+            last_panic: None,
+            is_failed: false,
             is_stopping: false,
         })
     }
@@ -74,115 +127,244 @@ impl Lane {
     }
 
     /// Drives the lane until it is told to stop.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self, neighbours: &Neighbours) -> Result<(), LaneError> {
         while !self.is_stopping {
             self.wait()?;
-            self.turn();
+            self.turn(neighbours);
+            if self.is_failed {
+                return Err(LaneError::Panicked(self.id.0));
+            }
+        }
+        for link in self.links.iter().flatten() {
+            link.transport().shutdown();
         }
         Ok(())
     }
 
     fn wait(&mut self) -> io::Result<()> {
         let may_sleep = self.ready.is_empty() && self.mailbox.park();
-        let timeout = if may_sleep { None } else { Some(Duration::ZERO) };
+        let timeout = match self.shard.poll_timeout() {
+            _ if !may_sleep => Some(Duration::ZERO),
+            Some(at) => Some(at.since(self.clock.now().tick)),
+            None => None,
+        };
         match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
             result => result,
         }
     }
 
-    fn turn(&mut self) {
+    fn turn(&mut self, neighbours: &Neighbours) {
+        let now = self.clock.now();
+        let turn = &mut Turn { now, commons: &*neighbours.commons, deliveries_left: DELIVERIES_PER_TURN };
+        self.note_events();
+        self.take_mail(turn);
+        self.shard.handle_timeout(turn);
+        self.read_ready(turn);
+        self.end_turn(turn, neighbours);
+        self.cells.publish(&self.shard.stats());
+    }
+
+    fn note_events(&mut self) {
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        for event in &events {
-            if event.token() != MAILBOX {
-                self.note(event);
-            }
+        for event in events.iter().filter(|event| event.token() != MAILBOX) {
+            self.note(event);
         }
         self.events = events;
-        self.take_mail();
-        self.read_ready();
-        self.write_touched();
     }
 
     fn note(&mut self, event: &Event) {
         let Some(Some(link)) = self.links.get_mut(event.token().0) else { return };
-        link.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
-        link.is_hung_up |= event.is_read_closed() || event.is_error();
-        if !link.is_queued {
+        let is_over = event.is_read_closed() || event.is_error();
+        link.is_readable |= event.is_readable() || is_over;
+        link.is_hung_up |= is_over;
+        if event.is_writable() && link.is_blocked {
+            link.is_blocked = false;
+            self.shard.touch(link.key);
+        }
+        let key = link.key;
+        self.queue(key);
+    }
+
+    fn queue(&mut self, key: ConnectionKey) {
+        if let Some(link) = link_of(&mut self.links, key)
+            && !link.is_queued
+        {
             link.is_queued = true;
-            self.ready.push_back(link.key);
+            self.ready.push_back(key);
         }
     }
 
-    fn take_mail(&mut self) {
+    fn take_mail(&mut self, turn: &mut Turn<'_>) {
         let mut messages = std::mem::take(&mut self.messages);
         self.mailbox.take(&mut messages);
         for message in messages.drain(..) {
             match message {
-                LaneMessage::Attach(transport) => self.attach(transport),
+                LaneMessage::Attach(newcomer) => self.attach(turn, *newcomer),
+                LaneMessage::Shard(message) => self.shard.handle_message(turn, message),
                 LaneMessage::Stop => self.is_stopping = true,
             }
         }
         self.messages = messages;
     }
 
-    fn attach(&mut self, transport: Transport) {
-        let key = self.shard.attach();
+    fn attach(&mut self, turn: &mut Turn<'_>, newcomer: Newcomer) {
+        let Newcomer { mut transport, admission, unread, permit } = newcomer;
+        let version = admission.version;
+        let key = match self.shard.handle_attach(turn, admission) {
+            Ok(key) => key,
+            Err(refusal) => {
+                if let Some(bytes) = refusal_bytes(version, refusal) {
+                    // A new socket has room for four bytes; if it has not, the peer gets the close alone.
+                    let _ = transport.write_vectored(&[io::IoSlice::new(&bytes)]);
+                }
+                transport.shutdown();
+                return;
+            }
+        };
         let slot = key.slot as usize;
         if self.links.len() <= slot {
             self.links.resize_with(slot + 1, || None);
         }
-        if transport.register(self.poll.registry(), Token(slot)).is_ok()
-            && let Some(place) = self.links.get_mut(slot)
-        {
-            *place = Some(Link::new(key, transport));
+        // Registering reports what is there already, so nothing that came meanwhile is missed.
+        let is_registered = transport.register(self.poll.registry(), Token(slot)).is_ok();
+        if let Some(place) = self.links.get_mut(slot) {
+            *place = Some(Link::new(key, transport, unread, permit));
+        }
+        if !is_registered {
+            self.shard.handle_lost(turn, key);
         }
     }
 
-    fn read_ready(&mut self) {
+    fn read_ready(&mut self, turn: &mut Turn<'_>) {
         let mut bytes_left = BYTES_PER_TURN;
         for _ in 0..self.ready.len().min(CONNECTIONS_PER_TURN) {
-            let Some(key) = self.ready.pop_front() else { return };
-            let Some(Some(link)) = self.links.get_mut(key.slot as usize) else { continue };
-            link.is_queued = false;
-            if link.is_blocked {
-                self.shard.touch(key);
+            if bytes_left == 0 || turn.deliveries_left == 0 {
+                return;
             }
-            if !link.is_readable {
+            let Some(key) = self.ready.pop_front() else { return };
+            let Some(link) = link_of(&mut self.links, key) else { continue };
+            link.is_queued = false;
+            // Who does not read is not read; and nobody before CONNACK.
+            if link.is_blocked || !link.is_ready() || !self.shard.is_reading(key) {
                 continue;
             }
-            let shard = &mut self.shard;
-            match link.read(&mut self.shared, |bytes| shard.handle_bytes(key, bytes)) {
-                ReadOutcome::Bytes(count) => bytes_left = bytes_left.saturating_sub(count),
-                ReadOutcome::Nothing => {}
-                ReadOutcome::Ended => {
-                    self.shard.detach(key);
-                    self.links[key.slot as usize] = None;
-                    continue;
-                }
+            let outcome = Self::read(&mut self.shard, link, &mut self.shared, turn);
+            match outcome {
+                Ok(ReadOutcome::Bytes(count)) => bytes_left = bytes_left.saturating_sub(count),
+                Ok(ReadOutcome::Nothing) => {}
+                Ok(ReadOutcome::Ended) => self.shard.handle_lost(turn, key),
+                Err(Panicked) => self.survive_panic(turn, key),
             }
-            if link.is_readable {
-                link.is_queued = true;
-                self.ready.push_back(key);
-            }
-            if bytes_left == 0 {
-                return;
+            if link_of(&mut self.links, key).is_some_and(|link| link.is_ready()) {
+                self.queue(key);
             }
         }
     }
 
-    fn write_touched(&mut self) {
-        while let Some(key) = self.shard.next_touched() {
-            let Some(Some(link)) = self.links.get_mut(key.slot as usize) else { continue };
-            let Some(outbox) = self.shard.outbox(key) else { continue };
-            match link.write(outbox) {
-                WriteOutcome::Drained => self.shard.drained(key),
-                WriteOutcome::Blocked => {}
-                WriteOutcome::Broken => {
-                    self.shard.detach(key);
-                    self.links[key.slot as usize] = None;
+    fn read(
+        shard: &mut Shard,
+        link: &mut Link,
+        shared: &mut [u8],
+        turn: &mut Turn<'_>,
+    ) -> Result<ReadOutcome, Panicked> {
+        let key = link.key;
+        let mut has_panicked = false;
+        let outcome = link.read(shared, |bytes| {
+            let input = AssertUnwindSafe(|| shard.handle_bytes(turn, key, bytes));
+            catch_unwind(input).unwrap_or_else(|_| {
+                has_panicked = true;
+                Consumed { bytes: bytes.len(), is_cut_short: false }
+            })
+        });
+        if has_panicked { Err(Panicked) } else { Ok(outcome) }
+    }
+
+    /// The connection whose bytes caused a panic is closed, and nobody else.
+    fn survive_panic(&mut self, turn: &mut Turn<'_>, key: ConnectionKey) {
+        let now = turn.now.tick;
+        self.is_failed = self.last_panic.is_some_and(|last| now.since(last) < PANIC_INTERVAL);
+        self.last_panic = Some(now);
+        self.shard.disconnect(turn, key, CloseReason::Internal);
+    }
+
+    fn end_turn(&mut self, turn: &mut Turn<'_>, neighbours: &Neighbours) {
+        loop {
+            self.shard.end_turn();
+            let mut is_done = true;
+            while let Some(effect) = self.shard.poll_effect() {
+                is_done &= !matches!(effect, Effect::Store(_));
+                self.carry_out(turn, neighbours, effect);
+            }
+            if is_done {
+                break;
+            }
+        }
+        self.write_touched(turn);
+        // Closing a connection that could not be written may publish its will.
+        self.shard.end_turn();
+        while let Some(effect) = self.shard.poll_effect() {
+            self.carry_out(turn, neighbours, effect);
+        }
+    }
+
+    fn carry_out(&mut self, turn: &mut Turn<'_>, neighbours: &Neighbours, effect: Effect) {
+        match effect {
+            Effect::Store(batch) => {
+                let through = self.store.keep(batch);
+                self.shard.handle_stored(turn, through);
+            }
+            Effect::Send { to, messages } => {
+                if let Some(mailbox) = neighbours.mailboxes.get(usize::from(to.0)) {
+                    mailbox.send(messages.into_iter().map(LaneMessage::Shard));
                 }
+            }
+            Effect::Close { connection, outbox } => self.close(connection, outbox),
+            Effect::Resume { connection } => self.queue(connection),
+            Effect::Event(event) => journal::log(&event),
+        }
+    }
+
+    fn close(&mut self, key: ConnectionKey, mut outbox: Outbox) {
+        let Some(place) = self.links.get_mut(key.slot as usize) else { return };
+        if let Some(mut link) = place.take_if(|link| link.key == key) {
+            // One attempt: whoever does not take it now has left or does not read.
+            let _ = link.write(&mut outbox);
+            link.transport().shutdown();
+        }
+    }
+
+    fn write_touched(&mut self, turn: &mut Turn<'_>) {
+        while let Some(key) = self.shard.next_touched() {
+            let Some(link) = link_of(&mut self.links, key) else { continue };
+            if link.is_blocked {
+                continue;
+            }
+            let Some(outbox) = self.shard.outbox(key) else { continue };
+            let before = outbox.len();
+            let outcome = link.write(outbox);
+            let written = before - outbox.len();
+            match outcome {
+                WriteOutcome::Drained => {
+                    self.shard.handle_written(key, written);
+                    // It may have been left unread while it was blocked.
+                    if link.is_ready() {
+                        self.queue(key);
+                    }
+                }
+                WriteOutcome::Blocked => self.shard.handle_written(key, written),
+                WriteOutcome::Broken => self.shard.handle_lost(turn, key),
             }
         }
     }
+}
+
+/// The bytes of a connection made the shard panic.
+struct Panicked;
+
+fn link_of(links: &mut [Option<Link>], key: ConnectionKey) -> Option<&mut Link> {
+    links.get_mut(key.slot as usize)?.as_mut().filter(|link| link.key == key)
 }

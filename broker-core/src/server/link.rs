@@ -4,7 +4,9 @@ use std::io::{self, IoSlice};
 
 use crate::engine::keys::ConnectionKey;
 use crate::engine::outbox::Outbox;
+use crate::engine::shard::Consumed;
 
+use super::admit::Permit;
 use super::transport::Transport;
 
 /// One connection of a lane. An idle one owns no buffer.
@@ -22,6 +24,10 @@ pub(crate) struct Link {
     pub(crate) is_blocked: bool,
     /// The key stands in the lane's queue of ready connections.
     pub(crate) is_queued: bool,
+    /// Complete packets may stand in `partial`: they are handed over before anything is read.
+    has_unread: bool,
+    /// Its room among all connections.
+    _permit: Permit,
 }
 
 /// What one read brought.
@@ -56,11 +62,14 @@ pub(crate) const SHARED_BUFFER_BYTES: usize = PARTIAL_IN_SHARED_BUFFER_MAX + REA
 const SLICES_PER_WRITE: usize = 16;
 
 impl Link {
-    pub(crate) fn new(key: ConnectionKey, transport: Transport) -> Self {
+    /// `unread` came behind CONNECT; it waits until the shard reads.
+    pub(crate) fn new(key: ConnectionKey, transport: Transport, unread: Vec<u8>, permit: Permit) -> Self {
         Self {
             key,
             transport,
-            partial: Vec::new(),
+            has_unread: !unread.is_empty(),
+            partial: unread,
+            _permit: permit,
             is_readable: false,
             is_hung_up: false,
             is_blocked: false,
@@ -72,18 +81,27 @@ impl Link {
         &self.transport
     }
 
-    /// Bytes of an incomplete packet that wait for the rest.
-    pub(crate) fn partial_len(&self) -> usize {
-        self.partial.len()
+    /// Whether there is something to hand over now.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_readable || self.has_unread
     }
 
-    /// Reads once and hands all bytes from the start of the first incomplete packet to `consume`, which says how
-    /// many of them it is done with. The rest is kept.
-    pub(crate) fn read(&mut self, shared: &mut [u8], consume: impl FnOnce(&[u8]) -> usize) -> ReadOutcome {
-        if self.partial.len() > PARTIAL_IN_SHARED_BUFFER_MAX {
-            return self.read_large(consume);
+    /// Hands all bytes from the start of the first incomplete packet to `consume`, after one read if none of them
+    /// is known to be complete. The rest is kept.
+    pub(crate) fn read(&mut self, shared: &mut [u8], consume: impl FnOnce(&[u8]) -> Consumed) -> ReadOutcome {
+        if self.has_unread {
+            let mut bytes = std::mem::take(&mut self.partial);
+            let consumed = self.consume(&bytes, consume);
+            bytes.drain(..consumed.min(bytes.len()));
+            if !bytes.is_empty() {
+                self.partial = bytes;
+            }
+            return ReadOutcome::Bytes(consumed);
         }
         let kept = self.partial.len();
+        if kept > PARTIAL_IN_SHARED_BUFFER_MAX {
+            return self.read_large(consume);
+        }
         let Some((front, back)) = shared.split_at_mut_checked(kept) else { return ReadOutcome::Ended };
         let back_len = back.len().min(READ_BYTES_PER_TURN);
         let back = back.get_mut(..back_len).unwrap_or_default();
@@ -91,15 +109,39 @@ impl Link {
         self.note_drained(&outcome, back_len);
         if let ReadOutcome::Bytes(count) = outcome {
             front.copy_from_slice(&self.partial);
-            self.feed(shared.get(..kept + count).unwrap_or_default(), consume);
+            let bytes = shared.get(..kept + count).unwrap_or_default();
+            let consumed = self.consume(bytes, consume);
+            self.keep(bytes.get(consumed..).unwrap_or_default());
         }
         outcome
     }
 
-    /// Hands over `bytes` that came before the lane had the connection.
-    pub(crate) fn feed(&mut self, bytes: &[u8], consume: impl FnOnce(&[u8]) -> usize) {
+    /// A packet that is too large for the shared buffer grows where it is.
+    fn read_large(&mut self, consume: impl FnOnce(&[u8]) -> Consumed) -> ReadOutcome {
+        let kept = self.partial.len();
+        let mut bytes = std::mem::take(&mut self.partial);
+        bytes.resize(kept + READ_BYTES_PER_TURN, 0);
+        let outcome = read_once(&mut self.transport, bytes.get_mut(kept..).unwrap_or_default());
+        self.note_drained(&outcome, READ_BYTES_PER_TURN);
+        let count = if let ReadOutcome::Bytes(count) = outcome { count } else { 0 };
+        bytes.truncate(kept + count);
+        if count > 0 {
+            let consumed = self.consume(&bytes, consume);
+            bytes.drain(..consumed.min(bytes.len()));
+        }
+        if !bytes.is_empty() {
+            self.partial = bytes;
+        }
+        outcome
+    }
+
+    fn consume(&mut self, bytes: &[u8], consume: impl FnOnce(&[u8]) -> Consumed) -> usize {
         let consumed = consume(bytes);
-        let rest = bytes.get(consumed..).unwrap_or_default();
+        self.has_unread = consumed.is_cut_short && consumed.bytes < bytes.len();
+        consumed.bytes
+    }
+
+    fn keep(&mut self, rest: &[u8]) {
         if rest.is_empty() {
             // An idle connection owns no buffer.
             self.partial = Vec::new();
@@ -107,23 +149,6 @@ impl Link {
             self.partial.clear();
             self.partial.extend_from_slice(rest);
         }
-    }
-
-    fn read_large(&mut self, consume: impl FnOnce(&[u8]) -> usize) -> ReadOutcome {
-        let kept = self.partial.len();
-        self.partial.resize(kept + READ_BYTES_PER_TURN, 0);
-        let outcome = read_once(&mut self.transport, self.partial.get_mut(kept..).unwrap_or_default());
-        self.note_drained(&outcome, READ_BYTES_PER_TURN);
-        let count = if let ReadOutcome::Bytes(count) = outcome { count } else { 0 };
-        self.partial.truncate(kept + count);
-        if count > 0 {
-            let consumed = consume(&self.partial);
-            self.partial.drain(..consumed.min(self.partial.len()));
-            if self.partial.is_empty() {
-                self.partial = Vec::new();
-            }
-        }
-        outcome
     }
 
     /// A short read means that the socket is empty: the next byte brings an edge.

@@ -1,23 +1,24 @@
-//! Drives the engine.
+//! Drives the engine: lanes with their sockets, the front door before them, and what they share.
+//!
+//! ```text
+//!   listener ─► front_door (tokio tasks)   Attach    lane ── lane ── …   a Shard, its poll and its links,
+//!               accept, CONNECT, deadline ────────►  │  mailbox  │        one thread each
+//!               admit: room for connections          └─ commons ─┘        routing table, Retained Messages
+//! ```
+
+mod admit;
+mod broker;
 mod clock;
+mod commons;
+mod front_door;
+mod journal;
 mod lane;
 mod link;
 mod mailbox;
+mod metrics;
+mod refuse;
+mod store;
 mod transport;
 
-/// One lane with an echo shard on a port of its own; returns the address.
-pub fn echo() -> std::io::Result<std::net::SocketAddr> {
-    let lane = lane::Lane::new(Default::default(), clock::Clock::start())?;
-    let mailbox = lane.mailbox();
-    std::thread::spawn(move || lane.run());
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let _ = stream.set_nonblocking(true);
-            let _ = stream.set_nodelay(true);
-            mailbox.send([lane::LaneMessage::Attach(transport::Transport::Tcp(mio::net::TcpStream::from_std(stream)))]);
-        }
-    });
-    Ok(address)
-}
+pub use self::broker::{Broker, BrokerBuilder, Failure, ShutdownError, StartError, Threads};
+pub use self::metrics::Snapshot;

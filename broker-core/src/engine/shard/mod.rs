@@ -1,53 +1,223 @@
-//! Echo: the first shard, to measure a lane with.
-use super::keys::ConnectionKey;
-use super::outbox::{BufferPool, Outbox};
+//! A shard: the sessions whose ClientId hashes to it, their connections, and nothing of anybody else.
+//!
+//! It does no I/O and reads no clock: bytes, messages and the time go in, bytes and [`Effect`]s come out. The same
+//! inputs give the same outputs.
+//!
+//! ```text
+//!   handle_attach ─┐                              ┌─► next_touched / outbox    bytes for connections
+//!   handle_bytes ──┤   sessions  connections      │
+//!   handle_message ┼─►  QoS   timers   gate  ─────┼─► end_turn, poll_effect    store, shards, closing, events
+//!   handle_stored ─┤                              │
+//!   handle_… ──────┘                              └─► poll_timeout             when handle_timeout wants to run
+//! ```
+//!
+//! Life of a PUBLISH: decoded where it lies in the read buffer; its Retained Message is set; its routes come from
+//! the cache, or from [`Commons`] if a subscription has changed since; QoS 0 to local connections is copied straight
+//! into their outboxes; for everything else one [`Publication`](super::publication::Publication) is made, which all
+//! queues and other shards share; one record tells the store all of it; the answer waits for that record.
 
-/// Sends back what comes.
-#[derive(Debug, Default)]
+mod acks;
+mod answers;
+mod attach;
+mod close;
+mod deliver;
+mod effect;
+mod feed;
+mod inbound;
+mod input;
+mod queue;
+mod subscribe;
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+use siphasher::sip::SipHasher13;
+
+use crate::limits::Limits;
+
+use super::commons::Commons;
+use super::connection::{Connection, Connections};
+use super::keys::{ConnectionKey, SessionKey, ShardId};
+use super::outbox::Outbox;
+use super::route::{CacheLimits, RouteCache, Routes};
+use super::session::Session;
+use super::slots::Slots;
+use super::stats::Stats;
+use super::time::{Now, Tick};
+use super::timers::Timers;
+use super::topics::TopicLimits;
+
+use self::answers::Gate;
+
+pub(crate) use self::answers::connack;
+pub use self::effect::{Effect, Event, ShardMessage};
+pub use self::input::Consumed;
+
+/// What every input comes with: the time, what all shards share, and how much work this turn may still do.
+pub struct Turn<'a> {
+    /// Both clocks.
+    pub now: Now,
+    /// The shared state.
+    pub commons: &'a dyn Commons,
+    /// Deliveries that this turn may still make before outboxes have to be written. A connection whose bytes would
+    /// exceed it is left where it is.
+    pub deliveries_left: u32,
+}
+
+/// Deliveries of one turn, about a millisecond of work.
+pub const DELIVERIES_PER_TURN: u32 = 8192;
+
+/// What makes a shard this one.
+#[derive(Debug, Clone)]
+pub struct ShardConfig {
+    /// Its number.
+    pub id: ShardId,
+    /// All limits of the broker.
+    pub limits: Limits,
+    /// Keys of the hash functions: secret in production, fixed in tests.
+    pub hash_keys: (u64, u64),
+}
+
+/// Sessions and connections of one shard.
 pub struct Shard {
-    outboxes: Vec<Option<Outbox>>,
-    touched: Vec<ConnectionKey>,
-    pool: BufferPool,
+    id: ShardId,
+    limits: Limits,
+    topic_limits: TopicLimits,
+    connections: Connections,
+    sessions: Slots<Session>,
+    by_client_id: HashMap<Box<str>, SessionKey, SipKeys>,
+    timers: Timers,
+    gate: Gate,
+    cache: RouteCache,
+    routes: Routes,
+    /// Connections that have more to send than the outbox took last time.
+    resuming: VecDeque<ConnectionKey>,
+    outgoing: Vec<(ShardId, Vec<ShardMessage>)>,
+    closing: Vec<Effect>,
+    effects: VecDeque<Effect>,
+    stats: Stats,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("id", &self.id).field("stats", &self.stats).finish_non_exhaustive()
+    }
 }
 
 impl Shard {
-    /// A connection begins.
-    pub fn attach(&mut self) -> ConnectionKey {
-        let slot = self.outboxes.iter().position(Option::is_none).unwrap_or(self.outboxes.len());
-        if slot == self.outboxes.len() {
-            self.outboxes.push(None);
+    /// A shard without sessions.
+    pub fn new(config: ShardConfig) -> Self {
+        let ShardConfig { id, limits, hash_keys } = config;
+        Self {
+            id,
+            topic_limits: TopicLimits::from(&limits),
+            limits,
+            connections: Connections::default(),
+            sessions: Slots::default(),
+            by_client_id: HashMap::with_hasher(SipKeys(hash_keys)),
+            timers: Timers::default(),
+            gate: Gate::default(),
+            cache: RouteCache::new(hash_keys, CacheLimits::default()),
+            routes: Routes::new(),
+            resuming: VecDeque::new(),
+            outgoing: Vec::new(),
+            closing: Vec::new(),
+            effects: VecDeque::new(),
+            stats: Stats::default(),
         }
-        self.outboxes[slot] = Some(Outbox::default());
-        ConnectionKey { slot: slot as u32, generation: 0 }
     }
-    /// A connection ends.
-    pub fn detach(&mut self, key: ConnectionKey) {
-        self.outboxes[key.slot as usize] = None;
-    }
-    /// Bytes come.
-    pub fn handle_bytes(&mut self, key: ConnectionKey, bytes: &[u8]) -> usize {
-        if let Some(outbox) = &mut self.outboxes[key.slot as usize] {
-            outbox.append(&mut self.pool, bytes);
-            self.touched.push(key);
+
+    // Getters.
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            connections: self.connections.len() as u64,
+            sessions: self.sessions.len() as u64,
+            ..self.stats
         }
-        bytes.len()
     }
-    /// Bytes wait.
-    pub fn touch(&mut self, key: ConnectionKey) {
-        self.touched.push(key);
+
+    /// Whether the packets of this connection may be handed in now.
+    pub fn is_reading(&self, key: ConnectionKey) -> bool {
+        self.connections.get(key).is_some_and(Connection::is_reading)
     }
-    /// Who has bytes.
+
+    /// All connections, in the order of their slots.
+    pub fn connections(&self) -> Vec<ConnectionKey> {
+        self.connections.keys()
+    }
+
+    // Outputs.
+
+    /// Ends a turn: the records of this turn become a batch, the messages to each other shard one vector. To be
+    /// called before [`Shard::poll_effect`].
+    pub fn end_turn(&mut self) {
+        if let Some(batch) = self.gate.close_batch() {
+            self.effects.push_back(Effect::Store(batch));
+        }
+        for (to, messages) in self.outgoing.drain(..) {
+            self.effects.push_back(Effect::Send { to, messages });
+        }
+        self.effects.extend(self.closing.drain(..));
+    }
+
+    /// The next thing to do outside.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// The next connection that has bytes to write.
     pub fn next_touched(&mut self) -> Option<ConnectionKey> {
-        self.touched.pop()
+        self.connections.next_touched()
     }
-    /// What waits.
+
+    /// The connection takes bytes again: it is among the touched once more.
+    pub fn touch(&mut self, key: ConnectionKey) {
+        self.connections.touch(key);
+    }
+
+    /// What waits to be written to a connection. Call [`Shard::handle_written`] when it got shorter.
     pub fn outbox(&mut self, key: ConnectionKey) -> Option<&mut Outbox> {
-        self.outboxes[key.slot as usize].as_mut()
+        self.connections.get_mut(key).map(|connection| &mut connection.outbox)
     }
-    /// All is written.
-    pub fn drained(&mut self, key: ConnectionKey) {
-        if let Some(outbox) = &mut self.outboxes[key.slot as usize] {
-            outbox.recycle(&mut self.pool);
-        }
+
+    /// When [`Shard::handle_timeout`] wants to run; `Tick(0)` is at once.
+    pub fn poll_timeout(&self) -> Option<Tick> {
+        if self.resuming.is_empty() { self.timers.next() } else { Some(Tick(0)) }
     }
+
+    // Helpers of all parts.
+
+    fn session(&self, key: SessionKey) -> Option<&Session> {
+        self.sessions.get(key.slot, key.generation)
+    }
+
+    fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.sessions.get_mut(key.slot, key.generation)
+    }
+
+    fn event(&mut self, event: Event) {
+        self.closing.push(Effect::Event(event));
+    }
+}
+
+/// SipHash-1-3 with our keys: nobody outside can aim at one bucket, and a test is the same every time.
+#[derive(Debug, Clone, Copy)]
+struct SipKeys((u64, u64));
+
+impl std::hash::BuildHasher for SipKeys {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0.0, self.0.1)
+    }
+}
+
+/// The shard that owns a ClientId. `shards` is at least 1.
+pub fn shard_of(client_id: &str, hash_keys: (u64, u64), shards: u16) -> ShardId {
+    let hash = SipHasher13::new_with_keys(hash_keys.0, hash_keys.1).hash(client_id.as_bytes());
+    // The upper half of a 64 × 16 bit product: even, and without a division.
+    let shard = (u128::from(hash) * u128::from(shards.max(1))) >> 64;
+    ShardId(u16::try_from(shard).unwrap_or(0))
 }

@@ -1,0 +1,22 @@
+//! A broker inside another program: `cargo run -p culex-core --example embed [ADDRESS]`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example talks")]
+
+use std::time::Duration;
+
+use culex_core::Broker;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:1883".to_owned());
+    let broker = Broker::builder().listen(address.parse()?).start().await?;
+    println!("listening on {:?}, Ctrl-C ends", broker.local_addrs());
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        failure = broker.failed() => eprintln!("{failure}"),
+    }
+    for (metric, value) in broker.metrics().iter().filter(|(_, value)| *value > 0) {
+        println!("{:24} {value:>12}  {}", metric.name, metric.help);
+    }
+    broker.shutdown(Duration::from_secs(10)).await?;
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! From a CONNECT packet to what the shard needs to know of it.
+
+use bytes::Bytes;
+use culex_codec::{Connect, ProtocolVersion, QoS, TopicName};
+
+use crate::engine::error::Refusal;
+use crate::engine::topics::TopicLimits;
+
+/// Who connects and how; owned, so that it can travel to the shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// Protocol version of the connection.
+    pub version: ProtocolVersion,
+    /// The peer is a bridge and says so (protocol level with bit 0x80).
+    pub is_bridge: bool,
+    /// The ClientId, never empty.
+    pub client_id: Box<str>,
+    /// The user it authenticated as.
+    pub user_name: Option<Box<str>>,
+    /// Start without the state of an earlier session (Clean Session in 3.x).
+    pub clean_start: bool,
+    /// Seconds that the session outlives its connection; 0 it does not, `u32::MAX` for ever (5.0 Session Expiry
+    /// Interval). In 3.x it follows from Clean Session.
+    pub session_expiry_s: u32,
+    /// Seconds; 0 is off.
+    pub keep_alive: u16,
+    /// QoS 1 and 2 messages that the Client takes at a time (5.0 Receive Maximum; 65,535 in 3.x).
+    pub receive_maximum: u16,
+    /// The Will Message.
+    pub will: Option<Will>,
+    /// Order of accept() over the whole broker.
+    pub accept_number: u64,
+    /// Address of the peer, for the log.
+    pub peer: Box<str>,
+}
+
+/// A Will Message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Will {
+    topic: Box<str>,
+    /// The Application Message.
+    pub payload: Bytes,
+    /// QoS it is published with.
+    pub qos: QoS,
+    /// Whether it is retained.
+    pub is_retain: bool,
+}
+
+impl Will {
+    /// The Will Topic.
+    pub fn topic(&self) -> TopicName<'_> {
+        TopicName::assume_valid(&self.topic)
+    }
+}
+
+/// Checks a CONNECT against the rules that need no secret and no session. `generated_id` stands in for an empty
+/// ClientId [MQTT-3.1.3-6].
+///
+/// # Errors
+/// [`Refusal`] with the code for CONNACK.
+pub fn admit(
+    connect: &Connect<'_>,
+    generated_id: impl FnOnce() -> Box<str>,
+    limits: &TopicLimits,
+    accept_number: u64,
+    peer: Box<str>,
+) -> Result<Admission, Refusal> {
+    if connect.version == ProtocolVersion::V5 {
+        return Err(Refusal::UnsupportedVersion);
+    }
+    let client_id = match connect.client_id.as_str() {
+        // [MQTT-3.1.3-8]; 3.1 knows no empty ClientId at all.
+        "" if !connect.clean_start || connect.version == ProtocolVersion::V31 => {
+            return Err(Refusal::EmptyClientId);
+        }
+        "" => generated_id(),
+        id => id.into(),
+    };
+    let will = match connect.will {
+        Some(will) if limits.check(will.topic.as_str()).is_err() => return Err(Refusal::WillTopic),
+        Some(will) => Some(Will {
+            topic: will.topic.as_str().into(),
+            payload: Bytes::copy_from_slice(will.payload),
+            qos: will.qos,
+            is_retain: will.retain,
+        }),
+        None => None,
+    };
+    Ok(Admission {
+        version: connect.version,
+        is_bridge: connect.is_bridge,
+        client_id,
+        user_name: connect.user_name.map(Into::into),
+        clean_start: connect.clean_start,
+        session_expiry_s: if connect.clean_start { 0 } else { u32::MAX },
+        keep_alive: connect.keep_alive,
+        receive_maximum: u16::MAX,
+        will,
+        accept_number,
+        peer,
+    })
+}

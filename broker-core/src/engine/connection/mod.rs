@@ -1,0 +1,138 @@
+//! One Network Connection after its CONNECT was accepted.
+//!
+//! ```text
+//!   handle_attach ──► Accepted ──stored through n──► Open ──DISCONNECT, error, take-over──► (gone)
+//!                     CONNACK is held,               packets are read
+//!                     nothing is read
+//! ```
+//!
+//! An idle connection owns no buffer; its state is about 200 bytes.
+
+mod admission;
+mod outbound;
+
+use culex_codec::ProtocolVersion;
+
+use super::keys::{ConnectionKey, SessionKey};
+use super::outbox::{BufferPool, Outbox};
+use super::slots::Slots;
+use super::time::Tick;
+
+pub use self::admission::{Admission, Will, admit};
+pub(crate) use self::outbound::{Flags, Heads, Message, SHARED_PAYLOAD_MIN};
+
+/// Whether packets are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// CONNACK waits for the store.
+    Accepted,
+    /// CONNACK is sent.
+    Open,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) session: SessionKey,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) state: State,
+    is_touched: bool,
+    /// It waits in the shard's queue of connections that may go on sending.
+    pub(crate) is_resuming: bool,
+    /// Answers that wait for the store.
+    pub(crate) held: u32,
+    /// 1.5 × Keep Alive in milliseconds; zero is off.
+    pub(crate) silence_max_ms: u32,
+    /// Bytes of the packet that is coming in, and when the last complete one came.
+    pub(crate) partial_bytes: u32,
+    pub(crate) last_packet: Tick,
+    /// When the keep-alive timer is armed for.
+    pub(crate) timer: Option<Tick>,
+    pub(crate) outbox: Outbox,
+    /// Order of accept() over the whole broker: a newer connection beats an older one.
+    pub(crate) accept_number: u64,
+    /// Who it is, for the log.
+    pub(crate) peer: Box<str>,
+}
+
+impl Connection {
+    pub(crate) fn new(admission: &Admission, session: SessionKey, now: Tick) -> Self {
+        Self {
+            session,
+            version: admission.version,
+            state: State::Accepted,
+            is_touched: false,
+            is_resuming: false,
+            held: 0,
+            silence_max_ms: u32::from(admission.keep_alive) * 1500,
+            partial_bytes: 0,
+            last_packet: now,
+            timer: None,
+            outbox: Outbox::default(),
+            accept_number: admission.accept_number,
+            peer: admission.peer.clone(),
+        }
+    }
+
+    /// When silence becomes a reason to close [MQTT-3.1.2-24]. Only a complete packet counts, but a large one on a
+    /// thin line is given the time that it needs at 1 KiB/s.
+    pub(crate) fn silence_deadline(&self) -> Option<Tick> {
+        const BYTES_PER_SECOND_MIN: u64 = 1 << 10;
+        let for_partial_ms = u64::from(self.partial_bytes) * 1000 / BYTES_PER_SECOND_MIN;
+        (self.silence_max_ms > 0)
+            .then(|| Tick(self.last_packet.0 + u64::from(self.silence_max_ms) + for_partial_ms))
+    }
+}
+
+/// The connections of a shard and all that writing to them needs.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    slots: Slots<Connection>,
+    touched: Vec<ConnectionKey>,
+    pool: BufferPool,
+    pub(crate) heads: Heads,
+}
+
+impl Connections {
+    pub(crate) fn get(&self, key: ConnectionKey) -> Option<&Connection> {
+        self.slots.get(key.slot, key.generation)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
+        self.slots.get_mut(key.slot, key.generation)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn insert(&mut self, connection: Connection) -> Option<ConnectionKey> {
+        self.slots.insert(connection).map(|(slot, generation)| ConnectionKey { slot, generation })
+    }
+
+    pub(crate) fn remove(&mut self, key: ConnectionKey) -> Option<Connection> {
+        self.slots.remove(key.slot, key.generation)
+    }
+
+    pub(crate) fn keys(&self) -> Vec<ConnectionKey> {
+        self.slots.iter().map(|(slot, generation, _)| ConnectionKey { slot, generation }).collect()
+    }
+
+    /// The next connection that got bytes since it was last asked for.
+    pub(crate) fn next_touched(&mut self) -> Option<ConnectionKey> {
+        loop {
+            let key = self.touched.pop()?;
+            if let Some(connection) = self.get_mut(key) {
+                connection.is_touched = false;
+                return Some(key);
+            }
+        }
+    }
+
+    /// Gives the memory of an empty outbox back.
+    pub(crate) fn recycle(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.slots.get_mut(key.slot, key.generation) {
+            connection.outbox.recycle(&mut self.pool);
+        }
+    }
+}

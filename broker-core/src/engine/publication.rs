@@ -1,0 +1,60 @@
+//! An Application Message that was accepted.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use culex_codec::{QoS, TopicName};
+
+use super::keys::PublicationId;
+use super::route::RetainedMessage;
+use super::time::WallTime;
+
+/// One Application Message, held once however many sessions queue it.
+#[derive(Debug)]
+pub struct Publication {
+    /// Order of acceptance; zero for a message that nobody keeps.
+    pub id: PublicationId,
+    topic: Box<str>,
+    /// The Application Message itself.
+    pub payload: Bytes,
+    /// The QoS it was published with.
+    pub qos: QoS,
+    /// Whether it was published with RETAIN.
+    pub is_retain: bool,
+    /// When it loses its value (5.0 Message Expiry Interval); never in 3.1.1.
+    pub expires_at: Option<WallTime>,
+}
+
+impl Publication {
+    /// Copies topic and payload: a slice would keep the whole read buffer alive.
+    pub fn new(id: PublicationId, topic: TopicName<'_>, payload: &[u8], qos: QoS, is_retain: bool) -> Self {
+        Self {
+            id,
+            topic: topic.as_str().into(),
+            payload: Bytes::copy_from_slice(payload),
+            qos,
+            is_retain,
+            expires_at: None,
+        }
+    }
+
+    /// The topic it was published to.
+    pub fn topic(&self) -> TopicName<'_> {
+        TopicName::assume_valid(&self.topic)
+    }
+
+    /// What it counts towards limits in bytes: topic and payload.
+    pub fn bytes(&self) -> usize {
+        self.topic.len() + self.payload.len()
+    }
+}
+
+impl RetainedMessage for Arc<Publication> {
+    fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    fn bytes(&self) -> usize {
+        Publication::bytes(self)
+    }
+}

@@ -1,0 +1,111 @@
+//! Session State: what belongs to a ClientId, with or without a Network Connection.
+
+mod feed;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use culex_codec::{TopicFilter, TopicName};
+
+use super::connection::Will;
+use super::keys::{ConnectionKey, RetainedVersion, SessionId};
+use super::publication::Publication;
+use super::qos::{Receiver, Sender};
+use super::time::Tick;
+
+pub(crate) use self::feed::Feed;
+
+/// A QoS 1 or 2 message in a session's queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Queued {
+    pub(crate) publication: Arc<Publication>,
+    /// RETAIN as this receiver sees it.
+    pub(crate) is_retain: bool,
+}
+
+/// The state of one ClientId.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) client_id: Box<str>,
+    pub(crate) user_name: Option<Box<str>>,
+    /// Its name in the store, if it outlives its connection.
+    pub(crate) id: Option<SessionId>,
+    /// Seconds that it outlives its connection; `u32::MAX` is for ever.
+    pub(crate) expiry_s: u32,
+    pub(crate) connection: Option<ConnectionKey>,
+    /// When its expiry is armed for.
+    pub(crate) timer: Option<Tick>,
+    pub(crate) will: Option<Box<Will>>,
+    pub(crate) sender: Sender<Queued>,
+    pub(crate) receiver: Receiver,
+    /// By Topic Filter, with the floor: Retained Messages up to this version come from their store, later ones
+    /// live. A BTreeMap, because the order of iteration must not depend on a hash.
+    subscriptions: BTreeMap<Box<str>, RetainedVersion>,
+    floor_max: RetainedVersion,
+    /// Retained Messages that new subscriptions still have to get.
+    pub(crate) feeds: Vec<Feed>,
+    /// When a full queue was last reported, and what was dropped since.
+    pub(crate) drops_reported: Option<Tick>,
+    pub(crate) drops_unreported: u64,
+}
+
+impl Session {
+    pub(crate) fn new(client_id: Box<str>, in_flight_max: u16, incoming_max: u16) -> Self {
+        Self {
+            client_id,
+            user_name: None,
+            id: None,
+            expiry_s: 0,
+            connection: None,
+            timer: None,
+            will: None,
+            sender: Sender::new(in_flight_max),
+            receiver: Receiver::new(incoming_max),
+            subscriptions: BTreeMap::new(),
+            floor_max: RetainedVersion(0),
+            feeds: Vec::new(),
+            drops_reported: None,
+            drops_unreported: 0,
+        }
+    }
+
+    pub(crate) fn subscription_count(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    pub(crate) fn is_subscribed(&self, filter: &str) -> bool {
+        self.subscriptions.contains_key(filter)
+    }
+
+    pub(crate) fn filters(&self) -> impl Iterator<Item = TopicFilter<'_>> {
+        self.subscriptions.keys().map(|filter| TopicFilter::assume_valid(filter))
+    }
+
+    /// Adds or replaces a subscription whose Retained Messages up to `floor` come from their store.
+    pub(crate) fn subscribe(&mut self, filter: TopicFilter<'_>, floor: RetainedVersion) {
+        self.floor_max = self.floor_max.max(floor);
+        self.subscriptions.insert(filter.as_str().into(), floor);
+        self.feeds.retain(|feed| feed.filter() != filter);
+    }
+
+    /// Removes a subscription; `false` if there is none with exactly this filter [MQTT-3.10.4-1].
+    pub(crate) fn unsubscribe(&mut self, filter: TopicFilter<'_>) -> bool {
+        self.feeds.retain(|feed| feed.filter() != filter);
+        self.subscriptions.remove(filter.as_str()).is_some()
+    }
+
+    /// Whether a live message that was retained as `version` reaches this session through the store of Retained
+    /// Messages instead. Only a message that was on its way while a subscription was made gets past the first line.
+    pub(crate) fn is_fed(&self, topic: TopicName<'_>, version: RetainedVersion) -> bool {
+        version <= self.floor_max
+            && self
+                .subscriptions
+                .iter()
+                .any(|(filter, floor)| version <= *floor && TopicFilter::assume_valid(filter).matches(topic))
+    }
+
+    /// Whether it has something to send that waits for room.
+    pub(crate) fn has_more_to_send(&self) -> bool {
+        !self.feeds.is_empty() || self.sender.has_next()
+    }
+}

@@ -1,0 +1,110 @@
+//! Acknowledgements of a client for what it received.
+
+use culex_codec::{Ack, PacketType};
+
+use crate::engine::error::{CloseReason, ProtocolError};
+use crate::engine::keys::{ConnectionKey, SessionId, SessionKey};
+use crate::engine::qos::{AckError, Acked, PubrecOutcome};
+use crate::engine::session::{Queued, Session};
+use crate::engine::store::Record;
+
+use super::answers::Answer;
+use super::{Shard, Turn};
+
+impl Shard {
+    pub(super) fn on_puback(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: ConnectionKey,
+        ack: &Ack<'_>,
+    ) -> Result<(), CloseReason> {
+        let Some((session_key, session)) = self.session_of(key) else { return Ok(()) };
+        let id = session.id;
+        match session.sender.on_puback(ack.packet_id) {
+            Ok(acked) => {
+                self.note_done(id, &acked);
+                self.send_more(turn, session_key);
+                Ok(())
+            }
+            Err(error) => tolerate(error, PacketType::PubAck),
+        }
+    }
+
+    pub(super) fn on_pubrec(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: ConnectionKey,
+        ack: &Ack<'_>,
+    ) -> Result<(), CloseReason> {
+        let Some((session_key, session)) = self.session_of(key) else { return Ok(()) };
+        let id = session.id;
+        let is_promise = match session.sender.on_pubrec(ack.packet_id, ack.reason_code.is_error()) {
+            Ok(PubrecOutcome::Release(acked)) => {
+                self.note_dequeued(0, acked.message.publication.bytes());
+                if let Some(session) = id {
+                    let publication = acked.message.publication.id;
+                    let packet_id = ack.packet_id;
+                    self.gate.record(Record::Received { session, publication, packet_id });
+                }
+                id.is_some()
+            }
+            // The first PUBREC may still wait for the store, and with it PUBREL.
+            Ok(PubrecOutcome::ReleaseAgain { .. }) => id.is_some(),
+            Ok(PubrecOutcome::Refused(acked)) => {
+                self.note_done(id, &acked);
+                self.send_more(turn, session_key);
+                return Ok(());
+            }
+            // 3.1.1 has no way to say that the id is unknown; PUBREL lets the client finish.
+            Err(AckError::UnknownPacketId(_)) => false,
+            Err(error @ AckError::WrongPhase { .. }) => return tolerate(error, PacketType::PubRec),
+        };
+        self.answer(turn, key, Answer::PubRel(ack.packet_id), is_promise); // [MQTT-4.6.0-4]
+        Ok(())
+    }
+
+    pub(super) fn on_pubcomp(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: ConnectionKey,
+        ack: &Ack<'_>,
+    ) -> Result<(), CloseReason> {
+        let Some((session_key, session)) = self.session_of(key) else { return Ok(()) };
+        let id = session.id;
+        match session.sender.on_pubcomp(ack.packet_id) {
+            Ok(_) => {
+                self.note_dequeued(1, 0);
+                if let Some(session) = id {
+                    self.gate.record(Record::Completed { session, packet_id: ack.packet_id });
+                }
+                self.send_more(turn, session_key);
+                Ok(())
+            }
+            Err(error) => tolerate(error, PacketType::PubComp),
+        }
+    }
+
+    fn session_of(&mut self, key: ConnectionKey) -> Option<(SessionKey, &mut Session)> {
+        let session = self.connections.get(key)?.session;
+        self.session_mut(session).map(|found| (session, found))
+    }
+
+    fn note_done(&mut self, session: Option<SessionId>, acked: &Acked<Queued>) {
+        let publication = &acked.message.publication;
+        self.note_dequeued(1, publication.bytes());
+        if let Some(session) = session {
+            self.gate.record(Record::Done { session, publication: publication.id });
+        }
+    }
+}
+
+/// A late answer to something that a take-over or a restart has settled is no fault; one out of order is.
+fn tolerate(error: AckError, packet: PacketType) -> Result<(), CloseReason> {
+    match error {
+        AckError::UnknownPacketId(_) => Ok(()),
+        AckError::WrongPhase { packet_id, .. } => {
+            let packet_id = packet_id.get();
+            Err(CloseReason::Protocol(ProtocolError::WrongAcknowledgement { packet, packet_id }))
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The gate: answers that promise something wait until the store has it.
+//!
+//! A shard numbers its batches and the store commits them in order, so one number says it all: an answer waits for
+//! the batch that was open when it was given. While a connection has anything held, its later answers queue up
+//! behind, needed or not, because acknowledgements leave in the order of their packets [MQTT-4.6.0-2, -3].
+
+use std::collections::VecDeque;
+
+use culex_codec::{Ack, ConnAck, Packet, PacketId, Properties, ReasonCode, SubAck, UnsubAck};
+use smallvec::SmallVec;
+
+use crate::engine::keys::{BatchNumber, ConnectionKey};
+use crate::engine::session::Queued;
+use crate::engine::store::{Record, StoreBatch};
+
+use super::{Shard, Turn};
+
+/// Something a client waits for.
+#[derive(Debug, Clone)]
+pub(super) enum Answer {
+    ConnAck {
+        is_session_present: bool,
+    },
+    PubAck(PacketId),
+    PubRec(PacketId),
+    PubComp(PacketId),
+    SubAck(PacketId, SmallVec<[u8; 8]>),
+    UnsubAck(PacketId),
+    /// A QoS 2 message may leave.
+    Publish {
+        packet_id: PacketId,
+        queued: Queued,
+        is_dup: bool,
+    },
+    PubRel(PacketId),
+}
+
+/// The batch that is being filled, and what waits for it and those before it.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    open: Vec<Record>,
+    /// The newest batch that was handed out.
+    newest: BatchNumber,
+    stored: BatchNumber,
+    held: VecDeque<(BatchNumber, ConnectionKey, Answer)>,
+}
+
+impl Gate {
+    pub(super) fn record(&mut self, record: Record) {
+        self.open.push(record);
+    }
+
+    /// The batch that has all records so far, unless the store has it already.
+    fn pending(&self) -> Option<BatchNumber> {
+        if !self.open.is_empty() {
+            Some(BatchNumber(self.newest.0 + 1))
+        } else if self.newest > self.stored {
+            Some(self.newest)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn close_batch(&mut self) -> Option<StoreBatch> {
+        if self.open.is_empty() {
+            return None;
+        }
+        self.newest.0 += 1;
+        Some(StoreBatch { number: self.newest, records: std::mem::take(&mut self.open) })
+    }
+
+    fn pop_released(&mut self) -> Option<(ConnectionKey, Answer)> {
+        let (batch, _, _) = self.held.front()?;
+        if *batch > self.stored {
+            return None;
+        }
+        self.held.pop_front().map(|(_, key, answer)| (key, answer))
+    }
+}
+
+impl Shard {
+    /// The store has everything through this batch.
+    pub fn handle_stored(&mut self, turn: &mut Turn<'_>, through: BatchNumber) {
+        self.gate.stored = self.gate.stored.max(through.min(self.gate.newest));
+        while let Some((key, answer)) = self.gate.pop_released() {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.held = connection.held.saturating_sub(1);
+                self.give(turn, key, answer);
+            }
+        }
+    }
+
+    /// Gives an answer now, or when the store has what it promises.
+    pub(super) fn answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: ConnectionKey,
+        answer: Answer,
+        is_promise: bool,
+    ) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if (is_promise || connection.held > 0)
+            && let Some(batch) = self.gate.pending()
+        {
+            connection.held += 1;
+            self.gate.held.push_back((batch, key, answer));
+        } else {
+            self.give(turn, key, answer);
+        }
+    }
+
+    fn give(&mut self, turn: &mut Turn<'_>, key: ConnectionKey, answer: Answer) {
+        let packet = match answer {
+            Answer::ConnAck { is_session_present } => return self.open(turn, key, is_session_present),
+            Answer::Publish { packet_id, queued, is_dup } => {
+                return self.send_stored(key, packet_id, &queued, is_dup);
+            }
+            Answer::PubAck(id) => Packet::PubAck(ack(id)),
+            Answer::PubRec(id) => Packet::PubRec(ack(id)),
+            Answer::PubRel(id) => Packet::PubRel(ack(id)),
+            Answer::PubComp(id) => Packet::PubComp(ack(id)),
+            Answer::SubAck(packet_id, codes) => {
+                let packet = SubAck { packet_id, properties: Properties::EMPTY, reason_codes: &codes };
+                self.connections.send(key, &Packet::SubAck(packet));
+                return;
+            }
+            Answer::UnsubAck(packet_id) => {
+                Packet::UnsubAck(UnsubAck { packet_id, properties: Properties::EMPTY, reason_codes: &[] })
+            }
+        };
+        self.connections.send(key, &packet);
+    }
+}
+
+fn ack(packet_id: PacketId) -> Ack<'static> {
+    Ack { packet_id, reason_code: ReasonCode::Success, properties: Properties::EMPTY }
+}
+
+/// A CONNACK without properties.
+pub(crate) fn connack(is_session_present: bool, reason_code: ReasonCode) -> Packet<'static> {
+    Packet::ConnAck(ConnAck {
+        session_present: is_session_present,
+        reason_code,
+        properties: Properties::EMPTY,
+    })
+}

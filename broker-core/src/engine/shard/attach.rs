@@ -1,0 +1,129 @@
+//! A CONNECT that the front door has accepted: take-over, session, CONNACK. All of it is one turn of one shard, so
+//! there is no moment at which two connections own a session.
+
+use culex_codec::ReasonCode;
+
+use crate::engine::connection::{Admission, Connection, State};
+use crate::engine::error::{CloseReason, Refusal};
+use crate::engine::keys::{ConnectionKey, SessionKey};
+use crate::engine::session::Session;
+use crate::engine::store::Record;
+use crate::engine::timers::Timer;
+
+use super::answers::{Answer, connack};
+use super::{Effect, Event, Shard, Turn};
+
+impl Shard {
+    /// Binds a new connection to its session. CONNACK goes out when the store has what it says, and with it
+    /// [`Effect::Resume`] for the bytes that came behind CONNECT.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the shard knows nothing of the connection then.
+    pub fn handle_attach(
+        &mut self,
+        turn: &mut Turn<'_>,
+        mut admission: Admission,
+    ) -> Result<ConnectionKey, Refusal> {
+        let result = self.try_attach(turn, &mut admission);
+        if let Err(refusal) = result {
+            match refusal {
+                Refusal::TooManySessions => self.stats.sessions_refused += 1,
+                Refusal::Superseded => self.stats.connections_superseded += 1,
+                Refusal::UnsupportedVersion | Refusal::EmptyClientId | Refusal::WillTopic => {}
+            }
+            self.event(Event::Refused { client_id: admission.client_id, peer: admission.peer, refusal });
+        }
+        result
+    }
+
+    fn try_attach(
+        &mut self,
+        turn: &mut Turn<'_>,
+        admission: &mut Admission,
+    ) -> Result<ConnectionKey, Refusal> {
+        let has_ended = self.take_over(turn, admission)?;
+        let found = self.by_client_id.get(&admission.client_id).copied();
+        let session_key = match found {
+            Some(key) => key,
+            None => self.start_session(turn, admission)?,
+        };
+        let connection = Connection::new(admission, session_key, turn.now.tick);
+        let deadline = connection.silence_deadline();
+        let key = self.connections.insert(connection).ok_or(Refusal::TooManySessions)?;
+        if let Some(deadline) = deadline {
+            self.arm_keep_alive(key, deadline);
+        }
+        let in_flight = self.limits.in_flight.min(admission.receive_maximum);
+        let Some(session) = self.sessions.get_mut(session_key.slot, session_key.generation) else {
+            return Err(Refusal::TooManySessions);
+        };
+        session.connection = Some(key);
+        session.user_name = admission.user_name.take();
+        session.will = admission.will.take().map(Box::new);
+        session.sender.resume(in_flight);
+        session.receiver.resume(self.limits.incoming_in_flight);
+        let timer = session.timer.take();
+        let is_durable = session.id.is_some();
+        if let Some(timer) = timer {
+            self.timers.disarm(timer, Timer::SessionExpiry(session_key));
+        }
+        self.stats.connections_total += 1;
+        self.event(Event::Connected {
+            client_id: admission.client_id.clone(),
+            peer: admission.peer.clone(),
+            is_resumed: found.is_some(),
+        });
+        let answer = Answer::ConnAck { is_session_present: found.is_some() };
+        self.answer(turn, key, answer, is_durable || has_ended);
+        Ok(key)
+    }
+
+    /// Ends an older connection of this ClientId [MQTT-3.1.4-2], and the older session if a clean one is wanted
+    /// [MQTT-3.1.2-6]. Says whether a session ended.
+    fn take_over(&mut self, turn: &mut Turn<'_>, admission: &Admission) -> Result<bool, Refusal> {
+        let Some(old) = self.by_client_id.get(&admission.client_id).copied() else { return Ok(false) };
+        let owner = self.session(old).and_then(|session| session.connection);
+        if let Some(owner) = owner {
+            // A slow old attempt must not end the newer one.
+            let number = self.connections.get(owner).map(|connection| connection.accept_number);
+            if number.is_some_and(|number| number > admission.accept_number) {
+                return Err(Refusal::Superseded);
+            }
+            self.stats.connections_taken_over += 1;
+            self.close(turn, owner, CloseReason::TakenOver);
+        }
+        if admission.clean_start && self.session(old).is_some() {
+            self.end_session(turn, old);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn start_session(&mut self, turn: &mut Turn<'_>, admission: &Admission) -> Result<SessionKey, Refusal> {
+        let mut session =
+            Session::new(admission.client_id.clone(), self.limits.in_flight, self.limits.incoming_in_flight);
+        session.expiry_s = admission.session_expiry_s;
+        if session.expiry_s > 0 {
+            let id = turn.commons.open_session().ok_or(Refusal::TooManySessions)?;
+            session.id = Some(id);
+            self.stats.sessions_persistent += 1;
+            self.gate.record(Record::SessionStarted { session: id, client_id: admission.client_id.clone() });
+        }
+        let (slot, generation) = self.sessions.insert(session).ok_or(Refusal::TooManySessions)?;
+        let key = SessionKey { slot, generation };
+        self.by_client_id.insert(admission.client_id.clone(), key);
+        Ok(key)
+    }
+
+    /// CONNACK leaves, then what is in flight once more, then the queue; then packets are read.
+    pub(super) fn open(&mut self, turn: &mut Turn<'_>, key: ConnectionKey, is_session_present: bool) {
+        self.connections.send(key, &connack(is_session_present, ReasonCode::Success)); // [MQTT-3.2.0-1]
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.state = State::Open;
+        // The time that the store took is not the client's.
+        connection.last_packet = turn.now.tick;
+        let session = connection.session;
+        self.send_more(turn, session);
+        self.effects.push_back(Effect::Resume { connection: key });
+    }
+}

@@ -1,0 +1,235 @@
+//! From an accepted message to its receivers.
+
+use std::sync::Arc;
+
+use culex_codec::{PacketId, QoS};
+
+use crate::engine::connection::{Flags, Message, SHARED_PAYLOAD_MIN, State};
+use crate::engine::keys::{RetainedVersion, SessionId, SessionKey, ShardId};
+use crate::engine::publication::Publication;
+use crate::engine::route::{Routes, Target};
+use crate::engine::session::Queued;
+use crate::engine::store::{Record, RetainedChange};
+
+use super::{Shard, ShardMessage, Turn};
+
+/// A message that was accepted, before anybody has it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Inbound<'a> {
+    pub(super) message: Message<'a>,
+    pub(super) qos: QoS,
+    pub(super) is_retain: bool,
+    /// `None` for a Will Message.
+    pub(super) publisher: Option<(ShardId, SessionKey)>,
+    /// The publisher's stored session and the Packet Identifier of a QoS 2 message.
+    pub(super) incoming: Option<(SessionId, PacketId)>,
+}
+
+/// The message as one shard delivers it.
+struct Copies<'a> {
+    message: Message<'a>,
+    qos: QoS,
+    is_retain: bool,
+    publisher: Option<(ShardId, SessionKey)>,
+    retained: Option<RetainedVersion>,
+    publication: Option<&'a Arc<Publication>>,
+}
+
+impl Shard {
+    /// Hands a message to all who subscribed to it. Says whether the store was told to keep something of it that
+    /// the answer promises.
+    pub(super) fn route(&mut self, turn: &mut Turn<'_>, inbound: &Inbound<'_>) -> bool {
+        // The Retained Message is set before the routes are read; see Commons.
+        let (mut publication, change, retained) = self.retain(turn, inbound);
+        let routes = self.routes_of(turn, inbound);
+        if routes.is_empty() {
+            self.stats.messages_unrouted += 1;
+        }
+        if publication.is_none() && self.must_be_shared(inbound, &routes) {
+            publication = Some(self.publication(turn, inbound));
+        }
+        let is_promise = self.record_publication(inbound, publication.as_ref(), &routes, change);
+        let copies = Copies {
+            message: publication.as_deref().map_or(inbound.message, Message::from),
+            qos: inbound.qos,
+            is_retain: inbound.is_retain,
+            publisher: inbound.publisher,
+            retained,
+            publication: publication.as_ref(),
+        };
+        if publication.is_none() {
+            self.connections.heads.clear();
+        }
+        for (shard, targets) in routes.by_shard() {
+            if shard == self.id {
+                self.deliver(turn, &copies, targets);
+            } else if let Some(publication) = &publication {
+                let (publication, routes) = (Arc::clone(publication), Arc::clone(&routes));
+                let publisher = inbound.publisher;
+                self.send_to(shard, ShardMessage::Deliver { publication, routes, retained, publisher });
+            }
+        }
+        is_promise
+    }
+
+    fn publication(&self, turn: &Turn<'_>, inbound: &Inbound<'_>) -> Arc<Publication> {
+        let Message { topic, payload, .. } = inbound.message;
+        let id = turn.commons.publication_id();
+        Arc::new(Publication::new(id, topic, payload, inbound.qos, inbound.is_retain))
+    }
+
+    fn retain(
+        &mut self,
+        turn: &Turn<'_>,
+        inbound: &Inbound<'_>,
+    ) -> (Option<Arc<Publication>>, RetainedChange, Option<RetainedVersion>) {
+        if !inbound.is_retain {
+            return (None, RetainedChange::None, None); // [MQTT-3.3.1-12]
+        }
+        let publication = self.publication(turn, inbound);
+        if inbound.message.payload.is_empty() {
+            let version = turn.commons.clear_retained(inbound.message.topic); // [MQTT-3.3.1-10, -11]
+            return (Some(publication), RetainedChange::Clear, Some(version));
+        }
+        match turn.commons.set_retained(&publication) {
+            Some(version) => (Some(publication), RetainedChange::Set, Some(version)),
+            None => {
+                self.stats.retained_refused += 1;
+                (Some(publication), RetainedChange::None, None)
+            }
+        }
+    }
+
+    fn routes_of(&mut self, turn: &Turn<'_>, inbound: &Inbound<'_>) -> Arc<Routes> {
+        // Before the routes are read: an entry may be newer than its number, never older.
+        let generation = turn.commons.generation();
+        let topic = inbound.message.topic;
+        if let Some(routes) = self.cache.get(topic, generation) {
+            return Arc::clone(routes);
+        }
+        turn.commons.routes(topic, &mut self.routes);
+        let routes = self.routes.to_shared();
+        self.cache.insert(topic, generation, Arc::clone(&routes));
+        routes
+    }
+
+    /// Whether somebody needs the message beyond this turn, or more cheaply than by a copy.
+    fn must_be_shared(&self, inbound: &Inbound<'_>, routes: &Routes) -> bool {
+        if routes.is_empty() {
+            return inbound.incoming.is_some();
+        }
+        inbound.incoming.is_some()
+            || inbound.message.payload.len() >= SHARED_PAYLOAD_MIN
+            || routes
+                .iter()
+                .any(|target| target.shard != self.id || inbound.qos.min(target.qos) != QoS::AtMostOnce)
+    }
+
+    fn record_publication(
+        &mut self,
+        inbound: &Inbound<'_>,
+        publication: Option<&Arc<Publication>>,
+        routes: &Routes,
+        retained: RetainedChange,
+    ) -> bool {
+        let Some(publication) = publication else { return false };
+        let mut recipients = Vec::new();
+        for target in routes.iter() {
+            let qos = inbound.qos.min(target.qos);
+            if let Some(session) = target.durable
+                && qos != QoS::AtMostOnce
+                && !is_own(target, inbound.publisher)
+            {
+                recipients.push((session, qos));
+            }
+        }
+        let incoming = inbound.incoming;
+        if recipients.is_empty() && incoming.is_none() && retained == RetainedChange::None {
+            return false;
+        }
+        let publication = Arc::clone(publication);
+        self.gate.record(Record::Published { publication, incoming, recipients, retained });
+        true
+    }
+
+    fn send_to(&mut self, to: ShardId, message: ShardMessage) {
+        match self.outgoing.iter_mut().find(|(shard, _)| *shard == to) {
+            Some((_, messages)) => messages.push(message),
+            None => self.outgoing.push((to, vec![message])),
+        }
+    }
+
+    /// A publication of another shard.
+    pub(super) fn deliver_foreign(
+        &mut self,
+        turn: &mut Turn<'_>,
+        publication: &Arc<Publication>,
+        routes: &Routes,
+        retained: Option<RetainedVersion>,
+        publisher: Option<(ShardId, SessionKey)>,
+    ) {
+        let copies = Copies {
+            message: Message::from(&**publication),
+            qos: publication.qos,
+            is_retain: publication.is_retain,
+            publisher,
+            retained,
+            publication: Some(publication),
+        };
+        for (shard, targets) in routes.by_shard() {
+            if self.is_here(shard) {
+                self.deliver(turn, &copies, targets);
+            }
+        }
+    }
+
+    fn deliver(&mut self, turn: &mut Turn<'_>, copies: &Copies<'_>, targets: &[Target]) {
+        turn.deliveries_left =
+            turn.deliveries_left.saturating_sub(u32::try_from(targets.len()).unwrap_or(u32::MAX));
+        for target in targets {
+            if is_own(target, copies.publisher) {
+                continue;
+            }
+            let key = target.session;
+            let Some(session) = self.sessions.get(key.slot, key.generation) else { continue };
+            if copies.retained.is_some_and(|version| session.is_fed(copies.message.topic, version)) {
+                continue;
+            }
+            // [MQTT-3.3.1-9]: 3.1.1 never sets RETAIN for an established subscription.
+            let is_retain = copies.is_retain && target.retain_as_published;
+            match (copies.qos.min(target.qos), copies.publication) {
+                (QoS::AtMostOnce, _) => self.send_at_most_once(key, &copies.message, is_retain),
+                (qos, Some(publication)) => {
+                    let publication = Arc::clone(publication);
+                    self.enqueue(turn, key, qos, Queued { publication, is_retain });
+                }
+                // route() makes a publication for every target that needs one.
+                (QoS::AtLeastOnce | QoS::ExactlyOnce, None) => debug_assert!(false, "nothing to queue"),
+            }
+        }
+    }
+
+    /// QoS 0: now or never.
+    pub(super) fn send_at_most_once(&mut self, key: SessionKey, message: &Message<'_>, is_retain: bool) {
+        let Some(connection_key) = self.session(key).and_then(|session| session.connection) else { return };
+        let Some(connection) = self.connections.get(connection_key) else { return };
+        // [MQTT-3.2.0-1]: nothing before CONNACK.
+        if connection.state != State::Open {
+            return;
+        }
+        if connection.outbox.len() as u64 >= self.limits.outbox_bytes.get() {
+            self.stats.dropped_slow_reader += 1;
+            return;
+        }
+        let flags = Flags { qos: QoS::AtMostOnce, is_dup: false, is_retain, packet_id: None };
+        if self.connections.send_publish(connection_key, message, flags) {
+            self.stats.messages_sent += 1;
+            self.stats.payload_bytes_sent += message.payload.len() as u64;
+        }
+    }
+}
+
+/// Whether a target is the publisher itself and does not want its own messages (5.0 No Local).
+fn is_own(target: &Target, publisher: Option<(ShardId, SessionKey)>) -> bool {
+    target.no_local && publisher == Some((target.shard, target.session))
+}

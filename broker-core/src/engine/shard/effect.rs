@@ -1,0 +1,105 @@
+//! What a shard asks its host to do, and what it tells.
+
+use std::sync::Arc;
+
+use culex_codec::QoS;
+
+use crate::engine::error::{CloseReason, Refusal};
+use crate::engine::keys::{ConnectionKey, RetainedVersion, SessionKey, ShardId};
+use crate::engine::outbox::Outbox;
+use crate::engine::publication::Publication;
+use crate::engine::route::Routes;
+use crate::engine::store::StoreBatch;
+
+/// Something to do outside. The order in which they come is the order in which they have to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Keep these records, then call [`Shard::handle_stored`](super::Shard::handle_stored).
+    Store(StoreBatch),
+    /// Hand these messages to another shard, in this order.
+    Send {
+        /// The shard.
+        to: ShardId,
+        /// What it gets.
+        messages: Vec<ShardMessage>,
+    },
+    /// Write what is left once, then close the connection.
+    Close {
+        /// The connection, which the shard has forgotten already.
+        connection: ConnectionKey,
+        /// What was still to be written.
+        outbox: Outbox,
+    },
+    /// The connection is read again: hand over what waits of its bytes.
+    Resume {
+        /// The connection.
+        connection: ConnectionKey,
+    },
+    /// Something worth knowing.
+    Event(Event),
+}
+
+/// From shard to shard.
+#[derive(Debug, Clone)]
+pub enum ShardMessage {
+    /// A message for sessions of the receiving shard.
+    Deliver {
+        /// The message.
+        publication: Arc<Publication>,
+        /// All its targets; the receiver takes its own.
+        routes: Arc<Routes>,
+        /// The version that it took or removed among the Retained Messages.
+        retained: Option<RetainedVersion>,
+        /// Who published it, for No Local.
+        publisher: Option<(ShardId, SessionKey)>,
+    },
+}
+
+/// What happened, for logs and for the stream of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A CONNECT was accepted.
+    Connected {
+        /// The ClientId.
+        client_id: Box<str>,
+        /// The address.
+        peer: Box<str>,
+        /// Whether an earlier session goes on.
+        is_resumed: bool,
+    },
+    /// A CONNECT was refused.
+    Refused {
+        /// The ClientId.
+        client_id: Box<str>,
+        /// The address.
+        peer: Box<str>,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A connection ended.
+    Disconnected {
+        /// The ClientId.
+        client_id: Box<str>,
+        /// The address.
+        peer: Box<str>,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A filter was subscribed to.
+    Subscribed {
+        /// The ClientId.
+        client_id: Box<str>,
+        /// The Topic Filter.
+        filter: Box<str>,
+        /// The granted QoS; `None` if a limit refused it.
+        granted: Option<QoS>,
+    },
+    /// A session's queue is full. Told once a minute and session at most.
+    QueueFull {
+        /// The ClientId.
+        client_id: Box<str>,
+        /// Messages dropped since the last such event of this session.
+        dropped: u64,
+    },
+}

@@ -1,0 +1,150 @@
+//! QoS 1 and 2 towards a client: one queue per session, whose front is in flight.
+
+use culex_codec::{PacketId, QoS};
+
+use crate::engine::connection::{Connections, Flags, Message, State};
+use crate::engine::keys::{ConnectionKey, SessionKey};
+use crate::engine::qos::{Outgoing, SendAction, Sending};
+use crate::engine::session::Queued;
+use crate::engine::stats::Stats;
+use crate::engine::store::Record;
+use crate::engine::time::Tick;
+use crate::limits::WhenFull;
+
+use super::answers::Answer;
+use super::{Event, Shard, Turn};
+
+/// A full queue is told once per session in this time.
+const DROP_REPORT_INTERVAL_MS: u64 = 60_000;
+
+impl Shard {
+    /// Puts a message at the end of a session's queue, or drops one by policy if it is full.
+    pub(super) fn enqueue(&mut self, turn: &mut Turn<'_>, key: SessionKey, qos: QoS, queued: Queued) {
+        let bytes = queued.publication.bytes();
+        if !self.make_room(turn, key, bytes, &queued) {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
+        session.sender.push(Outgoing { message: queued, qos, bytes });
+        self.stats.queue_messages += 1;
+        self.stats.queue_bytes += bytes as u64;
+        self.send_queued(turn, key);
+    }
+
+    /// Whether the queue takes `bytes` more.
+    fn make_room(&mut self, turn: &Turn<'_>, key: SessionKey, bytes: usize, newest: &Queued) -> bool {
+        loop {
+            let (messages_max, bytes_max) = (self.limits.queue_messages, self.limits.queue_bytes);
+            let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return false };
+            let messages = session.sender.queued_len() as u64 + 1;
+            let total = session.sender.queued_bytes() as u64 + bytes as u64;
+            // An empty queue takes any message that was accepted at all.
+            let is_full =
+                messages > 1 && (messages_max.is_exceeded_by(messages) || bytes_max.is_exceeded_by(total));
+            if !is_full {
+                return true;
+            }
+            let oldest = match self.limits.when_full {
+                WhenFull::DropNewest => None,
+                WhenFull::DropOldest => session.sender.drop_oldest_waiting(),
+            };
+            let is_done = oldest.is_none();
+            let (publication, dropped_bytes) = match oldest {
+                None => (newest.publication.id, None),
+                Some(oldest) => (oldest.message.publication.id, Some(oldest.bytes)),
+            };
+            if let Some(session) = session.id {
+                self.gate.record(Record::Done { session, publication });
+            }
+            if let Some(bytes) = dropped_bytes {
+                self.note_dequeued(1, bytes);
+            }
+            self.note_drop(turn.now.tick, key);
+            if is_done {
+                return false;
+            }
+        }
+    }
+
+    fn note_drop(&mut self, now: Tick, key: SessionKey) {
+        self.stats.dropped_queue_full += 1;
+        let Some(session) = self.session_mut(key) else { return };
+        session.drops_unreported += 1;
+        let is_due = session.drops_reported.is_none_or(|at| now.0 >= at.0 + DROP_REPORT_INTERVAL_MS);
+        if is_due {
+            session.drops_reported = Some(now);
+            let dropped = std::mem::take(&mut session.drops_unreported);
+            let client_id = session.client_id.clone();
+            self.event(Event::QueueFull { client_id, dropped });
+        }
+    }
+
+    /// A session has `messages` and `bytes` fewer in its queue.
+    pub(super) fn note_dequeued(&mut self, messages: usize, bytes: usize) {
+        self.stats.queue_messages = self.stats.queue_messages.saturating_sub(messages as u64);
+        self.stats.queue_bytes = self.stats.queue_bytes.saturating_sub(bytes as u64);
+    }
+
+    /// Sends as long as the window and the outbox have room: first what was in flight when the last connection ended,
+    /// in the original order [MQTT-4.4.0-1, MQTT-4.6.0-1], then what waits.
+    pub(super) fn send_queued(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
+        loop {
+            let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
+            let Some(connection_key) = session.connection else { return };
+            let Some(connection) = self.connections.get(connection_key) else { return };
+            if connection.state != State::Open
+                || connection.outbox.len() as u64 >= self.limits.outbox_bytes.get()
+            {
+                return;
+            }
+            let Some(Sending { packet_id, action, .. }) = session.sender.next_to_send() else { return };
+            match (action, session.id) {
+                (SendAction::Publish { message, qos: QoS::ExactlyOnce, is_dup }, Some(id)) => {
+                    // It leaves only when message and Packet Identifier are stored: after a crash the same id must
+                    // mean the same message.
+                    let queued = message.clone();
+                    if !is_dup {
+                        let publication = queued.publication.id;
+                        self.gate.record(Record::InFlight { session: id, publication, packet_id });
+                    }
+                    self.answer(turn, connection_key, Answer::Publish { packet_id, queued, is_dup }, true);
+                }
+                (SendAction::Publish { message, qos, is_dup }, _) => {
+                    let flags =
+                        Flags { qos, is_dup, is_retain: message.is_retain, packet_id: Some(packet_id) };
+                    send_publish(&mut self.connections, &mut self.stats, connection_key, message, flags);
+                }
+                (SendAction::PubRel, id) => {
+                    self.answer(turn, connection_key, Answer::PubRel(packet_id), id.is_some());
+                }
+            }
+        }
+    }
+
+    /// A QoS 2 message that waited for the store.
+    pub(super) fn send_stored(
+        &mut self,
+        key: ConnectionKey,
+        packet_id: PacketId,
+        queued: &Queued,
+        is_dup: bool,
+    ) {
+        let flags =
+            Flags { qos: QoS::ExactlyOnce, is_dup, is_retain: queued.is_retain, packet_id: Some(packet_id) };
+        send_publish(&mut self.connections, &mut self.stats, key, queued, flags);
+    }
+}
+
+fn send_publish(
+    connections: &mut Connections,
+    stats: &mut Stats,
+    key: ConnectionKey,
+    queued: &Queued,
+    flags: Flags,
+) {
+    let message = Message::from(&*queued.publication);
+    if connections.send_publish(key, &message, flags) {
+        stats.messages_sent += 1;
+        stats.payload_bytes_sent += message.payload.len() as u64;
+    }
+}

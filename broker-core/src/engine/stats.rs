@@ -1,0 +1,79 @@
+//! The counters and gauges of a shard: plain numbers that only its thread touches. The server adds those of all
+//! shards up into one registry, which `$SYS`, HTTP and Prometheus read.
+
+/// How a number behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// Name and meaning of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Name, by Prometheus' conventions without prefix.
+    pub name: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// How it behaves.
+    pub kind: MetricKind,
+}
+
+macro_rules! stats {
+    ($($name:ident: $kind:ident, $help:literal;)*) => {
+        /// All numbers of one shard.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub struct Stats {
+            $(#[doc = $help] pub $name: u64,)*
+        }
+
+        impl Stats {
+            /// Names and meanings, in the order of [`Stats::values`].
+            pub const METRICS: &'static [Metric] =
+                &[$(Metric { name: stringify!($name), help: $help, kind: MetricKind::$kind },)*];
+
+            /// How many numbers there are.
+            pub const COUNT: usize = Self::METRICS.len();
+
+            /// The numbers.
+            pub const fn values(&self) -> [u64; Self::COUNT] {
+                [$(self.$name,)*]
+            }
+        }
+    };
+}
+
+stats! {
+    connections: Gauge, "Network Connections that were accepted and are alive.";
+    connections_total: Counter, "CONNECT packets that were accepted.";
+    sessions: Gauge, "Sessions, with and without a connection.";
+    sessions_persistent: Gauge, "Sessions that outlive their connection.";
+    subscriptions: Gauge, "Subscriptions of all sessions.";
+    messages_received: Counter, "PUBLISH packets received.";
+    messages_sent: Counter, "PUBLISH packets sent.";
+    payload_bytes_received: Counter, "Payload bytes of PUBLISH packets received.";
+    payload_bytes_sent: Counter, "Payload bytes of PUBLISH packets sent.";
+    packets_received: Counter, "MQTT Control Packets received.";
+    bytes_received: Counter, "Bytes received.";
+    bytes_sent: Counter, "Bytes sent.";
+    messages_unrouted: Counter, "Messages that no session subscribed to.";
+    messages_duplicate: Counter, "QoS 2 messages received again with a Packet Identifier in use.";
+    messages_reserved_topic: Counter, "Messages of clients to $SYS topics, acknowledged and dropped.";
+    queue_messages: Gauge, "QoS 1 and 2 messages that wait or are in flight.";
+    queue_bytes: Gauge, "Bytes of these messages, counted per session.";
+    dropped_slow_reader: Counter, "QoS 0 messages dropped because a connection did not read (limit outbox_bytes).";
+    dropped_queue_full: Counter, "Messages dropped at a full session queue (limits queue_messages, queue_bytes).";
+    dropped_session_ended: Counter, "Queued messages that ended with their session.";
+    retained_refused: Counter, "Messages not retained (limits retained_messages, retained_bytes).";
+    subscriptions_refused: Counter, "Subscriptions refused (limits subscriptions_per_session, topic_levels, topic_bytes).";
+    sessions_refused: Counter, "Connections refused (limit sessions).";
+    connections_taken_over: Counter, "Connections ended because a newer one has the same ClientId.";
+    connections_superseded: Counter, "Late connection attempts closed because a newer one is alive.";
+    connections_keep_alive: Counter, "Connections closed after 1.5 x Keep Alive without a packet.";
+    connections_malformed: Counter, "Connections closed for a malformed packet.";
+    connections_protocol_error: Counter, "Connections closed for a packet that is not allowed.";
+    wills_published: Counter, "Will Messages published.";
+    panics: Counter, "Panics while handling the bytes of one connection.";
+}

@@ -1,0 +1,99 @@
+//! Room for connections: in all, from one address, and bytes before CONNECT.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+
+use crate::limits::Limits;
+
+use super::metrics::Metrics;
+
+/// Counts connections and the bytes of those that have not said CONNECT.
+pub(crate) struct Rooms {
+    per_address: DashMap<IpAddr, u64>,
+    connections_max: u64,
+    per_address_max: u64,
+    pre_auth_max: u64,
+    metrics: Arc<Metrics>,
+}
+
+/// The room of one connection; given back when it is dropped.
+pub(crate) struct Permit {
+    rooms: Arc<Rooms>,
+    address: IpAddr,
+}
+
+/// Bytes that a connection holds before its CONNECT is complete; given back when it is dropped.
+pub(crate) struct PreAuthBytes {
+    rooms: Arc<Rooms>,
+    held: u64,
+}
+
+impl Rooms {
+    pub(crate) fn new(limits: &Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            per_address: DashMap::new(),
+            connections_max: limits.connections.get(),
+            per_address_max: limits.connections_per_address.get(),
+            pre_auth_max: limits.pre_auth_total_bytes.get(),
+            metrics,
+        })
+    }
+
+    /// Room for one more connection from `address`, or the name of the limit that is in the way.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Permit, &'static str> {
+        if !take(&self.metrics.front_door.sockets, 1, self.connections_max) {
+            return Err("connections");
+        }
+        let mut count = self.per_address.entry(address).or_insert(0);
+        if *count >= self.per_address_max {
+            drop(count);
+            self.metrics.front_door.sockets.fetch_sub(1, Ordering::Relaxed);
+            return Err("connections_per_address");
+        }
+        *count += 1;
+        drop(count);
+        Ok(Permit { rooms: Arc::clone(self), address })
+    }
+
+    pub(crate) fn pre_auth(self: &Arc<Self>) -> PreAuthBytes {
+        PreAuthBytes { rooms: Arc::clone(self), held: 0 }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.rooms.metrics.front_door.sockets.fetch_sub(1, Ordering::Relaxed);
+        self.rooms.per_address.remove_if_mut(&self.address, |_, count| {
+            *count = count.saturating_sub(1);
+            *count == 0
+        });
+    }
+}
+
+impl PreAuthBytes {
+    /// Room for `bytes` more; `false` if all connections together hold too many.
+    pub(crate) fn grow(&mut self, bytes: u64) -> bool {
+        let has_room = take(&self.rooms.metrics.front_door.pre_auth_bytes, bytes, self.rooms.pre_auth_max);
+        if has_room {
+            self.held += bytes;
+        }
+        has_room
+    }
+}
+
+impl Drop for PreAuthBytes {
+    fn drop(&mut self) {
+        self.rooms.metrics.front_door.pre_auth_bytes.fetch_sub(self.held, Ordering::Relaxed);
+    }
+}
+
+fn take(gauge: &AtomicU64, count: u64, max: u64) -> bool {
+    gauge
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+            held.checked_add(count).filter(|sum| *sum <= max)
+        })
+        .is_ok()
+}

@@ -1,0 +1,116 @@
+//! The shared state of the shards of one process: a lock for the length of one call, never across another call, a
+//! message or a write.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use culex_codec::{TopicFilter, TopicName};
+use parking_lot::{Mutex, RwLock};
+
+use crate::engine::commons::Commons;
+use crate::engine::keys::{PublicationId, RetainedVersion, SessionId, SessionKey, ShardId};
+use crate::engine::publication::Publication;
+use crate::engine::route::{Budget, Cursor, Retained, RetainedLimits, Router, Routes, Subscriber};
+use crate::limits::Limits;
+
+/// Routing table, Retained Messages and counters.
+pub(crate) struct SharedCommons {
+    router: RwLock<Router>,
+    /// Written inside the router's write lock only, so whoever reads a number finds routes at least as new.
+    generation: AtomicU64,
+    retained: Mutex<Retained<Arc<Publication>>>,
+    publications: AtomicU64,
+    session_ids: AtomicU64,
+    sessions_open: AtomicU64,
+    sessions_max: u64,
+}
+
+impl SharedCommons {
+    pub(crate) fn new(limits: &Limits, hash_keys: (u64, u64)) -> Self {
+        let retained = RetainedLimits {
+            messages: usize::try_from(limits.retained_messages.get()).unwrap_or(usize::MAX),
+            bytes: usize::try_from(limits.retained_bytes.get()).unwrap_or(usize::MAX),
+        };
+        Self {
+            router: RwLock::new(Router::new(hash_keys)),
+            generation: AtomicU64::new(0),
+            retained: Mutex::new(Retained::new(retained)),
+            publications: AtomicU64::new(0),
+            session_ids: AtomicU64::new(0),
+            sessions_open: AtomicU64::new(0),
+            sessions_max: limits.sessions.get(),
+        }
+    }
+
+    /// Retained Messages and their bytes, for the metrics.
+    pub(crate) fn retained_size(&self) -> (u64, u64) {
+        let retained = self.retained.lock();
+        (retained.len() as u64, retained.bytes() as u64)
+    }
+}
+
+impl Commons for SharedCommons {
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn routes(&self, topic: TopicName<'_>, out: &mut Routes) {
+        self.router.read().routes(topic, out);
+    }
+
+    fn subscribe(&self, filter: TopicFilter<'_>, subscriber: Subscriber) {
+        let mut router = self.router.write();
+        router.subscribe(filter, subscriber);
+        self.generation.store(router.generation(), Ordering::Release);
+    }
+
+    fn unsubscribe(&self, filter: TopicFilter<'_>, shard: ShardId, session: SessionKey) {
+        let mut router = self.router.write();
+        router.unsubscribe(filter, shard, session);
+        self.generation.store(router.generation(), Ordering::Release);
+    }
+
+    fn publication_id(&self) -> PublicationId {
+        PublicationId(self.publications.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn open_session(&self) -> Option<SessionId> {
+        self.sessions_open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+                (open < self.sessions_max).then_some(open + 1)
+            })
+            .ok()?;
+        Some(SessionId(self.session_ids.fetch_add(1, Ordering::Relaxed) + 1))
+    }
+
+    fn close_session(&self, _id: SessionId) {
+        self.sessions_open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn set_retained(&self, publication: &Arc<Publication>) -> Option<RetainedVersion> {
+        let outcome = self.retained.lock().set(Arc::clone(publication)).ok()?;
+        // The replaced message is dropped here, outside the lock.
+        Some(outcome.version)
+    }
+
+    fn clear_retained(&self, topic: TopicName<'_>) -> RetainedVersion {
+        let (version, _removed) = self.retained.lock().clear(topic.as_str());
+        version
+    }
+
+    fn retained_version(&self) -> RetainedVersion {
+        // Under the lock: a bare atomic beside the routing table would be the store-buffering pattern.
+        self.retained.lock().version()
+    }
+
+    fn retained(
+        &self,
+        filter: TopicFilter<'_>,
+        from: Cursor,
+        up_to: RetainedVersion,
+        budget: Budget,
+        out: &mut Vec<(RetainedVersion, Arc<Publication>)>,
+    ) -> Cursor {
+        self.retained.lock().collect(filter, from, up_to, budget, out)
+    }
+}

@@ -1,0 +1,234 @@
+//! Everything before a session: accept, the CONNECT packet, and the deadline for both. Whoever does not get past
+//! here never reaches a shard.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use culex_codec::{Connect, DecodeError, Decoded, Packet, PacketType, ProtocolVersion, ReasonCode, decode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{debug, info, warn};
+
+use crate::engine::error::Refusal;
+use crate::engine::shard::shard_of;
+use crate::engine::{Admission, TopicLimits, admit};
+use crate::limits::Limits;
+
+use super::admit::{Permit, Rooms};
+use super::lane::{LaneMessage, Newcomer};
+use super::mailbox::Mailbox;
+use super::metrics::Metrics;
+use super::refuse::connack_bytes;
+use super::transport::Transport;
+
+/// Pause after a failed accept, for example because no descriptor is left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a refused client has to read its CONNACK.
+const LINGER: Duration = Duration::from_secs(1);
+const READ_CHUNK: usize = 1024;
+
+/// What all listeners of a broker share.
+pub(crate) struct FrontDoor {
+    pub(crate) limits: Limits,
+    pub(crate) rooms: Arc<Rooms>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lanes: Vec<Arc<Mailbox<LaneMessage>>>,
+    pub(crate) hash_keys: (u64, u64),
+    pub(crate) accepted: AtomicU64,
+}
+
+/// Why a connection did not get in.
+#[derive(Debug, thiserror::Error)]
+enum Turned {
+    #[error("{0}")]
+    Malformed(#[from] DecodeError),
+    #[error("the first packet is not CONNECT [MQTT-3.1.0-1]")]
+    NotConnect,
+    #[error("{refusal}")]
+    Refused { refusal: Refusal, version: ProtocolVersion, client_id: Box<str> },
+    #[error("more than {0} bytes before CONNECT was complete (limit {1})")]
+    OverBudget(u64, &'static str),
+    #[error("closed before CONNECT")]
+    Gone,
+    #[error("no CONNECT within {0:?} (limit connect_timeout)")]
+    Late(Duration),
+}
+
+impl FrontDoor {
+    /// Accepts until the task is aborted.
+    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.enter(stream, peer),
+                Err(error) => {
+                    self.metrics.front_door.accept_errors.fetch_add(1, Ordering::Relaxed);
+                    warn!(%error, "cannot accept connections for the moment");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn enter(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        self.metrics.front_door.sockets_total.fetch_add(1, Ordering::Relaxed);
+        let accept_number = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
+        let permit = match self.rooms.enter(peer.ip()) {
+            Ok(permit) => permit,
+            Err(limit) => {
+                self.metrics.front_door.sockets_refused.fetch_add(1, Ordering::Relaxed);
+                warn!(%peer, limit, "connection closed: too many");
+                return;
+            }
+        };
+        let front_door = Arc::clone(self);
+        tokio::spawn(async move { front_door.receive(stream, peer, accept_number, permit).await });
+    }
+
+    async fn receive(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr, number: u64, permit: Permit) {
+        // Small packets in both directions; the end of a turn is where we collect them.
+        let _ = stream.set_nodelay(true);
+        let timeout = self.limits.connect_timeout;
+        let result = match tokio::time::timeout(timeout, self.read_connect(&mut stream, peer, number)).await {
+            Ok(result) => result,
+            Err(_) => Err(Turned::Late(timeout)),
+        };
+        match result {
+            Ok((admission, unread)) => self.attach(stream, admission, unread, permit),
+            Err(turned) => self.turn_away(stream, peer, turned).await,
+        }
+    }
+
+    async fn read_connect(
+        &self,
+        stream: &mut TcpStream,
+        peer: SocketAddr,
+        accept_number: u64,
+    ) -> Result<(Admission, Vec<u8>), Turned> {
+        let mut budget = self.rooms.pre_auth();
+        let mut bytes = Vec::new();
+        loop {
+            let mut chunk = [0; READ_CHUNK];
+            let count = match stream.read(&mut chunk).await {
+                Ok(0) | Err(_) => return Err(Turned::Gone),
+                Ok(count) => count,
+            };
+            let total = (bytes.len() + count) as u64;
+            if total > u64::from(self.limits.pre_auth_bytes) {
+                return Err(Turned::OverBudget(u64::from(self.limits.pre_auth_bytes), "pre_auth_bytes"));
+            }
+            if !budget.grow(count as u64) {
+                return Err(Turned::OverBudget(
+                    self.limits.pre_auth_total_bytes.get(),
+                    "pre_auth_total_bytes",
+                ));
+            }
+            bytes.extend_from_slice(chunk.get(..count).unwrap_or_default());
+            // Before anything else, and before anything is kept for it: is it a CONNECT?
+            if bytes.first().is_some_and(|first| first >> 4 != PacketType::Connect as u8) {
+                return Err(Turned::NotConnect);
+            }
+            let max = self.limits.pre_auth_bytes.min(self.limits.packet_bytes);
+            match decode(&bytes, ProtocolVersion::V311, max)? {
+                Decoded::Incomplete { .. } => {}
+                Decoded::Packet { packet: Packet::Connect(connect), len } => {
+                    let admission = self.admit(&connect, peer, accept_number)?;
+                    return Ok((admission, bytes.get(len..).unwrap_or_default().to_vec()));
+                }
+                Decoded::Packet { .. } => return Err(Turned::NotConnect),
+            }
+        }
+    }
+
+    fn admit(&self, connect: &Connect<'_>, peer: SocketAddr, number: u64) -> Result<Admission, Turned> {
+        let limits = TopicLimits::from(&self.limits);
+        admit(connect, generated_client_id, &limits, number, peer.to_string().into()).map_err(|refusal| {
+            let client_id = connect.client_id.as_str().into();
+            Turned::Refused { refusal, version: connect.version, client_id }
+        })
+    }
+
+    fn attach(&self, stream: TcpStream, admission: Admission, unread: Vec<u8>, permit: Permit) {
+        let transport = match stream.into_std() {
+            Ok(stream) => Transport::Tcp(mio::net::TcpStream::from_std(stream)),
+            Err(error) => {
+                warn!(peer = %admission.peer, %error, "connection lost on its way to its session");
+                return;
+            }
+        };
+        let count = u16::try_from(self.lanes.len()).unwrap_or(u16::MAX);
+        let shard = shard_of(&admission.client_id, self.hash_keys, count);
+        if let Some(lane) = self.lanes.get(usize::from(shard.0)) {
+            lane.send([LaneMessage::Attach(Box::new(Newcomer { transport, admission, unread, permit }))]);
+        }
+    }
+
+    async fn turn_away(&self, stream: TcpStream, peer: SocketAddr, turned: Turned) {
+        let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+        let cells = &self.metrics.front_door;
+        match &turned {
+            Turned::Malformed(DecodeError::UnsupportedProtocolLevel { .. }) => {
+                count(&cells.connect_refused);
+                warn!(%peer, "connection closed: {turned} [MQTT-3.1.2-2]");
+                let code = ReasonCode::UnsupportedProtocolVersion;
+                refuse(stream, ProtocolVersion::V311, code).await;
+            }
+            Turned::Refused { refusal, version, client_id } => {
+                count(&cells.connect_refused);
+                warn!(%peer, client_id = ?client_id, "connection refused: {turned}");
+                refuse(stream, *version, refusal.reason_code()).await;
+            }
+            Turned::Malformed(error) => {
+                count(&cells.connect_malformed);
+                warn!(%peer, "connection closed: malformed CONNECT: {error} [{}]", error.statement());
+            }
+            Turned::NotConnect => {
+                count(&cells.connect_malformed);
+                warn!(%peer, "connection closed: {turned}");
+            }
+            Turned::OverBudget(..) => {
+                count(&cells.connect_over_budget);
+                warn!(%peer, "connection closed: {turned}");
+            }
+            Turned::Late(_) => {
+                count(&cells.connect_timeouts);
+                info!(%peer, "connection closed: {turned}");
+            }
+            Turned::Gone => debug!(%peer, "{turned}"),
+        }
+    }
+}
+
+/// Says no and lets the peer read it: a close with unread bytes would destroy the CONNACK on its way.
+async fn refuse(mut stream: TcpStream, version: ProtocolVersion, code: ReasonCode) {
+    let Some(packet) = connack_bytes(version, code) else { return };
+    let goodbye = async {
+        stream.write_all(&packet).await?;
+        stream.shutdown().await?;
+        let mut sink = [0; READ_CHUNK];
+        let mut left = 64;
+        while left > 0 && stream.read(&mut sink).await? > 0 {
+            left -= 1;
+        }
+        io::Result::Ok(())
+    };
+    // Whether the peer read it or not, this was all.
+    let _ = tokio::time::timeout(LINGER, goodbye).await;
+}
+
+/// A ClientId that nobody can guess or has already [MQTT-3.1.3-6].
+fn generated_client_id() -> Box<str> {
+    let mut random = [0; 12];
+    if getrandom::fill(&mut random).is_err() {
+        // Without a source of random numbers the broker does not start, so this is out of reach; a counter would
+        // still be unique.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        random = [0; 12];
+        random.iter_mut().zip(next.to_le_bytes()).for_each(|(to, from)| *to = from);
+    }
+    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("auto-{hex}").into()
+}

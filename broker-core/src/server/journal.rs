@@ -1,0 +1,39 @@
+//! Events of a shard as lines of the log. Names and topics come from strangers, so they are quoted and escaped.
+
+use tracing::{debug, info, warn};
+
+use crate::engine::shard::Event;
+
+pub(crate) fn log(event: &Event) {
+    match event {
+        Event::Connected { client_id, peer, is_resumed } => {
+            debug!(?client_id, %peer, resumed = is_resumed, "client connected");
+        }
+        Event::Refused { client_id, peer, refusal } => {
+            warn!(?client_id, %peer, "connection refused: {refusal}");
+        }
+        Event::Disconnected { client_id, peer, reason } if reason.is_violation() => {
+            warn!(?client_id, %peer, "connection closed: {reason}");
+        }
+        Event::Disconnected { client_id, peer, reason } => {
+            debug!(?client_id, %peer, "connection closed: {reason}");
+        }
+        Event::Subscribed { client_id, filter, granted: Some(qos) } => {
+            debug!(?client_id, ?filter, qos = *qos as u8, "subscribed");
+        }
+        Event::Subscribed { client_id, filter, granted: None } => {
+            let beginning: String = filter.chars().take(80).collect();
+            info!(
+                ?client_id,
+                filter = ?beginning,
+                "subscription refused (limits subscriptions_per_session, topic_levels, topic_bytes)"
+            );
+        }
+        Event::QueueFull { client_id, dropped } => {
+            warn!(
+                ?client_id,
+                dropped, "queue full: messages dropped (limits queue_messages, queue_bytes, when_full)"
+            );
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The one registry of numbers: what all lanes and the front door counted, under one list of names.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::engine::stats::{Metric, MetricKind, Stats};
+
+use super::commons::SharedCommons;
+
+/// The numbers of one shard where other threads can read them. Written by its lane alone.
+pub(crate) struct LaneCells([AtomicU64; Stats::COUNT]);
+
+impl Default for LaneCells {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; Stats::COUNT])
+    }
+}
+
+impl LaneCells {
+    pub(crate) fn publish(&self, stats: &Stats) {
+        for (cell, value) in self.0.iter().zip(stats.values()) {
+            cell.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
+macro_rules! front_door_metrics {
+    ($($name:ident: $kind:ident, $help:literal;)*) => {
+        /// What the front door counts.
+        #[derive(Default)]
+        pub(crate) struct FrontDoorCells {
+            $(#[doc = $help] pub(crate) $name: AtomicU64,)*
+        }
+
+        impl FrontDoorCells {
+            const METRICS: &'static [Metric] =
+                &[$(Metric { name: stringify!($name), help: $help, kind: MetricKind::$kind },)*];
+
+            fn values(&self) -> Vec<u64> {
+                vec![$(self.$name.load(Ordering::Relaxed),)*]
+            }
+        }
+    };
+}
+
+front_door_metrics! {
+    sockets: Gauge, "Network Connections that are open, before and after CONNECT.";
+    sockets_total: Counter, "Network Connections that were accepted.";
+    sockets_refused: Counter, "Network Connections closed at once (limits connections, connections_per_address).";
+    accept_errors: Counter, "Failed accepts; accepting paused after each.";
+    connect_timeouts: Counter, "Connections closed because CONNECT did not come in time (limit connect_timeout).";
+    connect_malformed: Counter, "Connections closed for a malformed first packet, or one that is not CONNECT.";
+    connect_refused: Counter, "CONNECT packets refused before they reached a session.";
+    connect_over_budget: Counter, "Connections closed for too many bytes before CONNECT (limits pre_auth_bytes, pre_auth_total_bytes).";
+    pre_auth_bytes: Gauge, "Bytes held for connections whose CONNECT is not complete.";
+}
+
+const RETAINED: &[Metric] = &[
+    Metric { name: "retained_messages", help: "Retained Messages.", kind: MetricKind::Gauge },
+    Metric {
+        name: "retained_bytes",
+        help: "Bytes of the Retained Messages, topic and payload.",
+        kind: MetricKind::Gauge,
+    },
+];
+
+/// All numbers of a broker.
+pub(crate) struct Metrics {
+    pub(crate) lanes: Vec<Arc<LaneCells>>,
+    pub(crate) front_door: FrontDoorCells,
+    pub(crate) commons: Arc<SharedCommons>,
+}
+
+impl Metrics {
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let mut values: Vec<_> = Stats::METRICS.iter().map(|metric| (metric, 0)).collect();
+        for lane in &self.lanes {
+            for ((_, sum), cell) in values.iter_mut().zip(&lane.0) {
+                *sum += cell.load(Ordering::Relaxed);
+            }
+        }
+        values.extend(FrontDoorCells::METRICS.iter().zip(self.front_door.values()));
+        let (messages, bytes) = self.commons.retained_size();
+        values.extend(RETAINED.iter().zip([messages, bytes]));
+        Snapshot(values)
+    }
+}
+
+/// All counters and gauges at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot(Vec<(&'static Metric, u64)>);
+
+impl Snapshot {
+    /// Every number with its name and meaning.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static Metric, u64)> {
+        self.0.iter().copied()
+    }
+
+    /// The number of that name.
+    pub fn get(&self, name: &str) -> Option<u64> {
+        self.0.iter().find(|(metric, _)| metric.name == name).map(|(_, value)| *value)
+    }
+}
