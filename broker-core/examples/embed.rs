@@ -1,5 +1,5 @@
 //! A broker inside another program: `cargo run -p culex-core --example embed [ADDRESS]`.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example talks")]
+#![expect(clippy::print_stdout, reason = "an example talks")]
 
 use std::time::Duration;
 

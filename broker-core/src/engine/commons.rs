@@ -9,13 +9,15 @@
 //! Whatever the interleaving, a message retained with a version up to the floor is found in the store of Retained
 //! Messages, and one above it is delivered live: nothing is missed, nothing comes twice.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use culex_codec::{TopicFilter, TopicName};
 
 use super::keys::{PublicationId, RetainedVersion, SessionId, SessionKey, ShardId};
 use super::publication::Publication;
-use super::route::{Budget, Cursor, Routes, Subscriber};
+use super::route::{Budget, Cursor, Retained, RetainedLimits, Router, Routes, Subscriber};
+use crate::limits::Limits;
 
 /// The shared state. Every call is one atomic step.
 pub trait Commons {
@@ -48,4 +50,111 @@ pub trait Commons {
         budget: Budget,
         out: &mut Vec<(RetainedVersion, Arc<Publication>)>,
     ) -> Cursor;
+}
+
+/// [`Commons`] of shards that all run in one thread, without a lock: for tests, simulations and benches.
+#[derive(Debug)]
+pub struct LocalCommons {
+    state: RefCell<State>,
+    sessions_max: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    router: Router,
+    retained: Retained<Arc<Publication>>,
+    publications: u64,
+    session_ids: u64,
+    sessions_open: u64,
+}
+
+impl LocalCommons {
+    /// Nothing subscribed, nothing retained.
+    pub fn new(limits: &Limits, hash_keys: (u64, u64)) -> Self {
+        let state = State {
+            router: Router::new(hash_keys),
+            retained: Retained::new(RetainedLimits::from(limits)),
+            publications: 0,
+            session_ids: 0,
+            sessions_open: 0,
+        };
+        Self { state: RefCell::new(state), sessions_max: limits.sessions.get() }
+    }
+
+    /// Subscriptions in the routing table.
+    pub fn subscription_count(&self) -> usize {
+        self.state.borrow().router.len()
+    }
+
+    /// Sessions that outlive their connection.
+    pub fn sessions_open(&self) -> u64 {
+        self.state.borrow().sessions_open
+    }
+
+    /// Retained Messages.
+    pub fn retained_count(&self) -> usize {
+        self.state.borrow().retained.len()
+    }
+}
+
+impl Commons for LocalCommons {
+    fn generation(&self) -> u64 {
+        self.state.borrow().router.generation()
+    }
+
+    fn routes(&self, topic: TopicName<'_>, out: &mut Routes) {
+        self.state.borrow().router.routes(topic, out);
+    }
+
+    fn subscribe(&self, filter: TopicFilter<'_>, subscriber: Subscriber) {
+        self.state.borrow_mut().router.subscribe(filter, subscriber);
+    }
+
+    fn unsubscribe(&self, filter: TopicFilter<'_>, shard: ShardId, session: SessionKey) {
+        self.state.borrow_mut().router.unsubscribe(filter, shard, session);
+    }
+
+    fn publication_id(&self) -> PublicationId {
+        let mut state = self.state.borrow_mut();
+        state.publications += 1;
+        PublicationId(state.publications)
+    }
+
+    fn open_session(&self) -> Option<SessionId> {
+        let mut state = self.state.borrow_mut();
+        if state.sessions_open >= self.sessions_max {
+            return None;
+        }
+        state.sessions_open += 1;
+        state.session_ids += 1;
+        Some(SessionId(state.session_ids))
+    }
+
+    fn close_session(&self, _id: SessionId) {
+        self.state.borrow_mut().sessions_open -= 1;
+    }
+
+    fn set_retained(&self, publication: &Arc<Publication>) -> Option<RetainedVersion> {
+        let outcome = self.state.borrow_mut().retained.set(Arc::clone(publication)).ok()?;
+        Some(outcome.version)
+    }
+
+    fn clear_retained(&self, topic: TopicName<'_>) -> RetainedVersion {
+        self.state.borrow_mut().retained.clear(topic.as_str()).0
+    }
+
+    fn retained_version(&self) -> RetainedVersion {
+        self.state.borrow().retained.version()
+    }
+
+    fn retained(
+        &self,
+        filter: TopicFilter<'_>,
+        from: Cursor,
+        up_to: RetainedVersion,
+        budget: Budget,
+        out: &mut Vec<(RetainedVersion, Arc<Publication>)>,
+    ) -> Cursor {
+        self.state.borrow().retained.collect(filter, from, up_to, budget, out)
+    }
 }

@@ -27,14 +27,10 @@ pub(crate) struct SharedCommons {
 
 impl SharedCommons {
     pub(crate) fn new(limits: &Limits, hash_keys: (u64, u64)) -> Self {
-        let retained = RetainedLimits {
-            messages: usize::try_from(limits.retained_messages.get()).unwrap_or(usize::MAX),
-            bytes: usize::try_from(limits.retained_bytes.get()).unwrap_or(usize::MAX),
-        };
         Self {
             router: RwLock::new(Router::new(hash_keys)),
             generation: AtomicU64::new(0),
-            retained: Mutex::new(Retained::new(retained)),
+            retained: Mutex::new(Retained::new(RetainedLimits::from(limits))),
             publications: AtomicU64::new(0),
             session_ids: AtomicU64::new(0),
             sessions_open: AtomicU64::new(0),

@@ -16,6 +16,7 @@ use culex_codec::TopicFilter;
 
 use super::seek::{Pattern, Verdict};
 use crate::engine::keys::RetainedVersion;
+use crate::limits::{Limit, Limits};
 
 /// What the store must know of a message.
 pub trait RetainedMessage {
@@ -34,6 +35,13 @@ pub struct RetainedLimits {
     pub messages: usize,
     /// Sum of [`RetainedMessage::bytes`].
     pub bytes: usize,
+}
+
+impl From<&Limits> for RetainedLimits {
+    fn from(limits: &Limits) -> Self {
+        let bound = |limit: Limit| usize::try_from(limit.get()).unwrap_or(usize::MAX);
+        Self { messages: bound(limits.retained_messages), bytes: bound(limits.retained_bytes) }
+    }
 }
 
 /// Why a message was not retained. What was there stays.

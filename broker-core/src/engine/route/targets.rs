@@ -121,6 +121,8 @@ impl Deref for SubscriptionIds {
 #[derive(Debug, Default)]
 pub struct Routes {
     targets: Vec<Target>,
+    // The targets of several filters were collected, and those of one do not simply follow those of the other.
+    is_mixed: bool,
     pub(super) scratch: Scratch,
 }
 
@@ -133,6 +135,7 @@ impl Routes {
     /// Forgets the targets and keeps the buffers.
     pub fn clear(&mut self) {
         self.targets.clear();
+        self.is_mixed = false;
         self.scratch.levels.clear();
         self.scratch.stack.clear();
     }
@@ -167,7 +170,7 @@ impl Routes {
     /// A copy of the targets without spare room. Cost: one allocation, and one for each target that has two or more
     /// Subscription Identifiers.
     pub fn to_shared(&self) -> Arc<Self> {
-        Arc::new(Self { targets: self.targets.clone(), scratch: Scratch::default() })
+        Arc::new(Self { targets: self.targets.clone(), ..Self::default() })
     }
 
     /// Memory of the targets in bytes, buffers for matching excluded.
@@ -177,13 +180,20 @@ impl Routes {
     }
 
     pub(super) fn collect(&mut self, subscribers: &Subscribers) {
+        let before = self.targets.len();
+        let last = self.targets.last().map(Target::key);
         self.targets.reserve(subscribers.len());
         subscribers.for_each(|stored| self.targets.push(Target::new(&stored.unpack())));
+        let first = self.targets.get(before).map(Target::key);
+        self.is_mixed |= last.is_some() && first.is_some() && last >= first;
     }
 
     /// Sorts, and makes one target of all Subscriptions of a session. Every Topic Filter gave a sorted run, and the
-    /// stable sort finds runs: O(n) for one filter, O(n log filters) for several.
+    /// stable sort finds runs: nothing to do for one filter, O(n log filters) for several.
     pub(super) fn merge(&mut self) {
+        if !std::mem::take(&mut self.is_mixed) {
+            return;
+        }
         self.targets.sort_by_key(Target::key);
         self.targets.dedup_by(|later, kept| {
             let same = later.key() == kept.key();
@@ -218,7 +228,7 @@ pub(super) struct Scratch {
 pub(super) struct LevelMark {
     pub(super) start: u32,
     pub(super) end: u32,
-    pub(super) hash: u64,
+    pub(super) hash: Option<u64>,
 }
 
 const _: () = assert!(size_of::<Target>() == 48, "the cost sketch of the cache");

@@ -7,25 +7,25 @@
 //!    └─ + ─► ○ …                              not for topics that begin with $
 //! ```
 //!
-//! Children for `+` and `#` are fields of their parent, all others stand in the edge table under
+//! Children for `+` and `#` and an only child are fields of their parent, all others stand in the edge table under
 //! (parent, level). The edge table is cut in 256 parts by hash, so that growing moves a 256th of it.
 //!
 //! Matching visits at most two children per node and level, never a node twice, and keeps its place in an explicit
-//! stack that is as long as the Topic Name has levels. A level is hashed once per match, however many nodes ask for it.
+//! stack that is as long as the Topic Name has levels. A level is hashed at most once per match, however many nodes ask.
 
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
 use culex_codec::{TopicFilter, TopicName};
 
-use super::node::{Arena, Level, Node, NodeId, Stored};
+use super::node::{Arena, Children, Level, Literals, Node, NodeId, Stored};
 use super::targets::{LevelMark, Routes, Scratch};
 use super::{Subscribed, Subscriber};
 use crate::engine::keys::{SessionKey, ShardId};
 
 /// Topic Filters and who subscribed to them; shared by all shards.
 ///
-/// Memory: 64 bytes for a level that no other filter shares and about 15 for its edge; levels longer than 22 bytes and
+/// Memory: 64 bytes for a level that no other filter shares, and about 15 if it has siblings; levels longer than 22 bytes and
 /// filters with several subscribers allocate. The caller bounds the levels of a filter: each may cost a node.
 #[derive(Debug)]
 pub struct Router {
@@ -73,7 +73,7 @@ impl Router {
     pub fn subscribe(&mut self, filter: TopicFilter<'_>, subscriber: Subscriber) -> Subscribed {
         self.generation += 1;
         let Some(node) = self.make(filter.as_str()).and_then(|id| self.nodes.get_mut(id)) else {
-            debug_assert!(false, "2^32 nodes need 256 GiB");
+            debug_assert!(false, "2^31 nodes need 128 GiB");
             return Subscribed::New;
         };
         let outcome = node.subscribers.insert(Stored::pack(&subscriber));
@@ -112,20 +112,14 @@ impl Router {
             if let Some(multi) = node.multi.filter(|_| takes_wildcards).and_then(|id| self.nodes.get(id)) {
                 out.collect(&multi.subscribers);
             }
-            let Some(level) = levels.get(depth, &self.hasher) else {
+            let Some(level) = levels.get(depth) else {
                 out.collect(&node.subscribers);
                 continue;
             };
             if let Some(plus) = node.plus.filter(|_| takes_wildcards) {
                 scratch.stack.push((plus, depth + 1));
             }
-            if node.literals > 0
-                && let Some(child) = self.edges.find(self.edge_hash(id, level.hash), |child| {
-                    self.nodes.get(child).is_some_and(|child| {
-                        child.parent == Some(id) && child.level.as_bytes() == levels.bytes(level)
-                    })
-                })
-            {
+            if let Some(child) = self.literal(id, node, level, |hasher| levels.hash(depth, hasher)) {
                 scratch.stack.push((child, depth + 1));
             }
         }
@@ -148,12 +142,28 @@ impl Router {
             "+" => node.plus,
             "#" => node.multi,
             literal => {
-                self.edges.find(self.edge_hash(parent, self.hasher.hash(literal.as_bytes())), |child| {
-                    self.nodes.get(child).is_some_and(|child| {
-                        child.parent == Some(parent) && child.level.as_bytes() == literal.as_bytes()
-                    })
-                })
+                self.literal(parent, node, literal.as_bytes(), |hasher| hasher.hash(literal.as_bytes()))
             }
+        }
+    }
+
+    /// The child of a node for a level, whose hash is asked for when it is needed.
+    fn literal(
+        &self,
+        id: NodeId,
+        node: &Node,
+        level: &[u8],
+        hash: impl FnOnce(&SipHasher13) -> u64,
+    ) -> Option<NodeId> {
+        let is_it = |child: NodeId| {
+            self.nodes
+                .get(child)
+                .is_some_and(|child| child.parent == Some(id) && child.level.as_bytes() == level)
+        };
+        match node.literals.get() {
+            Children::None => None,
+            Children::One(child) => is_it(child).then_some(child),
+            Children::Table(_) => self.edges.find(self.edge_hash(id, hash(&self.hasher)), is_it),
         }
     }
 
@@ -176,13 +186,30 @@ impl Router {
         match level {
             "+" => node.plus = Some(child),
             "#" => node.multi = Some(child),
-            literal => {
-                node.literals += 1;
-                let hash = self.edge_hash(parent, self.hasher.hash(literal.as_bytes()));
-                self.edges.insert(hash, child);
+            _ => {
+                let before = node.literals.get();
+                node.literals = match before {
+                    Children::None => Literals::one(child),
+                    Children::One(_) => Literals::table(2),
+                    Children::Table(count) => Literals::table(count.get() + 1),
+                };
+                match before {
+                    Children::None => {}
+                    Children::One(first) => {
+                        self.insert_edge(parent, first);
+                        self.insert_edge(parent, child);
+                    }
+                    Children::Table(_) => self.insert_edge(parent, child),
+                }
             }
         }
         Some(child)
+    }
+
+    fn insert_edge(&mut self, parent: NodeId, child: NodeId) {
+        let Some(node) = self.nodes.get(child) else { return };
+        let hash = self.edge_hash(parent, self.hasher.hash(node.level.as_bytes()));
+        self.edges.insert(hash, child);
     }
 
     /// Removes a node that nobody needs, then its parent if that became such a node, and so on.
@@ -201,8 +228,14 @@ impl Router {
             } else if above.multi == Some(id) {
                 above.multi = None;
             } else {
-                above.literals -= 1;
-                self.edges.remove(hash, id);
+                match above.literals.get() {
+                    Children::None => {}
+                    Children::One(_) => above.literals = Literals::NONE,
+                    Children::Table(count) => {
+                        above.literals = Literals::table(count.get() - 1);
+                        self.edges.remove(hash, id);
+                    }
+                }
             }
             self.nodes.remove(id);
             id = parent;
@@ -231,7 +264,7 @@ impl Router {
     }
 }
 
-/// The levels of a Topic Name, found and hashed when the first node asks for them.
+/// The levels of a Topic Name, found and hashed when the first node asks for it.
 struct Levels<'a> {
     topic: &'a [u8],
     next: Option<usize>,
@@ -240,9 +273,9 @@ struct Levels<'a> {
 
 impl<'a> Levels<'a> {
     /// The level under `depth` others; `None` behind the last one.
-    fn get(&mut self, depth: u32, hasher: &SipHasher13) -> Option<LevelMark> {
-        if let Some(mark) = self.found.get(usize::try_from(depth).ok()?) {
-            return Some(*mark);
+    fn get(&mut self, depth: u32) -> Option<&'a [u8]> {
+        if let Some(mark) = self.found.get(depth as usize) {
+            return self.topic.get(mark.start as usize..mark.end as usize);
         }
         let start = self.next?;
         let rest = self.topic.get(start..)?;
@@ -250,17 +283,19 @@ impl<'a> Levels<'a> {
         let level = rest.get(..length.unwrap_or(rest.len()))?;
         let end = start + level.len();
         self.next = length.map(|_| end + 1);
-        let mark = LevelMark {
+        self.found.push(LevelMark {
             start: u32::try_from(start).ok()?,
             end: u32::try_from(end).ok()?,
-            hash: hasher.hash(level),
-        };
-        self.found.push(mark);
-        Some(mark)
+            hash: None,
+        });
+        Some(level)
     }
 
-    fn bytes(&self, mark: LevelMark) -> &'a [u8] {
-        self.topic.get(mark.start as usize..mark.end as usize).unwrap_or_default()
+    /// The hash of a level that was found.
+    fn hash(&mut self, depth: u32, hasher: &SipHasher13) -> u64 {
+        let Some(mark) = self.found.get_mut(depth as usize) else { return 0 };
+        let level = self.topic.get(mark.start as usize..mark.end as usize).unwrap_or_default();
+        *mark.hash.get_or_insert_with(|| hasher.hash(level))
     }
 }
 
