@@ -1,0 +1,4 @@
+//! Bytes → packets → bytes → packets.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| culex_tests::fuzz_targets::decode(data));

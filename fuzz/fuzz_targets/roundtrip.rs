@@ -1,0 +1,4 @@
+//! Packets → bytes → packets.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| culex_tests::fuzz_targets::roundtrip(data));
