@@ -144,7 +144,7 @@ pub enum Frame<'a> {
 ///
 /// # Errors
 /// As soon as the bytes there are show it: a type or flags that no version has (told from the first byte alone), a Remaining
-/// Length of more than four bytes or longer than need be, a packet of more than `packet_bytes_max` bytes in all.
+/// Length of more than four bytes, a packet of more than `packet_bytes_max` bytes in all.
 #[inline]
 pub fn read_frame(buf: &[u8], packet_bytes_max: u32) -> Result<Frame<'_>, DecodeError> {
     // 3.1 forgives most.
@@ -170,9 +170,12 @@ pub(crate) fn read(
     .ok_or(DecodeError::ReservedPacketType { packet_type: first_byte >> 4 })?;
     check_flags(packet_type, flags, version)?;
 
-    let Some((remaining_length, length_bytes)) = varint::parse(rest)? else {
+    let Some((remaining_length, length_bytes)) = varint::parse_any(rest)? else {
         return Ok(Frame::Incomplete { need: 1 });
     };
+    if version.is_v5() {
+        varint::check_minimal(remaining_length, length_bytes)?;
+    }
     let body_len = remaining_length as usize;
     let len = 1 + length_bytes + body_len;
     if len > packet_bytes_max as usize {
@@ -268,7 +271,15 @@ mod tests {
         let error = Err(DecodeError::VariableByteIntegerTooLong);
         assert_eq!(read_frame(&[0x10, 0x80, 0x80, 0x80, 0x80], MAX), error);
         assert_eq!(read_frame(&[0x10, 0xff, 0xff, 0xff, 0xff, 0x7f], MAX), error);
+    }
+
+    #[test]
+    fn a_length_longer_than_need_be_is_an_error_in_5_0_alone() {
+        let ping = [0xc0, 0x80, 0x00];
         let error = Err(DecodeError::VariableByteIntegerNotMinimal { value: 0, bytes: 2 });
-        assert_eq!(read_frame(&[0xc0, 0x80, 0x00], MAX), error);
+        assert_eq!(read(&ping, ProtocolVersion::V5, false, MAX), error);
+        for version in [ProtocolVersion::V31, ProtocolVersion::V311] {
+            assert!(matches!(read(&ping, version, false, MAX), Ok(Frame::Complete { len: 3, .. })));
+        }
     }
 }

@@ -10,21 +10,41 @@ const BYTES_MAX: usize = 4;
 /// The value at the front of `bytes` and its length in bytes; `None` while its last byte is not there.
 ///
 /// # Errors
-/// A fourth byte that announces a fifth, and an encoding longer than need be ([MQTT-1.5.5-1] of 5.0; the text of
-/// 3.1.1 only shows the shortest form, and nobody honest sends another).
+/// A fourth byte that announces a fifth, and an encoding longer than need be ([MQTT-1.5.5-1] of 5.0).
 #[inline]
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
+    match parse_any(bytes)? {
+        Some((value, len)) => check_minimal(value, len).map(|()| Some((value, len))),
+        None => Ok(None),
+    }
+}
+
+/// As [`parse`], but an encoding longer than need be is no error: 3.x has no rule against it.
+///
+/// # Errors
+/// A fourth byte that announces a fifth.
+#[inline]
+pub(crate) fn parse_any(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
     let mut value = 0;
     for (index, &byte) in bytes.iter().take(BYTES_MAX).enumerate() {
         value |= u32::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
-            if byte == 0 && index > 0 {
-                return Err(DecodeError::VariableByteIntegerNotMinimal { value, bytes: index + 1 });
-            }
             return Ok(Some((value, index + 1)));
         }
     }
     if bytes.len() >= BYTES_MAX { Err(DecodeError::VariableByteIntegerTooLong) } else { Ok(None) }
+}
+
+/// Whether `value` needs the `bytes` that it took ([MQTT-1.5.5-1] of 5.0).
+///
+/// # Errors
+/// It needs fewer.
+#[inline]
+pub(crate) const fn check_minimal(value: u32, bytes: usize) -> Result<(), DecodeError> {
+    if bytes > encoded_len(value) {
+        return Err(DecodeError::VariableByteIntegerNotMinimal { value, bytes });
+    }
+    Ok(())
 }
 
 /// How many bytes `value` takes: 1 to 4.

@@ -230,8 +230,7 @@ impl World {
 
     /// One turn of one shard, with its end.
     fn turn<R>(&mut self, number: u16, input: impl FnOnce(&mut Shard, &mut Turn<'_>) -> R) -> R {
-        let mut turn =
-            Turn { now: self.now, commons: &self.commons, deliveries_left: DELIVERIES_PER_TURN };
+        let mut turn = Turn { now: self.now, commons: &self.commons, deliveries_left: DELIVERIES_PER_TURN };
         #[expect(clippy::indexing_slicing, reason = "a test names its own shards")]
         let shard = &mut self.shards[usize::from(number)];
         let result = input(shard, &mut turn);

@@ -88,7 +88,8 @@ fn a_publication_is_one_record_with_packet_id_recipients_and_retained_change() {
     world.batches.clear();
     world.send(publisher, &Publish::new("t", "x").qos(2, 9).retained().encode());
     let records: Vec<_> = world.batches.iter().flat_map(|(_, batch)| &batch.records).collect();
-    let [Record::Published { incoming: Some((_, packet_id)), recipients, retained, .. }] = &records[..] else {
+    let [Record::Published { incoming: Some((_, packet_id)), recipients, retained, .. }] = &records[..]
+    else {
         panic!("{records:?}");
     };
     assert_eq!((packet_id.get(), recipients.len(), *retained), (9, 2, RetainedChange::Set));

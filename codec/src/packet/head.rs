@@ -83,26 +83,15 @@ impl PublishHead {
         let len = packet_len - payload_len;
         let packet_id_at = if has_packet_id { (packet_len - body_len + 2 + topic.len()) as u32 } else { 0 };
 
-        let write = |out: &mut dyn BufMut| {
-            let mut out = out;
-            let mut writer = Writer::new(&mut out);
-            writer.u8(publish::first_byte(false, QoS::AtMostOnce, false));
-            writer.variable_byte_integer(remaining_length);
-            writer.binary(topic);
-            if has_packet_id {
-                writer.u16(0);
-            }
-            writer.properties(properties, version);
-        };
         let mut inline = [0; INLINE_BYTES];
         let bytes = match inline.get_mut(..len) {
             Some(mut room) => {
-                write(&mut room);
+                write(&mut room, remaining_length, topic, has_packet_id, properties, version);
                 Bytes::Inline { len: len as u8, bytes: inline }
             }
             None => {
                 let mut bytes = Vec::with_capacity(len);
-                write(&mut bytes);
+                write(&mut bytes, remaining_length, topic, has_packet_id, properties, version);
                 Bytes::Heap(bytes)
             }
         };
@@ -148,6 +137,25 @@ impl PublishHead {
             Bytes::Heap(bytes) => bytes,
         }
     }
+}
+
+#[inline]
+fn write<B: BufMut>(
+    out: &mut B,
+    remaining_length: u32,
+    topic: &[u8],
+    has_packet_id: bool,
+    properties: Properties<'_>,
+    version: ProtocolVersion,
+) {
+    let mut writer = Writer::new(out);
+    writer.u8(publish::first_byte(false, QoS::AtMostOnce, false));
+    writer.variable_byte_integer(remaining_length);
+    writer.binary(topic);
+    if has_packet_id {
+        writer.u16(0);
+    }
+    writer.properties(properties, version);
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ use crate::{
     reader::Reader,
     reason::ReasonCode,
     types::ProtocolVersion,
+    varint,
     writer::{self, Body, Writer},
 };
 use ack::AckBody;
@@ -109,7 +110,11 @@ pub fn decode(
 ) -> Result<Decoded<'_>, DecodeError> {
     match frame::read(buf, version, false, packet_bytes_max)? {
         Frame::Complete { header, body, len } => {
-            Ok(Decoded::Packet { packet: Packet::decode_body(header, body, version)?, len })
+            let packet = Packet::decode_body(header, body, version)?;
+            if let Packet::Connect(Connect { version: ProtocolVersion::V5, .. }) = packet {
+                varint::check_minimal(header.remaining_length, len - 1 - body.len())?;
+            }
+            Ok(Decoded::Packet { packet, len })
         }
         Frame::Incomplete { need } => Ok(Decoded::Incomplete { need }),
     }
