@@ -173,7 +173,8 @@ pub(crate) fn read(
     let Some((remaining_length, length_bytes)) = varint::parse_any(rest)? else {
         return Ok(Frame::Incomplete { need: 1 });
     };
-    if version.is_v5() {
+    // A CONNECT goes by its own version, which is not known yet.
+    if version.is_v5() && packet_type != PacketType::Connect {
         varint::check_minimal(remaining_length, length_bytes)?;
     }
     let body_len = remaining_length as usize;

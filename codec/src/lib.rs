@@ -47,7 +47,8 @@
 //!
 //! The version of a connection is that of its CONNECT, which [`decode`] reads whatever version it is told. For 3.1 it forgives
 //! what that text calls "not used": the flags of PUBREL, SUBSCRIBE and UNSUBSCRIBE, DUP with QoS 0, bit 0 of the Connect
-//! Flags, and user name and password flags at the end of the packet. Protocol Levels 0x83 and 0x84 are 3.1 and 3.1.1 of a
+//! Flags, and user name and password flags at the end of the packet. Before 5.0 a Remaining Length may have more bytes than
+//! need be, up to four. Protocol Levels 0x83 and 0x84 are 3.1 and 3.1.1 of a
 //! bridge.
 //!
 //! # Features

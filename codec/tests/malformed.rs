@@ -72,7 +72,7 @@ fn fixed_header() -> Vec<Case> {
         raw("length of five bytes", ALL, b"\x30\xff\xff\xff\xff", DecodeError::VariableByteIntegerTooLong),
         raw(
             "length longer than need be",
-            ALL,
+            ONLY_5,
             b"\xc0\x80\x00",
             DecodeError::VariableByteIntegerNotMinimal { value: 0, bytes: 2 },
         ),
@@ -215,6 +215,13 @@ fn connect() -> Vec<Case> {
             DecodeError::AuthenticationDataWithoutMethod,
         ),
     ]
+}
+
+/// A CONNECT of 5.0 whose Remaining Length takes a byte too many, whatever version is expected.
+fn long_length() -> Case {
+    let bytes = b"\x10\x8d\x00\0\x04MQTT\x05\x02\0\0\0\0\0".to_vec();
+    let error = DecodeError::VariableByteIntegerNotMinimal { value: 13, bytes: 2 };
+    Case { name: "CONNECT with a long length", versions: ALL, bytes, error }
 }
 
 fn publish() -> Vec<Case> {
@@ -488,6 +495,7 @@ fn cases() -> Vec<Case> {
     [fixed_header(), connect(), publish(), acknowledgements(), subscribe(), the_rest(), properties()]
         .into_iter()
         .flatten()
+        .chain([long_length()])
         .collect()
 }
 
@@ -514,6 +522,20 @@ fn what_3_1_forgives_is_accepted() {
     ] {
         assert!(matches!(decode(bytes, V31, LIMIT), Ok(Decoded::Packet { .. })), "{name}");
         assert!(decode(bytes, V311, LIMIT).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn a_length_may_be_longer_than_need_be_before_5() {
+    for version in [V31, V311] {
+        for bytes in [&b"\xc0\x80\x00"[..], b"\x30\x83\x80\x00\0\x01t", b"\x40\x82\x80\x80\x00\0\x01"] {
+            let decoded = decode(bytes, version, LIMIT);
+            assert!(matches!(decoded, Ok(Decoded::Packet { len, .. }) if len == bytes.len()), "{bytes:x?}");
+        }
+    }
+    for version in ALL {
+        let connect = b"\x10\x8c\x00\0\x04MQTT\x04\x02\0\0\0\0";
+        assert!(matches!(decode(connect, *version, LIMIT), Ok(Decoded::Packet { len: 15, .. })));
     }
 }
 

@@ -105,7 +105,7 @@ pub enum CloseReason {
     #[error("taken over by a newer connection of the same client id [MQTT-3.1.4-2]")]
     TakenOver,
     /// Malformed bytes.
-    #[error("malformed packet: {0} [{stmt}]", stmt = statement_of(.0))]
+    #[error("malformed packet: {0}{statement}", statement = statement_of(.0))]
     Malformed(DecodeError),
     /// A packet that is not allowed here.
     #[error("protocol error: {0}")]
@@ -121,10 +121,11 @@ pub enum CloseReason {
     Internal,
 }
 
-fn statement_of(error: &DecodeError) -> &'static str {
+/// The statement that is broken, in brackets, if 3.1.1 has one.
+pub(crate) fn statement_of(error: &DecodeError) -> String {
     match error.statement() {
-        "" => "MQTT-5.0",
-        statement => statement,
+        "" => String::new(),
+        statement => format!(" [{statement}]"),
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, info, warn};
 
-use crate::engine::error::Refusal;
+use crate::engine::error::{Refusal, statement_of};
 use crate::engine::shard::shard_of;
 use crate::engine::{Admission, TopicLimits, admit};
 use crate::limits::Limits;
@@ -182,7 +182,7 @@ impl FrontDoor {
             }
             Turned::Malformed(error) => {
                 count(&cells.connect_malformed);
-                warn!(%peer, "connection closed: malformed CONNECT: {error} [{}]", error.statement());
+                warn!(%peer, "connection closed: malformed CONNECT: {error}{}", statement_of(error));
             }
             Turned::NotConnect => {
                 count(&cells.connect_malformed);

@@ -112,6 +112,7 @@ pub fn decode(
         Frame::Complete { header, body, len } => {
             let packet = Packet::decode_body(header, body, version)?;
             if let Packet::Connect(Connect { version: ProtocolVersion::V5, .. }) = packet {
+                // What `frame::read` leaves to the version of the CONNECT.
                 varint::check_minimal(header.remaining_length, len - 1 - body.len())?;
             }
             Ok(Decoded::Packet { packet, len })

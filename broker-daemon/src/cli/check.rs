@@ -1,0 +1,43 @@
+//! `culex check`: all mistakes of a configuration at once, without starting or writing anything.
+
+use std::path::PathBuf;
+
+use crate::cli::human;
+use crate::config::{Config, Environment};
+use crate::exit::Exit;
+
+/// What to check.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "culex check [-c] FILE",
+    after_help = "Example:\n  culex check -c culex.toml\n\nExit code 0 if the file is correct, 1 if not."
+)]
+pub(super) struct Arguments {
+    /// The configuration file
+    #[arg(short, long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The same without -c
+    #[arg(value_name = "FILE", required_unless_present = "config", conflicts_with = "config")]
+    file: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    let file = arguments.config.as_deref().or(arguments.file.as_deref());
+    match Config::load(file, &Environment::of_process()) {
+        Ok(config) => {
+            let name = file.map(|file| file.display().to_string()).unwrap_or_default();
+            let listeners: Vec<_> =
+                config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+            super::print(&format!("{name} is correct; it listens on {}\n", listeners.join(", ")))
+        }
+        Err(error) => {
+            for problem in error.problems() {
+                human::complain(problem);
+            }
+            if let count @ 2.. = error.problems().len() {
+                human::note(format_args!("{count} errors"));
+            }
+            Exit::Failed
+        }
+    }
+}

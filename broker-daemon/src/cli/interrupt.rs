@@ -1,0 +1,40 @@
+//! Ctrl-C and SIGTERM.
+
+/// Catches the signals that ask the program to end, from its creation on: one that comes early waits here.
+#[derive(Debug)]
+pub(super) struct Interrupt {
+    #[cfg(unix)]
+    signals: Option<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)>,
+}
+
+impl Interrupt {
+    /// Starts to catch them; needs a runtime. If the system does not let us, they end the program as usual.
+    pub(super) fn catch() -> Self {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let signals =
+                signal(SignalKind::interrupt()).and_then(|i| Ok((i, signal(SignalKind::terminate())?)));
+            Self { signals: signals.ok() }
+        }
+        #[cfg(not(unix))]
+        Self {}
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn wait(&mut self) {
+        #[cfg(unix)]
+        if let Some((interrupt, terminate)) = &mut self.signals {
+            tokio::select! {
+                Some(()) = interrupt.recv() => return,
+                Some(()) = terminate.recv() => return,
+                else => {}
+            }
+        }
+        #[cfg(not(unix))]
+        if tokio::signal::ctrl_c().await.is_ok() {
+            return;
+        }
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,197 @@
+//! `culex` itself: the broker, from its configuration to its end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use culex_core::{Broker, StartError};
+
+use crate::cli::banner::banner;
+use crate::cli::human;
+use crate::cli::interrupt::Interrupt;
+use crate::config::{Config, Environment, LogFormat, LogLevel};
+use crate::exit::Exit;
+use crate::telemetry;
+
+/// How to serve.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Configuration file; without it, 127.0.0.1:1883 and the defaults
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Port of the (only) listener
+    #[arg(short, long)]
+    port: Option<u16>,
+    /// Log each decision
+    #[arg(short, long)]
+    verbose: bool,
+    /// Log lines for people or for programs
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    log_format: Option<Format>,
+    /// What mosquitto does with it is explained.
+    #[arg(short, long, hide = true)]
+    daemon: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Time for clients to be told and sockets to be closed.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    if arguments.daemon {
+        human::complain(
+            "culex does not go to the background by itself (-d). A service manager does that better; \
+             in a shell, `culex &` does",
+        );
+        return Exit::Usage;
+    }
+    let config = match configure(arguments) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    telemetry::init(config.log);
+    raise_file_limit(&config);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            human::complain(format_args!("cannot start: {}", human::io(&error)));
+            return Exit::Internal;
+        }
+    };
+    let exit = runtime.block_on(serve(&config));
+    runtime.shutdown_background();
+    exit
+}
+
+/// The configuration, with what the command line says on top.
+fn configure(arguments: &Arguments) -> Result<Config, Exit> {
+    let mut config =
+        Config::load(arguments.config.as_deref(), &Environment::of_process()).map_err(|error| {
+            for problem in error.problems() {
+                human::complain(problem);
+            }
+            Exit::Failed
+        })?;
+    if let Some(port) = arguments.port {
+        let [listener] = config.listeners.as_mut_slice() else {
+            human::complain("-p sets the port of one listener, and the configuration has several");
+            return Err(Exit::Usage);
+        };
+        listener.address.set_port(port);
+    }
+    if arguments.verbose {
+        config.log.level = config.log.level.max(LogLevel::Debug);
+    }
+    match arguments.log_format {
+        Some(Format::Text) => config.log.format = LogFormat::Text,
+        Some(Format::Json) => config.log.format = LogFormat::Json,
+        None => {}
+    }
+    Ok(config)
+}
+
+/// Each connection is an open file, and the usual soft limit of 1024 is for programs that use `select`.
+fn raise_file_limit(config: &Config) {
+    let wanted = config.limits.connections.get().min(FILES_ENOUGH);
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) if files < wanted => {
+            tracing::warn!(
+                files,
+                "the system allows few open files, and each connection is one (see `ulimit -n`)"
+            );
+        }
+        Ok(files) => tracing::debug!(files, "open files allowed"),
+        Err(error) => tracing::debug!(%error, "the limit of open files stays as it is"),
+    }
+}
+
+/// Fewer open files than this are worth a warning.
+const FILES_ENOUGH: u64 = 4096;
+
+async fn serve(config: &Config) -> Exit {
+    // Before the banner: who reads it may answer with a signal at once.
+    let mut interrupt = Interrupt::catch();
+    let mut builder = Broker::builder().limits(config.limits.clone()).threads(config.threads);
+    for listener in &config.listeners {
+        builder = builder.listen(listener.address);
+    }
+    let broker = match builder.start().await {
+        Ok(broker) => broker,
+        Err(StartError::Bind { addr, source }) => {
+            human::complain(cannot_bind(addr, &source));
+            return Exit::CannotBind;
+        }
+        Err(error) => {
+            human::complain(error);
+            return Exit::Internal;
+        }
+    };
+    // A closed standard output is no reason not to serve.
+    let _ = human::print(&banner(broker.local_addrs()));
+    tokio::select! {
+        failure = broker.failed() => {
+            human::complain(format_args!("the broker failed: {failure}"));
+            Exit::Internal
+        }
+        () = interrupt.wait() => stop(&broker, &mut interrupt).await,
+    }
+}
+
+/// Ends in order; a second signal does not wait for it.
+async fn stop(broker: &Broker, interrupt: &mut Interrupt) -> Exit {
+    tracing::info!("stopping");
+    tokio::select! {
+        stopped = broker.shutdown(SHUTDOWN) => match stopped {
+            Ok(()) => Exit::Ok,
+            Err(error) => {
+                human::complain(error);
+                Exit::Internal
+            }
+        },
+        () = interrupt.wait() => Exit::Failed,
+    }
+}
+
+/// Why an address cannot be listened on, and how to mend it.
+fn cannot_bind(address: SocketAddr, error: &io::Error) -> String {
+    let kind = error.kind();
+    let help = if kind == io::ErrorKind::AddrInUse {
+        let port = address.port().checked_add(1).unwrap_or(crate::config::PORT);
+        format!(
+            ". Another program, perhaps a broker, has that port. Stop it, or take another port: `culex -p {port}`"
+        )
+    } else if kind == io::ErrorKind::PermissionDenied {
+        format!(". Ports below 1024 need privileges. Take another port: `culex -p {}`", crate::config::PORT)
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        let all = if address.is_ipv4() { "0.0.0.0" } else { "[::]" };
+        format!(". This computer has no such address; {all} means all that it has")
+    } else {
+        String::new()
+    };
+    format!("cannot listen on {address}: {}{help}", human::io(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_cannot_be_had_is_explained() {
+        let address = "127.0.0.1:1883".parse().unwrap();
+        for (kind, expected) in [
+            (io::ErrorKind::AddrInUse, "`culex -p 1884`"),
+            (io::ErrorKind::PermissionDenied, "need privileges"),
+            (io::ErrorKind::AddrNotAvailable, "0.0.0.0"),
+        ] {
+            let message = cannot_bind(address, &io::Error::from(kind));
+            assert!(message.starts_with("cannot listen on 127.0.0.1:1883: "), "{message}");
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+}

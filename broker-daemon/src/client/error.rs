@@ -1,0 +1,114 @@
+//! What can go wrong for a Client.
+
+use std::io;
+
+use culex_codec::{DecodeError, EncodeError, PacketType, TopicError};
+use culex_core::engine::qos::AckError;
+
+/// A connection could not be made, or is at its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The network did not let us connect.
+    #[error("cannot connect to {host}:{port}: {}", crate::cli::human::io(source))]
+    Connect {
+        /// Whom.
+        host: String,
+        /// Where.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The Server's name means nothing.
+    #[error("cannot find the host {host}: {}", crate::cli::human::io(source))]
+    Lookup {
+        /// Its name.
+        host: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No CONNACK within the time allowed.
+    #[error("no answer from {host}:{port} within {seconds} s")]
+    ConnectTimeout {
+        /// Whom.
+        host: String,
+        /// Where.
+        port: u16,
+        /// How long we waited.
+        seconds: u64,
+    },
+    /// The Server answered CONNECT with a refusal.
+    #[error("the broker refused the connection: {0}")]
+    Refused(Refusal),
+    /// The Server closed the connection.
+    #[error("the broker closed the connection")]
+    Closed,
+    /// The Server closed the connection and said why (5.0).
+    #[error("the broker closed the connection with reason code {0:#04x}")]
+    Disconnected(u8),
+    /// No PINGRESP within the Keep Alive time.
+    #[error("the broker is silent: no answer to a ping within the keep alive time")]
+    Silent,
+    /// Reading or writing failed.
+    #[error("the connection broke: {}", crate::cli::human::io(.0))]
+    Io(#[source] io::Error),
+    /// What the Server sent is not MQTT.
+    #[error("the broker sent a malformed packet: {0}")]
+    Malformed(#[from] DecodeError),
+    /// What the Server sent is out of order.
+    #[error("the broker broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// The Server sent a packet that only a Client sends, or a second CONNACK.
+    #[error("the broker broke the protocol: an unexpected {0}")]
+    Unexpected(PacketType),
+    /// The Server acknowledged out of order.
+    #[error("the broker broke the protocol: {0}")]
+    Acknowledgement(#[from] AckError),
+    /// A topic that no packet can have.
+    #[error("this cannot be sent: {0}")]
+    Topic(#[from] TopicError),
+    /// A packet cannot be written.
+    #[error("this cannot be sent: {0}")]
+    Encode(#[from] EncodeError),
+    /// More messages wait for an acknowledgement than [`Options::in_flight`](crate::client::Options::in_flight).
+    #[error("too many messages wait for an acknowledgement")]
+    WindowFull,
+}
+
+/// Why a Server refused a CONNECT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// 3.1.1 code 1.
+    #[error("it does not speak this version of MQTT; try another one with -V")]
+    Version,
+    /// 3.1.1 code 2.
+    #[error("it does not accept this client id")]
+    ClientId,
+    /// 3.1.1 code 3.
+    #[error("it is unavailable at present")]
+    Unavailable,
+    /// 3.1.1 code 4.
+    #[error("wrong user name or password")]
+    Credentials,
+    /// 3.1.1 code 5.
+    #[error("not authorized; it may want a user name and password (-u, -P)")]
+    NotAuthorized,
+    /// A code that 3.1.1 does not name, or one of 5.0.
+    #[error("code {0:#04x}")]
+    Other(u8),
+}
+
+impl Refusal {
+    /// The refusal that a Connect Return Code (3.1.1, table 3.1) or Reason Code (5.0) stands for.
+    pub fn from_code(code: u8) -> Self {
+        match code {
+            0x01 | 0x84 => Self::Version,
+            0x02 | 0x85 => Self::ClientId,
+            0x03 | 0x88 | 0x89 => Self::Unavailable,
+            0x04 | 0x86 => Self::Credentials,
+            0x05 | 0x87 => Self::NotAuthorized,
+            other => Self::Other(other),
+        }
+    }
+}

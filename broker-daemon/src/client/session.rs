@@ -1,0 +1,27 @@
+//! Session State of a Client (section 4.1).
+
+use culex_core::engine::qos::{Receiver, Sender};
+
+use crate::client::message::Publication;
+
+/// What has been sent and is not acknowledged, and the QoS 2 messages that came and are not released. It survives a
+/// lost connection; see [`Connection::into_session`](crate::client::Connection::into_session).
+#[derive(Debug)]
+pub struct Session {
+    pub(super) sender: Sender<Publication>,
+    pub(super) receiver: Receiver,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        // The first connection says how many messages may be in flight.
+        Self { sender: Sender::new(0), receiver: Receiver::new(u16::MAX) }
+    }
+}
+
+impl Session {
+    /// QoS 1 and 2 messages without a final acknowledgement.
+    pub fn in_flight(&self) -> usize {
+        self.sender.in_flight_len()
+    }
+}

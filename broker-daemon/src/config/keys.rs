@@ -1,0 +1,178 @@
+//! The one table of all keys: the reader, the checks, the suggestions and the reference page follow it.
+
+use std::time::Duration;
+
+use culex_core::limits::{Limits, WhenFull};
+
+use crate::config::setting::NumberField::{U16, U32};
+use crate::config::setting::{Key, Setting};
+use crate::config::value::Unit::{Bytes, Count};
+use crate::config::{Config, Listener, LogFormat, LogLevel, LogSettings};
+
+/// Keys at the top of the file.
+pub(crate) const TOP: &[Key<Config>] = &[Key {
+    name: "threads",
+    setting: Setting::Threads { field: |config| &mut config.threads },
+    doc: "Threads that serve connections. `\"auto\"` is what suits the machine; for now that is one.",
+}];
+
+/// Keys of `[[listener]]`.
+pub(crate) const LISTENER: &[Key<Listener>] = &[
+    Key {
+        name: "address",
+        setting: Setting::Address { field: |listener| &mut listener.address },
+        doc: "Where to listen. `127.0.0.1` is this computer alone, `0.0.0.0` every network. Port 0 takes a free one.",
+    },
+    Key {
+        name: "allow_anonymous",
+        setting: Setting::Switch { field: |listener| &mut listener.allow_anonymous },
+        doc: "Whether clients need no user name and password. Must be `true` where other computers can connect.",
+    },
+];
+
+/// Keys of `[log]`.
+pub(crate) const LOG: &[Key<LogSettings>] = &[
+    Key {
+        name: "level",
+        setting: Setting::Choice {
+            words: LogLevel::WORDS,
+            get: |log| log.level as usize,
+            set: |log, index| log.level = LogLevel::from_index(index),
+        },
+        doc: "How much is written to standard error. `-v` means `\"debug\"`.",
+    },
+    Key {
+        name: "format",
+        setting: Setting::Choice {
+            words: LogFormat::WORDS,
+            get: |log| log.format as usize,
+            set: |log, index| log.format = LogFormat::from_index(index),
+        },
+        doc: "`\"text\"` for people, `\"json\"` for programs: one object a line.",
+    },
+];
+
+/// Keys of `[limits]`.
+pub(crate) const LIMITS: &[Key<Limits>] = &[
+    Key {
+        name: "packet_bytes",
+        // [MQTT-2.2.3]: Remaining Length has at most 268,435,455.
+        setting: Setting::Number { field: U32(|l| &mut l.packet_bytes), range: 1..=268_435_455, unit: Bytes },
+        doc: "Largest MQTT packet that is accepted. A larger one closes its connection.",
+    },
+    Key {
+        name: "connections",
+        setting: Setting::Limit { field: |l| &mut l.connections, unit: Count },
+        doc: "Connections at a time. One more is closed at once.",
+    },
+    Key {
+        name: "connections_per_address",
+        setting: Setting::Limit { field: |l| &mut l.connections_per_address, unit: Count },
+        doc: "Connections at a time from one IP address. One more is closed at once.",
+    },
+    Key {
+        name: "subscriptions_per_session",
+        setting: Setting::Limit { field: |l| &mut l.subscriptions_per_session, unit: Count },
+        doc: "Subscriptions of one session. One more is answered with the failure code.",
+    },
+    Key {
+        name: "topic_levels",
+        setting: Setting::Limit { field: |l| &mut l.topic_levels, unit: Count },
+        doc: "Levels of a topic. A deeper PUBLISH closes its connection, a deeper filter gets the failure code.",
+    },
+    Key {
+        name: "topic_bytes",
+        setting: Setting::Number { field: U16(|l| &mut l.topic_bytes), range: 1..=65_535, unit: Bytes },
+        doc: "Length of a topic name or filter. Beyond it as for `topic_levels`.",
+    },
+    Key {
+        name: "in_flight",
+        setting: Setting::Number { field: U16(|l| &mut l.in_flight), range: 1..=65_535, unit: Count },
+        doc: "QoS 1 and 2 messages in flight towards one client. The others wait in its queue.",
+    },
+    Key {
+        name: "incoming_in_flight",
+        setting: Setting::Number {
+            field: U16(|l| &mut l.incoming_in_flight),
+            range: 1..=65_535,
+            unit: Count,
+        },
+        doc: "QoS 2 messages in flight from one client. One more closes its connection.",
+    },
+    Key {
+        name: "queue_messages",
+        setting: Setting::Limit { field: |l| &mut l.queue_messages, unit: Count },
+        doc: "Messages that wait in a session, those in flight included. Beyond it `when_full` decides.",
+    },
+    Key {
+        name: "queue_bytes",
+        setting: Setting::Limit { field: |l| &mut l.queue_bytes, unit: Bytes },
+        doc: "Bytes that wait in a session, topic and payload. Beyond it `when_full` decides.",
+    },
+    Key {
+        name: "when_full",
+        setting: Setting::Choice {
+            words: &["drop-newest", "drop-oldest"],
+            get: |l| match l.when_full {
+                WhenFull::DropNewest => 0,
+                WhenFull::DropOldest => 1,
+            },
+            set: |l, index| {
+                l.when_full = if index == 0 { WhenFull::DropNewest } else { WhenFull::DropOldest }
+            },
+        },
+        doc: "What a full queue drops: the message that arrives, or the oldest that waits. Both are counted.",
+    },
+    Key {
+        name: "retained_messages",
+        setting: Setting::Limit { field: |l| &mut l.retained_messages, unit: Count },
+        doc: "Retained messages. One more is delivered but not retained.",
+    },
+    Key {
+        name: "retained_bytes",
+        setting: Setting::Limit { field: |l| &mut l.retained_bytes, unit: Bytes },
+        doc: "Bytes of all retained messages, topic and payload. Beyond it as for `retained_messages`.",
+    },
+    Key {
+        name: "sessions",
+        setting: Setting::Limit { field: |l| &mut l.sessions, unit: Count },
+        doc: "Sessions that outlive their connection. A new one is refused; none is evicted.",
+    },
+    Key {
+        name: "outbox_bytes",
+        setting: Setting::Limit { field: |l| &mut l.outbox_bytes, unit: Bytes },
+        doc: "Bytes that wait to be written to one connection. Beyond it QoS 0 messages to it are dropped, \
+              others stay in the session.",
+    },
+    Key {
+        name: "pre_auth_bytes",
+        setting: Setting::Number {
+            field: U32(|l| &mut l.pre_auth_bytes),
+            range: 128..=268_435_455,
+            unit: Bytes,
+        },
+        doc: "Bytes that a connection may send before its CONNECT is complete. More closes it.",
+    },
+    Key {
+        name: "pre_auth_total_bytes",
+        setting: Setting::Limit { field: |l| &mut l.pre_auth_total_bytes, unit: Bytes },
+        doc: "The same for all connections together. One that needs more is closed.",
+    },
+    Key {
+        name: "connect_timeout",
+        setting: Setting::Duration {
+            field: |l| &mut l.connect_timeout,
+            range: Duration::from_secs(1)..=Duration::from_secs(30),
+        },
+        doc: "Time from accept to a complete CONNECT. Later closes the connection.",
+    },
+];
+
+/// Sections, how each is written, and the names of its keys.
+pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 3] {
+    [
+        ("listener", "[[listener]]", LISTENER.iter().map(|key| key.name).collect()),
+        ("limits", "[limits]", LIMITS.iter().map(|key| key.name).collect()),
+        ("log", "[log]", LOG.iter().map(|key| key.name).collect()),
+    ]
+}

@@ -1,0 +1,171 @@
+//! `culex.toml`: from what the user wrote to what the program needs.
+//!
+//! One table (`keys`) names every key with its type, range, default and documentation. `raw` walks the parsed file
+//! along that table and reports every mistake with its position, `environment` adds the `CULEX__…` overrides,
+//! `validate` looks at the whole. A [`Config`] is correct by construction.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use culex_core::Threads;
+use culex_core::limits::Limits;
+
+mod environment;
+mod keys;
+mod problem;
+mod raw;
+pub mod reference;
+mod setting;
+mod source;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod value;
+
+pub use crate::config::environment::Environment;
+pub use crate::config::problem::{ConfigError, Place, Problem};
+
+use crate::config::problem::Report;
+use crate::config::source::Source;
+
+/// The port of MQTT without TLS.
+pub const PORT: u16 = 1883;
+
+/// What the broker runs with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where it listens; at least one.
+    pub listeners: Vec<Listener>,
+    /// All bounds.
+    pub limits: Limits,
+    /// Threads that serve connections.
+    pub threads: Threads,
+    /// What is logged and how.
+    pub log: LogSettings,
+}
+
+/// An address that clients connect to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listener {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Whether clients need no user name and password; `None` if the user did not say.
+    pub allow_anonymous: Option<bool>,
+}
+
+/// What is logged and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct LogSettings {
+    /// How much.
+    pub level: LogLevel,
+    /// For whom.
+    pub format: LogFormat,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum LogLevel {
+    /// What an operator must act on.
+    Error,
+    /// And what may become so.
+    Warn,
+    /// And what is usual (default).
+    #[default]
+    Info,
+    /// And each decision.
+    Debug,
+    /// And each packet.
+    Trace,
+}
+
+impl LogLevel {
+    pub(crate) const WORDS: &'static [&'static str] = &["error", "warn", "info", "debug", "trace"];
+
+    pub(crate) fn from_index(index: usize) -> Self {
+        [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace]
+            .get(index)
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people (default).
+    #[default]
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    pub(crate) const WORDS: &'static [&'static str] = &["text", "json"];
+
+    pub(crate) fn from_index(index: usize) -> Self {
+        if index == 0 { Self::Text } else { Self::Json }
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::WORDS.get(*self as usize).unwrap_or(&"info"))
+    }
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self { address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT), allow_anonymous: None }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listeners: vec![Listener::default()],
+            limits: Limits::default(),
+            threads: Threads::default(),
+            log: LogSettings::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a configuration, or takes the defaults without a `file`, and applies the overrides of `environment`.
+    ///
+    /// # Errors
+    /// All mistakes at once; a file that cannot be read or is not TOML is reported alone.
+    pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
+        let Some(path) = file else {
+            let mut report = Report::default();
+            let draft = validate::Draft::default();
+            return Self::complete(draft, environment, &mut report);
+        };
+        let source = Source::read(path).map_err(|complaint| {
+            let place = Place::File { file: path.display().to_string() };
+            ConfigError::alone(Problem { place, message: complaint.message, help: complaint.help })
+        })?;
+        Self::from_source(&source, environment)
+    }
+
+    fn from_source(source: &Source, environment: &Environment) -> Result<Self, ConfigError> {
+        let mut report = Report::default();
+        let draft = raw::read(source, environment, &mut report)?;
+        Self::complete(draft, environment, &mut report)
+    }
+
+    fn complete(
+        mut draft: validate::Draft,
+        environment: &Environment,
+        report: &mut Report,
+    ) -> Result<Self, ConfigError> {
+        environment.apply(&mut draft, report);
+        let config = validate::validate(draft, report);
+        std::mem::take(report).finish(config)
+    }
+}

@@ -1,0 +1,186 @@
+//! The file along the table of keys: every key known, every value of its type and in its range, every mistake with
+//! its position.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use crate::config::environment::Environment;
+use crate::config::keys::{LIMITS, LISTENER, LOG, TOP, sections};
+use crate::config::problem::{Complaint, ConfigError, Place, Problem, Report};
+use crate::config::setting::Key;
+use crate::config::source::Source;
+use crate::config::suggest::nearest;
+use crate::config::validate::{Draft, DraftListener};
+use crate::config::value::Input;
+use crate::config::{Config, Listener};
+
+/// Reads a file into a draft.
+///
+/// # Errors
+/// Text that is not TOML, alone: what follows a syntax error would only confuse. Everything else goes to `report`.
+pub(crate) fn read(
+    source: &Source,
+    environment: &Environment,
+    report: &mut Report,
+) -> Result<Draft, ConfigError> {
+    let document = DeTable::parse(source.text()).map_err(|error| syntax_error(source, &error))?;
+    let mut draft = Draft::default();
+    let mut top = Config::default();
+    let mut reader = Reader { source, environment, report };
+    for (key, value) in document.get_ref() {
+        match (key.get_ref().as_ref(), value.get_ref()) {
+            ("listener", DeValue::Array(tables)) if tables.iter().all(|table| table.get_ref().is_table()) => {
+                for table in tables.iter() {
+                    draft.listeners.push(reader.listener(table));
+                }
+            }
+            ("limits", DeValue::Table(table)) => {
+                reader.section(LIMITS, "[limits]", table, &mut draft.limits);
+            }
+            ("log", DeValue::Table(table)) => {
+                reader.section(LOG, "[log]", table, &mut draft.log);
+            }
+            (name, _) => match sections().into_iter().find(|(section, ..)| *section == name) {
+                Some((_, written, _)) => {
+                    reader.complain(&key.span(), Complaint::new(format!("`{name}` is written {written}")));
+                }
+                None => {
+                    reader.key(TOP, "", key, value, &mut top);
+                }
+            },
+        }
+    }
+    draft.threads = top.threads;
+    Ok(draft)
+}
+
+fn syntax_error(source: &Source, error: &toml::de::Error) -> ConfigError {
+    let place = source.place(&error.span().unwrap_or(0..0));
+    let message = error.message().trim().replace('\n', "; ");
+    ConfigError::alone(Problem { place, message, help: None })
+}
+
+/// What all of the walk needs.
+struct Reader<'a> {
+    source: &'a Source,
+    environment: &'a Environment,
+    report: &'a mut Report,
+}
+
+impl Reader<'_> {
+    /// Every key of a section; gives the spans of the values that were taken.
+    fn section<T>(
+        &mut self,
+        keys: &[Key<T>],
+        written: &str,
+        table: &DeTable<'_>,
+        target: &mut T,
+    ) -> Vec<(&'static str, Range<usize>)> {
+        let mut taken = Vec::new();
+        for (key, value) in table {
+            if let Some(name) = self.key(keys, written, key, value, target) {
+                taken.push((name, value.span()));
+            }
+        }
+        taken
+    }
+
+    fn listener(&mut self, table: &Spanned<DeValue<'_>>) -> DraftListener {
+        let mut listener = Listener::default();
+        let mut draft = DraftListener { listener, address: None, allow_anonymous: None };
+        let DeValue::Table(keys) = table.get_ref() else { return draft };
+        for (name, span) in self.section(LISTENER, "[[listener]]", keys, &mut listener) {
+            match name {
+                "address" => draft.address = Some(self.source.place(&span)),
+                "allow_anonymous" => draft.allow_anonymous = Some(self.source.place(&span)),
+                _ => {}
+            }
+        }
+        // A misspelt `address` is reported as that.
+        if !keys.keys().any(|key| nearest(key.get_ref(), ["address"]).is_some()) {
+            let complaint = Complaint::new("this [[listener]] has no `address`")
+                .help("add a line such as `address = \"127.0.0.1:1883\"`");
+            self.complain(&table.span(), complaint);
+        }
+        draft.listener = listener;
+        draft
+    }
+
+    /// One key; its name if its value was taken.
+    fn key<T>(
+        &mut self,
+        keys: &[Key<T>],
+        written: &str,
+        key: &Spanned<DeString<'_>>,
+        value: &Spanned<DeValue<'_>>,
+        target: &mut T,
+    ) -> Option<&'static str> {
+        let name = key.get_ref().as_ref();
+        let Some(known) = keys.iter().find(|known| known.name == name) else {
+            let here: Vec<_> = keys.iter().map(|key| key.name).collect();
+            self.complain(&key.span(), unknown_key(name, &here, written));
+            return None;
+        };
+        let applied = self
+            .input(value.get_ref())
+            .and_then(|input| known.setting.apply(target, &input))
+            .map_err(|complaint| {
+                let message = format!("{name}: {}", complaint.message);
+                Complaint { message, help: complaint.help }
+            });
+        match applied {
+            Ok(()) => Some(known.name),
+            Err(complaint) => {
+                self.complain(&value.span(), complaint);
+                None
+            }
+        }
+    }
+
+    /// A value of the file, with `${…}` in text replaced.
+    fn input(&self, value: &DeValue<'_>) -> Result<Input, Complaint> {
+        Ok(match value {
+            DeValue::String(text) => Input::Text(self.environment.expand(text, self.source.folder())?),
+            DeValue::Integer(number) => {
+                Input::Integer(u64::from_str_radix(number.as_str(), number.radix()).ok())
+            }
+            DeValue::Boolean(switch) => Input::Switch(*switch),
+            DeValue::Float(_) => Input::Other("a number with a fraction"),
+            DeValue::Datetime(_) => Input::Other("a date or time"),
+            DeValue::Array(_) => Input::Other("a list"),
+            DeValue::Table(_) => Input::Other("a table"),
+        })
+    }
+
+    fn complain(&mut self, span: &Range<usize>, complaint: Complaint) {
+        let place: Place = self.source.place(span);
+        self.report.add(place, complaint);
+    }
+}
+
+/// A key that does not exist here: a slip, or a key of another section.
+pub(crate) fn unknown_key(name: &str, here: &[&'static str], written: &str) -> Complaint {
+    let place =
+        if written.is_empty() { "at the top of the file".to_owned() } else { format!("in {written}") };
+    let complaint = Complaint::new(format!("unknown key `{}` {place}", name.escape_debug()));
+    let elsewhere = sections().into_iter().find(|(_, _, keys)| keys.contains(&name));
+    if let Some((_, section, _)) = elsewhere {
+        return complaint.help(format!("it belongs under {section}"));
+    }
+    if !written.is_empty() && TOP.iter().any(|key| key.name == name) {
+        return complaint.help("it belongs at the top of the file, before the first [section]");
+    }
+    let sections = sections();
+    let top = sections.iter().map(|(section, ..)| *section).filter(|_| written.is_empty());
+    if let Some(near) = nearest(name, here.iter().copied().chain(top)) {
+        return complaint.help(format!("did you mean `{near}`?"));
+    }
+    let everywhere =
+        sections.iter().flat_map(|(_, written, keys)| keys.iter().map(move |key| (*written, *key)));
+    match everywhere.clone().find(|(_, key)| nearest(name, [*key]).is_some()) {
+        Some((section, key)) => complaint.help(format!("did you mean `{key}` under {section}?")),
+        None => complaint,
+    }
+}

@@ -1,0 +1,46 @@
+//! `docs/configuration.md`, written from the table of keys.
+
+use std::fmt::Write;
+
+use culex_core::limits::Limits;
+
+use crate::config::keys::{LIMITS, LISTENER, LOG, TOP};
+use crate::config::setting::Key;
+use crate::config::{Config, Listener, LogSettings};
+
+/// The reference page.
+pub fn page() -> String {
+    let mut page = String::from(HEAD);
+    table(&mut page, "Top of the file", "CULEX__", TOP, Config::default);
+    table(&mut page, "`[[listener]]`", "CULEX__LISTENER__0__", LISTENER, Listener::default);
+    page.push_str(LISTENER_NOTE);
+    table(&mut page, "`[log]`", "CULEX__LOG__", LOG, LogSettings::default);
+    table(&mut page, "`[limits]`", "CULEX__LIMITS__", LIMITS, Limits::default);
+    page.push_str(TAIL);
+    page
+}
+
+fn table<T>(page: &mut String, title: &str, prefix: &str, keys: &[Key<T>], default: fn() -> T) {
+    // Writing to a String cannot fail.
+    let _ = write!(page, "\n## {title}\n\n");
+    page.push_str("| key | type | default | range | meaning |\n| --- | --- | --- | --- | --- |\n");
+    for Key { name, setting, doc } in keys {
+        let (kind, range) = (setting.type_text(), setting.range_text());
+        let default = setting.default_text(default());
+        let default = if default.starts_with("none") { default } else { format!("`{default}`") };
+        let _ = writeln!(page, "| `{name}` | {kind} | {default} | {range} | {doc} |");
+    }
+    if let Some(first) = keys.first() {
+        let _ =
+            write!(page, "\nAs an environment variable: `{prefix}{}`.\n", first.name.to_ascii_uppercase());
+    }
+}
+
+const HEAD: &str = include_str!("reference_head.md");
+const LISTENER_NOTE: &str = "
+Without a `[[listener]]` there is one on `127.0.0.1:1883`, which only this computer can reach. `culex -p PORT` changes
+the port of a single listener.
+";
+const TAIL: &str = "
+A queue over its limit is logged once per client and minute.
+";

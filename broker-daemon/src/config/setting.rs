@@ -1,0 +1,243 @@
+//! What a setting is: a typed way from a written value into a field, with its range and default.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use culex_core::limits::Limit;
+
+use crate::config::problem::Complaint;
+use crate::config::value::{
+    Input, Unit, address, duration, number, show_duration, show_number, write_number,
+};
+use culex_core::Threads;
+
+/// One key of a section `T`.
+#[derive(Debug)]
+pub(crate) struct Key<T> {
+    /// Its name in the file.
+    pub(crate) name: &'static str,
+    /// What it takes and where it goes.
+    pub(crate) setting: Setting<T>,
+    /// One line for the reference.
+    pub(crate) doc: &'static str,
+}
+
+/// A kind of value, and the field that it goes to.
+pub(crate) enum Setting<T> {
+    /// A positive number or `"unlimited"`.
+    Limit { field: fn(&mut T) -> &mut Limit, unit: Unit },
+    /// A number within a range that has no "unlimited".
+    Number { field: NumberField<T>, range: RangeInclusive<u64>, unit: Unit },
+    /// A duration within a range.
+    Duration { field: fn(&mut T) -> &mut Duration, range: RangeInclusive<Duration> },
+    /// One of a few words.
+    Choice { words: &'static [&'static str], get: fn(&T) -> usize, set: fn(&mut T, usize) },
+    /// `true` or `false`, or not said.
+    Switch { field: fn(&mut T) -> &mut Option<bool> },
+    /// An address to listen on.
+    Address { field: fn(&mut T) -> &mut SocketAddr },
+    /// A number of threads or `"auto"`.
+    Threads { field: fn(&mut T) -> &mut Threads },
+}
+
+/// The width of a number's field.
+pub(crate) enum NumberField<T> {
+    /// 16 bits.
+    U16(fn(&mut T) -> &mut u16),
+    /// 32 bits.
+    U32(fn(&mut T) -> &mut u32),
+}
+
+impl<T> fmt::Debug for Setting<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.type_text())
+    }
+}
+
+impl<T> Setting<T> {
+    /// Puts a written value into its field.
+    ///
+    /// # Errors
+    /// If the value is of another type or out of range; the field is unchanged then.
+    pub(crate) fn apply(&self, target: &mut T, input: &Input) -> Result<(), Complaint> {
+        match self {
+            Self::Limit { field, unit } => *field(target) = limit(input, *unit)?,
+            Self::Number { field, range, unit } => {
+                let number = number_of(input, *unit).ok_or_else(|| self.mismatch(input))?;
+                if !range.contains(&number) {
+                    return Err(self.out_of_range(input, number == 0));
+                }
+                let fits = match field {
+                    NumberField::U16(field) => u16::try_from(number).map(|n| *field(target) = n).is_ok(),
+                    NumberField::U32(field) => u32::try_from(number).map(|n| *field(target) = n).is_ok(),
+                };
+                if !fits {
+                    return Err(self.out_of_range(input, false));
+                }
+            }
+            Self::Duration { field, range } => {
+                let Input::Text(text) = input else { return Err(self.mismatch(input)) };
+                let value = duration(text).ok_or_else(|| self.mismatch(input))?;
+                if !range.contains(&value) {
+                    return Err(self.out_of_range(input, false));
+                }
+                *field(target) = value;
+            }
+            Self::Choice { words, set, .. } => {
+                let Input::Text(text) = input else { return Err(self.mismatch(input)) };
+                let index = words.iter().position(|word| word == text).ok_or_else(|| self.mismatch(input))?;
+                set(target, index);
+            }
+            Self::Switch { field } => {
+                *field(target) = Some(match input {
+                    Input::Switch(switch) => *switch,
+                    Input::Text(text) => text.parse().map_err(|_| self.mismatch(input))?,
+                    Input::Integer(_) | Input::Other(_) => return Err(self.mismatch(input)),
+                });
+            }
+            Self::Address { field } => {
+                let Input::Text(text) = input else { return Err(self.mismatch(input)) };
+                *field(target) = address(text)?;
+            }
+            Self::Threads { field } => *field(target) = threads(input).ok_or_else(|| self.mismatch(input))?,
+        }
+        Ok(())
+    }
+
+    /// The type, as the reference and the messages name it.
+    pub(crate) fn type_text(&self) -> String {
+        match self {
+            Self::Limit { unit: Unit::Count, .. } => "number or \"unlimited\"".to_owned(),
+            Self::Limit { unit: Unit::Bytes, .. } => "size or \"unlimited\"".to_owned(),
+            Self::Number { unit: Unit::Count, .. } => "number".to_owned(),
+            Self::Number { unit: Unit::Bytes, .. } => "size".to_owned(),
+            Self::Duration { .. } => "duration".to_owned(),
+            Self::Choice { words, .. } => {
+                words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
+            }
+            Self::Switch { .. } => "true or false".to_owned(),
+            Self::Address { .. } => "address with port".to_owned(),
+            Self::Threads { .. } => "number or \"auto\"".to_owned(),
+        }
+    }
+
+    /// The range, if the type does not say it all.
+    pub(crate) fn range_text(&self) -> String {
+        match self {
+            Self::Limit { .. } => "1 or more".to_owned(),
+            Self::Number { range, unit, .. } => {
+                format!("{} … {}", show_number(*range.start(), *unit), show_number(*range.end(), *unit))
+            }
+            Self::Duration { range, .. } => {
+                format!("{} … {}", show_duration(*range.start()), show_duration(*range.end()))
+            }
+            Self::Threads { .. } => format!("1 … {THREADS_MAX}"),
+            Self::Choice { .. } | Self::Switch { .. } | Self::Address { .. } => String::new(),
+        }
+    }
+
+    /// The default, read from a default section.
+    pub(crate) fn default_text(&self, mut section: T) -> String {
+        match self {
+            Self::Limit { field, unit } => match *field(&mut section) {
+                Limit::AtMost(limit) => write_number(limit.get(), *unit),
+                Limit::Unlimited => "\"unlimited\"".to_owned(),
+            },
+            Self::Number { field: NumberField::U16(field), unit, .. } => {
+                write_number(u64::from(*field(&mut section)), *unit)
+            }
+            Self::Number { field: NumberField::U32(field), unit, .. } => {
+                write_number(u64::from(*field(&mut section)), *unit)
+            }
+            Self::Duration { field, .. } => format!("\"{}\"", show_duration(*field(&mut section))),
+            Self::Choice { words, get, .. } => format!("\"{}\"", words.get(get(&section)).unwrap_or(&"")),
+            Self::Switch { field } => match *field(&mut section) {
+                Some(switch) => switch.to_string(),
+                None => "none".to_owned(),
+            },
+            Self::Address { .. } => "none; required".to_owned(),
+            Self::Threads { field } => match *field(&mut section) {
+                Threads::Auto => "\"auto\"".to_owned(),
+                Threads::Exactly(n) => n.to_string(),
+            },
+        }
+    }
+
+    fn mismatch(&self, input: &Input) -> Complaint {
+        let complaint = Complaint::new(format!("expected {}, found {}", self.type_text(), input.describe()));
+        match (self, input) {
+            (Self::Number { .. }, Input::Text(text)) if text == "unlimited" => {
+                complaint.help(format!("this limit is always a number ({})", self.range_text()))
+            }
+            (Self::Number { unit: Unit::Bytes, .. }, Input::Text(_)) => complaint.help(SIZE_HELP),
+            (Self::Duration { .. }, Input::Text(_) | Input::Integer(_)) => complaint.help(DURATION_HELP),
+            (Self::Threads { .. }, Input::Integer(Some(0))) => {
+                complaint.help("write \"auto\" to let the broker decide")
+            }
+            (Self::Choice { words, .. }, Input::Text(text)) => {
+                match crate::config::suggest::nearest(text, words.iter().copied()) {
+                    Some(word) => complaint.help(format!("did you mean \"{word}\"?")),
+                    None => complaint,
+                }
+            }
+            (Self::Switch { .. }, Input::Text(_)) => complaint.help("write true or false without quotes"),
+            (_, _) => complaint,
+        }
+    }
+
+    fn out_of_range(&self, input: &Input, is_zero: bool) -> Complaint {
+        let message = format!("{} is out of range ({})", input.describe(), self.range_text());
+        let complaint = Complaint::new(message);
+        if is_zero {
+            complaint.help("0 is no limit's value; leave the key out for the default")
+        } else {
+            complaint
+        }
+    }
+}
+
+fn limit(input: &Input, unit: Unit) -> Result<Limit, Complaint> {
+    if matches!(input, Input::Text(text) if text == "unlimited") {
+        return Ok(Limit::Unlimited);
+    }
+    let expected = match unit {
+        Unit::Count => "a positive number or \"unlimited\"",
+        Unit::Bytes => "a size or \"unlimited\"",
+    };
+    let number = number_of(input, unit).ok_or_else(|| {
+        let complaint = Complaint::new(format!("expected {expected}, found {}", input.describe()));
+        match (input, unit) {
+            (Input::Text(_), Unit::Bytes) => complaint.help(SIZE_HELP),
+            (Input::Integer(None), _) => complaint.help("for no limit write \"unlimited\""),
+            (_, _) => complaint,
+        }
+    })?;
+    Limit::at_most(number).ok_or_else(|| {
+        Complaint::new("a limit cannot be 0")
+            .help("write a positive number, or \"unlimited\" if there shall be no limit")
+    })
+}
+
+fn number_of(input: &Input, unit: Unit) -> Option<u64> {
+    match input {
+        Input::Integer(number) => *number,
+        Input::Text(text) => number(text, unit),
+        Input::Switch(_) | Input::Other(_) => None,
+    }
+}
+
+fn threads(input: &Input) -> Option<Threads> {
+    if matches!(input, Input::Text(text) if text == "auto") {
+        return Some(Threads::Auto);
+    }
+    let number = number_of(input, Unit::Count).filter(|number| *number <= THREADS_MAX)?;
+    NonZeroUsize::new(usize::try_from(number).ok()?).map(Threads::Exactly)
+}
+
+/// More threads than any machine has cores would only cost memory.
+const THREADS_MAX: u64 = 1024;
+const SIZE_HELP: &str = "a number of bytes, or text such as \"64KiB\" or \"16MiB\"";
+const DURATION_HELP: &str = "text with a unit: \"500ms\", \"10s\", \"2m\"";

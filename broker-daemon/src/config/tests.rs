@@ -1,0 +1,375 @@
+//! Configurations, right and wrong, and what is said about them.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use culex_core::limits::{Limit, Limits, WhenFull};
+use proptest::prelude::*;
+
+use super::keys::{LIMITS, LISTENER, LOG, TOP};
+use super::source::Source;
+use super::*;
+
+fn load(text: &str) -> Result<Config, ConfigError> {
+    load_with(text, &[])
+}
+
+fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    Config::from_source(&Source::of("culex.toml", text), &Environment::of(variables.iter().copied()))
+}
+
+/// What is said about `text`, without the file's name: one line a problem, help after ` | `.
+fn complaints(text: &str) -> Vec<String> {
+    complaints_with(text, &[])
+}
+
+fn complaints_with(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    let Err(error) = load_with(text, variables) else { return Vec::new() };
+    let shown = error.problems().iter().map(|p| p.to_string().replace("\n  help: ", " | "));
+    shown.map(|line| line.trim_start_matches("culex.toml:").to_owned()).collect()
+}
+
+#[track_caller]
+fn check(text: &str, expected: &[&str]) {
+    assert_eq!(complaints(text), expected, "\n{text}");
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    assert_eq!(load("").unwrap(), Config::default());
+    assert_eq!(Config::load(None, &Environment::default()).unwrap(), Config::default());
+    assert_eq!(Config::default().listeners[0].address.to_string(), "127.0.0.1:1883");
+}
+
+#[test]
+fn everything_that_can_be_said() {
+    let text = r#"
+threads = 3
+[[listener]]
+address = "[::1]:1884"
+[[listener]]
+address = "0.0.0.0:0"
+allow_anonymous = true
+[log]
+level = "debug"
+format = "json"
+[limits]
+packet_bytes = "1 MiB"
+connections = 1_000
+in_flight = 0x10
+queue_bytes = "unlimited"
+topic_bytes = 65535
+when_full = "drop-oldest"
+connect_timeout = "1500ms"
+"#;
+    let config = load(text).unwrap();
+    assert_eq!(config.threads, Threads::Exactly(NonZeroUsize::new(3).unwrap()));
+    let addresses: Vec<_> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    assert_eq!(addresses, ["[::1]:1884", "0.0.0.0:0"]);
+    assert_eq!(config.log, LogSettings { level: LogLevel::Debug, format: LogFormat::Json });
+    let expected = Limits {
+        packet_bytes: 1 << 20,
+        connections: Limit::at_most(1000).unwrap(),
+        in_flight: 16,
+        queue_bytes: Limit::Unlimited,
+        when_full: WhenFull::DropOldest,
+        connect_timeout: Duration::from_millis(1500),
+        ..Limits::default()
+    };
+    assert_eq!(config.limits, expected);
+}
+
+#[test]
+fn windows_line_ends_and_a_byte_order_mark_are_accepted() {
+    let text = "\u{feff}threads = 2\r\n\r\n[limits]\r\nin_flight = 7\r\n";
+    assert_eq!(load(text).unwrap().limits.in_flight, 7);
+    // Positions count as in a file without them.
+    check(
+        "\u{feff}thread = 2\r\n[limits]\r\nin_fligth = 7\r\n",
+        &[
+            "1:1: unknown key `thread` at the top of the file | did you mean `threads`?",
+            "3:1: unknown key `in_fligth` in [limits] | did you mean `in_flight`?",
+        ],
+    );
+}
+
+#[test]
+fn all_mistakes_are_named_at_once_in_the_order_of_the_file() {
+    let text = r#"
+threads = "many"
+colour = 1
+[limits]
+connections = 0
+in_flight = 65536
+queue_bytes = "5 parsecs"
+adress = 1
+connect_timeout = 10
+when_full = "drop-oldst"
+topic_levels = [1]
+packet_bytes = "unlimited"
+
+[[listener]]
+adress = "127.0.0.1:1883"
+"#;
+    check(
+        text,
+        &[
+            "2:11: threads: expected number or \"auto\", found \"many\"",
+            "3:1: unknown key `colour` at the top of the file",
+            "5:15: connections: a limit cannot be 0 | write a positive number, or \"unlimited\" if there shall be no limit",
+            "6:13: in_flight: 65536 is out of range (1 … 65,535)",
+            "7:15: queue_bytes: expected a size or \"unlimited\", found \"5 parsecs\" | a number of bytes, or text such as \"64KiB\" or \"16MiB\"",
+            "8:1: unknown key `adress` in [limits] | did you mean `address` under [[listener]]?",
+            "9:19: connect_timeout: expected duration, found 10 | text with a unit: \"500ms\", \"10s\", \"2m\"",
+            "10:13: when_full: expected \"drop-newest\" or \"drop-oldest\", found \"drop-oldst\" | did you mean \"drop-oldest\"?",
+            "11:16: topic_levels: expected a positive number or \"unlimited\", found a list",
+            "12:16: packet_bytes: expected size, found \"unlimited\" | this limit is always a number (1 … 268,435,455)",
+            "15:1: unknown key `adress` in [[listener]] | did you mean `address`?",
+        ],
+    );
+}
+
+#[test]
+fn keys_in_the_wrong_place_are_sent_home() {
+    check(
+        "in_flight = 3",
+        &["1:1: unknown key `in_flight` at the top of the file | it belongs under [limits]"],
+    );
+    check(
+        "[[listener]]\naddress = \"127.0.0.1:1\"\nthreads = 2",
+        &[
+            "3:1: unknown key `threads` in [[listener]] | it belongs at the top of the file, before the first [section]",
+        ],
+    );
+    check("limit = 1", &["1:1: unknown key `limit` at the top of the file | did you mean `limits`?"]);
+    check("limits = 1", &["1:1: `limits` is written [limits]"]);
+    check("[listener]\naddress = \"127.0.0.1:1\"", &["1:2: `listener` is written [[listener]]"]);
+    check("[[log]]\nlevel = \"info\"", &["1:3: `log` is written [log]"]);
+}
+
+#[test]
+fn a_syntax_error_is_reported_alone() {
+    check("threads = 0\nlevel = = 3\ncolour = 1", &["2:9: extra `=`, expected nothing"]);
+    assert_eq!(complaints("[limits]\nin_flight = 1\nin_flight = 2").len(), 1);
+}
+
+#[test]
+fn columns_count_characters() {
+    check(
+        "threads = \"ü\" # \n[log]\n\"löl\" = 1",
+        &["1:11: threads: expected number or \"auto\", found \"ü\"", "3:1: unknown key `löl` in [log]"],
+    );
+}
+
+#[test]
+fn an_open_listener_must_be_wanted() {
+    let open = "[[listener]]\naddress = \"0.0.0.0:1883\"\n";
+    check(
+        open,
+        &["2:11: other computers can reach 0.0.0.0:1883, and nobody is asked for a password | \
+         add `allow_anonymous = true` to this [[listener]] if that is wanted, or listen on 127.0.0.1"],
+    );
+    check(&format!("{open}allow_anonymous = true"), &[]);
+    check(
+        "[[listener]]\naddress = \"[::]:1883\"\nallow_anonymous = false",
+        &["3:19: allow_anonymous = false needs users, and this version has none yet | \
+         leave it out on a loopback address such as 127.0.0.1; elsewhere it must be true"],
+    );
+    // One listener's consent is not another's.
+    let two = format!("{open}allow_anonymous = true\n[[listener]]\naddress = \"192.0.2.1:1883\"\n");
+    assert_eq!(complaints(&two).len(), 1);
+}
+
+#[test]
+fn a_listener_needs_an_address() {
+    check(
+        "[[listener]]\nallow_anonymous = true",
+        &["1:1: this [[listener]] has no `address` | add a line such as `address = \"127.0.0.1:1883\"`"],
+    );
+}
+
+#[test]
+fn one_address_is_listened_on_once() {
+    let listener = "[[listener]]\naddress = \"127.0.0.1:1883\"\n";
+    check(&listener.repeat(2), &["4:11: an earlier [[listener]] has 127.0.0.1:1883 already"]);
+    check(&"[[listener]]\naddress = \"127.0.0.1:0\"\n".repeat(2), &[]);
+}
+
+#[test]
+fn environment_variables_override() {
+    let variables = [
+        ("CULEX__LIMITS__IN_FLIGHT", "20"),
+        ("CULEX__LIMITS__QUEUE_BYTES", "1MiB"),
+        ("CULEX__THREADS", "2"),
+        ("CULEX__LOG__LEVEL", "warn"),
+        ("CULEX__LISTENER__0__ADDRESS", "0.0.0.0:7"),
+        ("CULEX__LISTENER__0__ALLOW_ANONYMOUS", "true"),
+        ("CULEX_OTHER", "x"),
+    ];
+    for text in ["", "[limits]\nin_flight = 3\n[[listener]]\naddress = \"127.0.0.1:1883\""] {
+        let config = load_with(text, &variables).unwrap();
+        assert_eq!((config.limits.in_flight, config.limits.queue_bytes.get()), (20, 1 << 20));
+        assert_eq!(config.log.level, LogLevel::Warn);
+        assert_eq!(config.threads, Threads::Exactly(NonZeroUsize::new(2).unwrap()));
+        let expected = Listener { address: "0.0.0.0:7".parse().unwrap(), allow_anonymous: Some(true) };
+        assert_eq!(config.listeners, [expected]);
+    }
+}
+
+#[test]
+fn wrong_environment_variables_are_named() {
+    for (name, value, expected) in [
+        ("CULEX__LIMITS__IN_FLIGHT", "0", "0\" is out of range (1 … 65,535)"),
+        ("CULEX__LIMITS__IN_FLIHT", "1", "did you mean `in_flight`?"),
+        ("CULEX__LIMIT__IN_FLIGHT", "1", "did you mean CULEX__LIMITS__…?"),
+        ("CULEX__LIMITS", "1", "this is not the name of a setting"),
+        ("CULEX__LISTENER__ADDRESS", "127.0.0.1:1", "CULEX__LISTENER__0__ADDRESS"),
+        ("CULEX__LISTENER__1__ADDRESS", "127.0.0.1:1", "the next one has the number 0"),
+        ("CULEX__LISTENER__0__ADDRESS", "0.0.0.0:1", "other computers can reach 0.0.0.0:1"),
+        ("CULEX__", "1", "unknown key ``"),
+    ] {
+        let found = complaints_with("", &[(name, value)]).join("\n");
+        assert!(found.starts_with(&format!("environment variable {name}: ")), "{found}");
+        assert!(found.contains(expected), "{found}");
+    }
+}
+
+#[test]
+fn references_in_text_are_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("port.txt"), "127.0.0.1:99\r\n").unwrap();
+    let file = folder.path().join("culex.toml");
+    std::fs::write(&file, "[[listener]]\naddress = \"${file:port.txt}\"\n[limits]\nin_flight = \"${env:N}\"")
+        .unwrap();
+    let config = Config::load(Some(&file), &Environment::of([("N", "9")])).unwrap();
+    assert_eq!(config.listeners[0].address.port(), 99);
+    assert_eq!(config.limits.in_flight, 9);
+    check("[log]\nlevel = \"${env:NONE}\"", &["2:9: level: environment variable NONE is not set"]);
+    check(
+        "[log]\nlevel = \"${env:NONE\"",
+        &["2:9: level: `${` without `}` | for the characters themselves write `$${`"],
+    );
+    let missing = complaints("[log]\nlevel = \"${file:no/such/file}\"");
+    assert!(
+        missing[0].contains("no/such/file: cannot read this file: no such file or directory"),
+        "{missing:?}"
+    );
+    let environment = Environment::of([("A", "x")]);
+    assert_eq!(environment.expand("$${env:A} ${env:A}$$ $", Path::new("")).unwrap(), "${env:A} x$$ $");
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("culex.toml");
+    let problem = || Config::load(Some(&file), &Environment::default()).unwrap_err().to_string();
+    assert!(
+        problem().contains("culex.toml: cannot read this file: no such file or directory"),
+        "{}",
+        problem()
+    );
+    std::fs::write(&file, b"\xff\xfet\0").unwrap();
+    assert!(problem().contains("UTF-16"), "{}", problem());
+    std::fs::write(&file, b"a = 1\nb = '\xff'").unwrap();
+    assert!(problem().contains("line 2 is not UTF-8"), "{}", problem());
+    std::fs::write(&file, vec![b'\n'; (1 << 20) + 1]).unwrap();
+    assert!(problem().contains("larger than 1 MiB"), "{}", problem());
+}
+
+#[test]
+fn names_of_keys_are_unique() {
+    let mut names: Vec<_> = TOP.iter().map(|key| key.name).collect();
+    names.extend(LISTENER.iter().map(|key| key.name));
+    names.extend(LOG.iter().map(|key| key.name));
+    names.extend(LIMITS.iter().map(|key| key.name));
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
+
+/// Every field of `Limits` has its key: the fields are counted in what `Debug` prints.
+#[test]
+fn every_limit_has_a_key() {
+    let shown = format!("{:#?}", Limits::default());
+    let fields: Vec<_> = shown
+        .lines()
+        .filter_map(|line| line.strip_prefix("    ").filter(|line| !line.starts_with(' '))?.split_once(": "))
+        .map(|(name, _)| name)
+        .collect();
+    let keys: Vec<_> = LIMITS.iter().map(|key| key.name).collect();
+    assert_eq!(keys, fields);
+}
+
+/// The reference page is what the table says. `culex config reference > docs/configuration.md` writes it anew.
+#[test]
+fn the_reference_page_is_up_to_date() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let Ok(written) = std::fs::read_to_string(&file) else {
+        // A packaged crate has no docs folder beside it.
+        println!("skipped: there is no {}", file.display());
+        return;
+    };
+    assert!(
+        written == reference::page(),
+        "docs/configuration.md is out of date; write it anew with\n  \
+         cargo run -p culex -- config reference > docs/configuration.md"
+    );
+}
+
+#[test]
+fn the_example_of_the_reference_page_is_correct() {
+    let page = reference::page();
+    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let config = load(example).unwrap();
+    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(config.limits.queue_bytes.get(), 4 << 20);
+}
+
+/// Values that a user may write after `key =`: numbers at every border, texts, and nonsense.
+fn any_value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        prop::sample::select(vec!["0", "1", "-1", "65535", "65536", "268435455", "268435456", "4294967296"])
+            .prop_map(str::to_owned),
+        any::<i128>().prop_map(|n| n.to_string()),
+        any::<f64>().prop_map(|x| format!("{x:?}")),
+        prop::sample::select(vec![
+            "\"unlimited\"",
+            "\"0\"",
+            "\"64KiB\"",
+            "\"0s\"",
+            "\"10s\"",
+            "true",
+            "[]",
+            "{}"
+        ])
+        .prop_map(str::to_owned),
+        "[0-9]{0,25}[a-zA-Z]{0,4}".prop_map(|text| format!("{text:?}")),
+        ".*",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_value_of_a_limit_is_taken_wrongly_or_panics(key in 0..LIMITS.len(), value in any_value()) {
+        let text = format!("[limits]\n{} = {value}\n", LIMITS[key].name);
+        match load(&text) {
+            Err(error) => prop_assert!(!error.problems().is_empty()),
+            Ok(config) => {
+                let l = &config.limits;
+                let bounds = [l.packet_bytes, l.pre_auth_bytes, l.in_flight.into(), l.topic_bytes.into()];
+                prop_assert!(bounds.iter().all(|n| (1..=268_435_455).contains(n)));
+                prop_assert!(l.connections.get() > 0 && l.incoming_in_flight > 0);
+                let timeout = l.connect_timeout;
+                prop_assert!(timeout >= Duration::from_secs(1) && timeout <= Duration::from_secs(30));
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_panics(text in "(?s).{0,200}", value in any_value()) {
+        let _ = load(&text);
+        let _ = load_with("", &[("CULEX__THREADS", &value), ("CULEX__LISTENER__0__ADDRESS", &text)]);
+        let _ = load(&format!("[[listener]]\naddress = {value}\n[log]\nlevel = {value}"));
+    }
+}

@@ -1,0 +1,79 @@
+//! What can only be seen when all is read: two listeners on one address, a listener that is open to everybody.
+
+use culex_core::Threads;
+use culex_core::limits::Limits;
+
+use crate::config::problem::{Complaint, Place, Report};
+use crate::config::{Config, Listener, LogSettings};
+
+/// A configuration that may still be wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    /// Listeners in the order of the file; empty means the default one.
+    pub(crate) listeners: Vec<DraftListener>,
+    pub(crate) limits: Limits,
+    pub(crate) log: LogSettings,
+    pub(crate) threads: Threads,
+}
+
+/// A listener, and where its address was written.
+#[derive(Debug)]
+pub(crate) struct DraftListener {
+    pub(crate) listener: Listener,
+    /// Where `address` stands; `None` if it was wrong or absent, which is already reported.
+    pub(crate) address: Option<Place>,
+    /// Where `allow_anonymous` stands.
+    pub(crate) allow_anonymous: Option<Place>,
+}
+
+pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
+    for (n, listener) in draft.listeners.iter().enumerate() {
+        check_exposure(listener, report);
+        let earlier = draft.listeners.iter().take(n);
+        check_unique(listener, earlier, report);
+    }
+    let mut listeners: Vec<_> = draft.listeners.into_iter().map(|draft| draft.listener).collect();
+    if listeners.is_empty() {
+        listeners.push(Listener::default());
+    }
+    Config { listeners, limits: draft.limits, threads: draft.threads, log: draft.log }
+}
+
+/// Without users nobody is asked for a password, so whoever can reach the port may read and write everything. That
+/// must be said, not inherited.
+fn check_exposure(draft: &DraftListener, report: &mut Report) {
+    let Listener { address, allow_anonymous } = draft.listener;
+    if allow_anonymous == Some(false) {
+        let place = draft.allow_anonymous.clone().or_else(|| draft.address.clone());
+        if let Some(place) = place {
+            report.add(
+                place,
+                Complaint::new("allow_anonymous = false needs users, and this version has none yet")
+                    .help("leave it out on a loopback address such as 127.0.0.1; elsewhere it must be true"),
+            );
+        }
+        return;
+    }
+    let Some(place) = &draft.address else { return };
+    if !address.ip().is_loopback() && allow_anonymous.is_none() {
+        let message = format!("other computers can reach {address}, and nobody is asked for a password");
+        let complaint = Complaint::new(message).help(
+            "add `allow_anonymous = true` to this [[listener]] if that is wanted, or listen on 127.0.0.1",
+        );
+        report.add(place.clone(), complaint);
+    }
+}
+
+fn check_unique<'a>(
+    draft: &DraftListener,
+    mut earlier: impl Iterator<Item = &'a DraftListener>,
+    report: &mut Report,
+) {
+    let address = draft.listener.address;
+    let Some(place) = &draft.address else { return };
+    if address.port() != 0
+        && earlier.any(|other| other.address.is_some() && other.listener.address == address)
+    {
+        report.add(place.clone(), Complaint::new(format!("an earlier [[listener]] has {address} already")));
+    }
+}

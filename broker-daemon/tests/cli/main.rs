@@ -1,0 +1,8 @@
+//! The built binary as a user runs it, beside mosquitto's programs where they are installed.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a test program as a whole")]
+
+mod harness;
+mod options;
+mod pub_sub;
+mod serve;

@@ -1,0 +1,112 @@
+//! The broker's start and end.
+
+use std::net::TcpListener;
+
+use crate::harness::{Broker, Running, Subscriber, Tools, culex, run, run_ok, text};
+
+#[test]
+fn it_says_what_to_do_next() {
+    let broker = Broker::culex(&[]);
+    let rest: Vec<_> = std::iter::from_fn(|| broker.running.line()).take(5).collect();
+    let banner = rest.join("\n");
+    assert!(banner.starts_with("Only this computer can connect."), "{banner}");
+    let port = broker.port;
+    assert!(banner.contains(&format!("  culex sub -p {port} -t 'hello/#' -v")), "{banner}");
+    assert!(banner.contains(&format!("  culex pub -p {port} -t hello/world -m hi")), "{banner}");
+    // Any user name and password will do.
+    run_ok(Tools::Culex.publish(&broker, &["-t", "a", "-m", "x", "-u", "me", "-P", "secret", "-q", "1"]));
+    assert_eq!(broker.running.terminate(), Some(0));
+}
+
+#[test]
+fn it_ends_in_order_with_clients_connected() {
+    let broker = Broker::culex(&[]);
+    let subscriber = Subscriber::start(Tools::Culex, &broker, &["-t", "a", "--quiet"]);
+    assert_eq!(broker.running.terminate(), Some(0));
+    drop(subscriber);
+}
+
+/// The signal is caught before anybody can know that it runs.
+#[test]
+fn a_signal_right_after_the_banner_is_a_clean_end() {
+    for _ in 0..20 {
+        assert_eq!(Broker::culex(&[]).running.terminate(), Some(0));
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_explained() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let output = run(culex(&["-p", &port.to_string()]));
+    assert_eq!(output.status.code(), Some(3));
+    let stderr = text(&output.stderr);
+    assert!(
+        stderr.contains(&format!("cannot listen on 127.0.0.1:{port}: address already in use")),
+        "{stderr}"
+    );
+    assert!(stderr.contains("`culex -p "), "{stderr}");
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[test]
+fn a_configuration_is_obeyed_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("culex.toml");
+    let path = file.to_str().unwrap();
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+
+    // Windows line ends and a byte order mark.
+    write("\u{feff}[[listener]]\r\naddress = \"127.0.0.1:0\"\r\n[limits]\r\npacket_bytes = 100\r\n");
+    assert!(run_ok(culex(&["check", "-c", path])).contains("is correct"));
+    let broker = Broker::culex(&["-c", path]);
+    run_ok(Tools::Culex.publish(&broker, &["-t", "a", "-m", "small", "-q", "1"]));
+    let large = "x".repeat(100);
+    let refused = run(Tools::Culex.publish(&broker, &["-t", "a", "-m", &large, "-q", "1"]));
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stderr));
+    drop(broker);
+
+    write("[[listener]]\naddress = \"0.0.0.0:0\"\n");
+    for arguments in [&["-c", path][..], &["check", "-c", path], &["check", path]] {
+        let output = run(culex(arguments));
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains("culex.toml:2:11: other computers can reach 0.0.0.0:0"), "{stderr}");
+        assert!(stderr.contains("allow_anonymous = true"), "{stderr}");
+    }
+
+    write("[limits]\nin_fligth = 1\nconnections = 0\n");
+    let stderr = text(&run(culex(&["check", "-c", path])).stderr);
+    for expected in [":2:1: ", "did you mean `in_flight`?", ":3:15: ", "a limit cannot be 0", "2 errors"] {
+        assert!(stderr.contains(expected), "{stderr}");
+    }
+    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(files.len(), 1, "check writes nothing");
+}
+
+#[test]
+fn environment_variables_are_obeyed() {
+    let mut command = culex(&["-p", "0"]);
+    command.env("CULEX__LISTENER__0__ADDRESS", "[::1]:1883");
+    let running = Running::start(command);
+    // A machine without IPv6 cannot show it.
+    match running.line() {
+        Some(_) => assert!(running.line_with("listening on ").contains("[::1]:")),
+        None => println!("skipped: no IPv6 loopback"),
+    }
+    let mut command = culex(&[]);
+    command.env("CULEX__LIMITS__IN_FLIHT", "1");
+    let output = run(command);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("did you mean `in_flight`?"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn log_lines_can_be_json() {
+    let mut command = culex(&["-p", "0", "-v", "--log-format", "json"]);
+    command.env_remove("CULEX__LOG__FORMAT");
+    let running = Running::start_stderr(command);
+    let line = running.line().unwrap();
+    let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(object["timestamp"].is_string() && object["level"].is_string(), "{line}");
+}
