@@ -96,7 +96,7 @@ fn bridge_bit_in_the_level_is_accepted(scope: &Scope) {
     // Bridges of other brokers mark themselves with the highest bit of the level; the protocol is the same.
     for connect in [scope.hello("bridge"), scope.hello("bridge 3.1").v31()] {
         let level = connect.level | 0x80;
-        scope.connect_with(&Connect { level, ..connect });
+        let _ = scope.connect_with(&Connect { level, ..connect });
     }
 }
 
