@@ -2,7 +2,12 @@
 //!
 //! A target panics if something is wrong, and returns otherwise. Each is run by `fuzz/fuzz_targets/<name>.rs`.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a target reports a finding")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a target reports a finding"
+)]
 
 mod decode;
 mod roundtrip;
