@@ -1,6 +1,8 @@
 //! The engine without sockets: what a raw connection cannot show, because it depends on when the store answers, on
 //! the order of two connections inside the broker, or on a limit.
 
+#![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
+
 use culex_core::engine::error::Refusal;
 use culex_core::engine::keys::BatchNumber;
 use culex_core::engine::shard::Event;
