@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task;
 
 use crate::engine::keys::ShardId;
 use crate::engine::shard::{Shard, ShardConfig};
@@ -28,6 +28,8 @@ use super::metrics::{LaneCells, Metrics, Snapshot};
 
 /// Connections that the operating system keeps for us until we accept them.
 const BACKLOG: i32 = 4096;
+
+const THREADS_MAX: usize = 1024;
 
 /// How many lanes, and with them threads, do the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -94,7 +96,9 @@ pub struct Broker {
 
 struct Inner {
     addresses: Vec<SocketAddr>,
-    accepting: Vec<AbortHandle>,
+    /// Tells the front door to close; so does its end.
+    closing: watch::Sender<bool>,
+    accepting: Mutex<Vec<task::JoinHandle<()>>>,
     mailboxes: Vec<Arc<Mailbox<LaneMessage>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     failure: watch::Receiver<Option<Failure>>,
@@ -126,6 +130,11 @@ impl BrokerBuilder {
     /// [`StartError`]; nothing is left running then.
     pub async fn start(self) -> Result<Broker, StartError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        if let Threads::Exactly(count) = self.threads
+            && count.get() > THREADS_MAX
+        {
+            return Err(StartError::TooManyThreads(count.get()));
+        }
         let listeners = self.bind()?;
         let hash_keys = random_keys().map_err(StartError::System)?;
         let commons = Arc::new(SharedCommons::new(&self.limits, hash_keys));
@@ -150,13 +159,15 @@ impl BrokerBuilder {
             hash_keys,
             accepted: AtomicU64::new(0),
         });
+        let (closing, _) = watch::channel(false);
         let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let accepting = listeners
             .into_iter()
-            .map(|listener| runtime.spawn(Arc::clone(&front_door).accept(listener)).abort_handle())
+            .map(|listener| runtime.spawn(Arc::clone(&front_door).accept(listener, closing.subscribe())))
             .collect();
-        let threads = Mutex::new(threads);
-        Ok(Broker { inner: Arc::new(Inner { addresses, accepting, mailboxes, threads, failure, metrics }) })
+        let (accepting, threads) = (Mutex::new(accepting), Mutex::new(threads));
+        let inner = Inner { addresses, closing, accepting, mailboxes, threads, failure, metrics };
+        Ok(Broker { inner: Arc::new(inner) })
     }
 
     fn bind(&self) -> Result<Vec<TcpListener>, StartError> {
@@ -169,7 +180,7 @@ impl BrokerBuilder {
     fn lanes(&self, hash_keys: (u64, u64)) -> io::Result<Vec<(Lane, Arc<LaneCells>)>> {
         let count = match self.threads {
             Threads::Auto => 1,
-            Threads::Exactly(count) => u16::try_from(count.get()).unwrap_or(u16::MAX).min(1024),
+            Threads::Exactly(count) => u16::try_from(count.get()).unwrap_or(u16::MAX),
         };
         let clock = Clock::start();
         (0..count)
@@ -215,21 +226,24 @@ impl Broker {
     /// # Errors
     /// [`ShutdownError::Deadline`] if that takes longer than `deadline`.
     pub async fn shutdown(&self, deadline: Duration) -> Result<(), ShutdownError> {
-        for task in &self.inner.accepting {
-            task.abort();
-        }
+        self.inner.closing.send_replace(true);
         stop(&self.inner.mailboxes);
+        let accepting = std::mem::take(&mut *self.inner.accepting.lock());
         let threads = std::mem::take(&mut *self.inner.threads.lock());
-        let join = tokio::task::spawn_blocking(move || {
-            for thread in threads {
-                // A panic of a lane was reported as a failure already.
-                let _ = thread.join();
+        let end = async {
+            for task in accepting {
+                // It fails only if its runtime has ended, and the task with it.
+                let _ = task.await;
             }
-        });
-        match tokio::time::timeout(deadline, join).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(ShutdownError::Deadline(deadline)),
-        }
+            let join = task::spawn_blocking(move || {
+                for thread in threads {
+                    // A panic of a lane was reported as a failure already.
+                    let _ = thread.join();
+                }
+            });
+            let _ = join.await;
+        };
+        tokio::time::timeout(deadline, end).await.map_err(|_| ShutdownError::Deadline(deadline))
     }
 }
 
@@ -241,16 +255,14 @@ impl std::fmt::Debug for Broker {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for task in &self.accepting {
-            task.abort();
-        }
+        // The front door closes because `closing` is gone.
         stop(&self.mailboxes);
     }
 }
 
 fn stop(mailboxes: &[Arc<Mailbox<LaneMessage>>]) {
     for mailbox in mailboxes {
-        mailbox.send([LaneMessage::Stop]);
+        mailbox.send([LaneMessage::Stop], 0);
     }
 }
 

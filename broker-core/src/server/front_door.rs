@@ -10,6 +10,8 @@ use std::time::Duration;
 use culex_codec::{Connect, DecodeError, Decoded, Packet, PacketType, ProtocolVersion, ReasonCode, decode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::engine::error::{Refusal, statement_of};
@@ -58,11 +60,28 @@ enum Turned {
 }
 
 impl FrontDoor {
-    /// Accepts until the task is aborted.
-    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener) {
+    /// Accepts until `closing` is true or its sender is gone. Then the address is free, and every connection that has
+    /// not come to its lane is closed.
+    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener, mut closing: watch::Receiver<bool>) {
+        let mut entering = JoinSet::new();
+        tokio::select! {
+            () = self.accept_into(&listener, &mut entering) => {}
+            () = async { let _ = closing.wait_for(|is_closing| *is_closing).await; } => {}
+        }
+        drop(listener);
+        entering.shutdown().await;
+    }
+
+    async fn accept_into(self: &Arc<Self>, listener: &TcpListener, entering: &mut JoinSet<()>) {
         loop {
-            match listener.accept().await {
-                Ok((stream, peer)) => self.enter(stream, peer),
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(_) = entering.join_next() => continue,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.enter(stream, peer, entering),
+                // That one is gone already; the next may be there.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     self.metrics.front_door.accept_errors.fetch_add(1, Ordering::Relaxed);
                     warn!(%error, "cannot accept connections for the moment");
@@ -72,7 +91,7 @@ impl FrontDoor {
         }
     }
 
-    fn enter(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    fn enter(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, entering: &mut JoinSet<()>) {
         self.metrics.front_door.sockets_total.fetch_add(1, Ordering::Relaxed);
         let accept_number = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
         let permit = match self.rooms.enter(peer.ip()) {
@@ -84,7 +103,7 @@ impl FrontDoor {
             }
         };
         let front_door = Arc::clone(self);
-        tokio::spawn(async move { front_door.receive(stream, peer, accept_number, permit).await });
+        entering.spawn(async move { front_door.receive(stream, peer, accept_number, permit).await });
     }
 
     async fn receive(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr, number: u64, permit: Permit) {
@@ -111,14 +130,16 @@ impl FrontDoor {
         let mut bytes = Vec::new();
         loop {
             let mut chunk = [0; READ_CHUNK];
-            let count = match stream.read(&mut chunk).await {
+            // What follows a CONNECT of the allowed size does not count: it stays where it is.
+            let left = (self.limits.pre_auth_bytes as usize).saturating_sub(bytes.len());
+            let room = chunk.get_mut(..left.min(READ_CHUNK)).unwrap_or_default();
+            if room.is_empty() {
+                return Err(Turned::OverBudget(u64::from(self.limits.pre_auth_bytes), "pre_auth_bytes"));
+            }
+            let count = match stream.read(room).await {
                 Ok(0) | Err(_) => return Err(Turned::Gone),
                 Ok(count) => count,
             };
-            let total = (bytes.len() + count) as u64;
-            if total > u64::from(self.limits.pre_auth_bytes) {
-                return Err(Turned::OverBudget(u64::from(self.limits.pre_auth_bytes), "pre_auth_bytes"));
-            }
             if !budget.grow(count as u64) {
                 return Err(Turned::OverBudget(
                     self.limits.pre_auth_total_bytes.get(),
@@ -161,7 +182,8 @@ impl FrontDoor {
         let count = u16::try_from(self.lanes.len()).unwrap_or(u16::MAX);
         let shard = shard_of(&admission.client_id, self.hash_keys, count);
         if let Some(lane) = self.lanes.get(usize::from(shard.0)) {
-            lane.send([LaneMessage::Attach(Box::new(Newcomer { transport, admission, unread, permit }))]);
+            let newcomer = Newcomer { transport, admission, unread, permit };
+            lane.send([LaneMessage::Attach(Box::new(newcomer))], 0);
         }
     }
 

@@ -6,6 +6,9 @@
 //!             store batch ─► one batch per neighbour ─► one vectored write per touched connection
 //! ```
 //!
+//! Messages of other lanes, what was left over, and new bytes have a budget of deliveries each, so none keeps the others
+//! waiting. While a neighbour's mailbox is full, no connection is read.
+//!
 //! The store knows a publication before anybody can acknowledge it, because its batch is handed over first. A turn
 //! is bounded in connections, bytes and deliveries; what is left over stays in the queue of ready connections,
 //! because an edge that was reported once is not reported again.
@@ -41,6 +44,8 @@ use super::{journal, store};
 const CONNECTIONS_PER_TURN: usize = 64;
 const BYTES_PER_TURN: usize = 1 << 20;
 const EVENTS_PER_POLL: usize = 1024;
+/// How soon a lane that waits for a full neighbour looks again.
+const FULL_NEIGHBOUR_PAUSE: Duration = Duration::from_millis(1);
 /// Two panics of one shard within this time are a failed broker: its state may be torn, and hiding that is worse.
 const PANIC_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -87,8 +92,11 @@ pub(crate) struct Lane {
     poll: Poll,
     events: Events,
     mailbox: Arc<Mailbox<LaneMessage>>,
-    messages: Vec<LaneMessage>,
+    /// What was taken from the mailbox and is not handled yet.
+    mail: VecDeque<LaneMessage>,
     links: Vec<Option<Link>>,
+    /// Links whose slot has a new connection already, until the end of the turn.
+    leaving: Vec<Link>,
     ready: VecDeque<ConnectionKey>,
     shared: Box<[u8]>,
     clock: Clock,
@@ -109,8 +117,9 @@ impl Lane {
             poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
             mailbox,
-            messages: Vec::new(),
+            mail: VecDeque::new(),
             links: Vec::new(),
+            leaving: Vec::new(),
             ready: VecDeque::new(),
             shared: vec![0; SHARED_BUFFER_BYTES].into_boxed_slice(),
             clock,
@@ -129,7 +138,7 @@ impl Lane {
     /// Drives the lane until it is told to stop.
     pub(crate) fn run(mut self, neighbours: &Neighbours) -> Result<(), LaneError> {
         while !self.is_stopping {
-            self.wait()?;
+            self.wait(neighbours)?;
             self.turn(neighbours);
             if self.is_failed {
                 return Err(LaneError::Panicked(self.id.0));
@@ -141,12 +150,19 @@ impl Lane {
         Ok(())
     }
 
-    fn wait(&mut self) -> io::Result<()> {
-        let may_sleep = self.ready.is_empty() && self.mailbox.park();
+    fn wait(&mut self, neighbours: &Neighbours) -> io::Result<()> {
+        let is_held_back = !self.ready.is_empty() && neighbours.is_one_behind(self.id);
+        let may_sleep =
+            self.mail.is_empty() && (self.ready.is_empty() || is_held_back) && self.mailbox.park();
         let timeout = match self.shard.poll_timeout() {
             _ if !may_sleep => Some(Duration::ZERO),
             Some(at) => Some(at.since(self.clock.now().tick)),
             None => None,
+        };
+        let timeout = match timeout {
+            Some(timeout) if is_held_back => Some(timeout.min(FULL_NEIGHBOUR_PAUSE)),
+            None if is_held_back => Some(FULL_NEIGHBOUR_PAUSE),
+            timeout => timeout,
         };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -162,8 +178,12 @@ impl Lane {
         let turn = &mut Turn { now, commons: &*neighbours.commons, deliveries_left: DELIVERIES_PER_TURN };
         self.note_events();
         self.take_mail(turn);
+        turn.deliveries_left = DELIVERIES_PER_TURN;
         self.shard.handle_timeout(turn);
-        self.read_ready(turn);
+        if !neighbours.is_one_behind(self.id) {
+            turn.deliveries_left = DELIVERIES_PER_TURN;
+            self.read_ready(turn);
+        }
         self.end_turn(turn, neighbours);
         self.cells.publish(&self.shard.stats());
     }
@@ -199,16 +219,19 @@ impl Lane {
     }
 
     fn take_mail(&mut self, turn: &mut Turn<'_>) {
-        let mut messages = std::mem::take(&mut self.messages);
-        self.mailbox.take(&mut messages);
-        for message in messages.drain(..) {
+        if self.mail.is_empty() {
+            self.mailbox.take(&mut self.mail);
+        }
+        let mut bytes_left = BYTES_PER_TURN;
+        while turn.deliveries_left > 0 && bytes_left > 0 {
+            let Some(message) = self.mail.pop_front() else { break };
+            bytes_left = bytes_left.saturating_sub(message.bytes());
             match message {
                 LaneMessage::Attach(newcomer) => self.attach(turn, *newcomer),
                 LaneMessage::Shard(message) => self.shard.handle_message(turn, message),
                 LaneMessage::Stop => self.is_stopping = true,
             }
         }
-        self.messages = messages;
     }
 
     fn attach(&mut self, turn: &mut Turn<'_>, newcomer: Newcomer) {
@@ -221,7 +244,7 @@ impl Lane {
                     // A new socket has room for four bytes; if it has not, the peer gets the close alone.
                     let _ = transport.write_vectored(&[io::IoSlice::new(&bytes)]);
                 }
-                transport.shutdown();
+                transport.finish(&mut self.shared);
                 return;
             }
         };
@@ -232,7 +255,8 @@ impl Lane {
         // Registering reports what is there already, so nothing that came meanwhile is missed.
         let is_registered = transport.register(self.poll.registry(), Token(slot)).is_ok();
         if let Some(place) = self.links.get_mut(slot) {
-            *place = Some(Link::new(key, transport, unread, permit));
+            // A take-over in this turn: the old connection is closed at its end.
+            self.leaving.extend(place.replace(Link::new(key, transport, unread, permit)));
         }
         if !is_registered {
             self.shard.handle_lost(turn, key);
@@ -303,12 +327,8 @@ impl Lane {
                 break;
             }
         }
-        self.write_touched(turn);
-        // Closing a connection that could not be written may publish its will.
-        self.shard.end_turn();
-        while let Some(effect) = self.shard.poll_effect() {
-            self.carry_out(turn, neighbours, effect);
-        }
+        // Writing closes nothing, so nothing is left to be carried out after it.
+        self.write_touched();
     }
 
     fn carry_out(&mut self, turn: &mut Turn<'_>, neighbours: &Neighbours, effect: Effect) {
@@ -319,7 +339,8 @@ impl Lane {
             }
             Effect::Send { to, messages } => {
                 if let Some(mailbox) = neighbours.mailboxes.get(usize::from(to.0)) {
-                    mailbox.send(messages.into_iter().map(LaneMessage::Shard));
+                    let bytes = messages.iter().map(ShardMessage::bytes).sum();
+                    mailbox.send(messages.into_iter().map(LaneMessage::Shard), bytes);
                 }
             }
             Effect::Close { connection, outbox } => self.close(connection, outbox),
@@ -329,15 +350,19 @@ impl Lane {
     }
 
     fn close(&mut self, key: ConnectionKey, mut outbox: Outbox) {
-        let Some(place) = self.links.get_mut(key.slot as usize) else { return };
-        if let Some(mut link) = place.take_if(|link| link.key == key) {
-            // One attempt: whoever does not take it now has left or does not read.
-            let _ = link.write(&mut outbox);
-            link.transport().shutdown();
+        let link =
+            self.links.get_mut(key.slot as usize).and_then(|place| place.take_if(|link| link.key == key));
+        let link = link.or_else(|| {
+            let place = self.leaving.iter().position(|link| link.key == key)?;
+            Some(self.leaving.swap_remove(place))
+        });
+        if let Some(mut link) = link {
+            let written = link.finish(&mut outbox, &mut self.shared);
+            self.shard.handle_written(key, written);
         }
     }
 
-    fn write_touched(&mut self, turn: &mut Turn<'_>) {
+    fn write_touched(&mut self) {
         while let Some(key) = self.shard.next_touched() {
             let Some(link) = link_of(&mut self.links, key) else { continue };
             if link.is_blocked {
@@ -356,9 +381,38 @@ impl Lane {
                     }
                 }
                 WriteOutcome::Blocked => self.shard.handle_written(key, written),
-                WriteOutcome::Broken => self.shard.handle_lost(turn, key),
+                WriteOutcome::Broken => {
+                    outbox.advance(before);
+                    self.shard.handle_written(key, 0);
+                    self.queue(key);
+                }
             }
         }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        // Nobody is left to take what comes: a connection on its way here is closed.
+        self.mailbox.close();
+    }
+}
+
+impl LaneMessage {
+    /// What it counts towards the bytes of a turn.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Attach(_) | Self::Stop => 0,
+            Self::Shard(message) => message.bytes(),
+        }
+    }
+}
+
+impl Neighbours {
+    /// Whether the mailbox of another lane than `own` is full.
+    fn is_one_behind(&self, own: ShardId) -> bool {
+        let mut others = self.mailboxes.iter().zip(0_u16..).filter(|(_, number)| *number != own.0);
+        others.any(|(mailbox, _)| mailbox.is_full())
     }
 }
 

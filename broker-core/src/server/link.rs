@@ -22,6 +22,8 @@ pub(crate) struct Link {
     pub(crate) is_hung_up: bool,
     /// The socket took less than it was given; the WRITABLE edge is awaited.
     pub(crate) is_blocked: bool,
+    /// A write has failed. What the peer sent before is still to be read, maybe a DISCONNECT; then this is the end.
+    is_broken: bool,
     /// The key stands in the lane's queue of ready connections.
     pub(crate) is_queued: bool,
     /// Complete packets may stand in `partial`: they are handed over before anything is read.
@@ -73,6 +75,7 @@ impl Link {
             is_readable: false,
             is_hung_up: false,
             is_blocked: false,
+            is_broken: false,
             is_queued: false,
         }
     }
@@ -90,12 +93,9 @@ impl Link {
     /// is known to be complete. The rest is kept.
     pub(crate) fn read(&mut self, shared: &mut [u8], consume: impl FnOnce(&[u8]) -> Consumed) -> ReadOutcome {
         if self.has_unread {
-            let mut bytes = std::mem::take(&mut self.partial);
+            let bytes = std::mem::take(&mut self.partial);
             let consumed = self.consume(&bytes, consume);
-            bytes.drain(..consumed.min(bytes.len()));
-            if !bytes.is_empty() {
-                self.partial = bytes;
-            }
+            self.keep_rest(bytes, consumed);
             return ReadOutcome::Bytes(consumed);
         }
         let kept = self.partial.len();
@@ -105,8 +105,7 @@ impl Link {
         let Some((front, back)) = shared.split_at_mut_checked(kept) else { return ReadOutcome::Ended };
         let back_len = back.len().min(READ_BYTES_PER_TURN);
         let back = back.get_mut(..back_len).unwrap_or_default();
-        let outcome = read_once(&mut self.transport, back);
-        self.note_drained(&outcome, back_len);
+        let outcome = self.read_once(back);
         if let ReadOutcome::Bytes(count) = outcome {
             front.copy_from_slice(&self.partial);
             let bytes = shared.get(..kept + count).unwrap_or_default();
@@ -121,17 +120,11 @@ impl Link {
         let kept = self.partial.len();
         let mut bytes = std::mem::take(&mut self.partial);
         bytes.resize(kept + READ_BYTES_PER_TURN, 0);
-        let outcome = read_once(&mut self.transport, bytes.get_mut(kept..).unwrap_or_default());
-        self.note_drained(&outcome, READ_BYTES_PER_TURN);
+        let outcome = self.read_once(bytes.get_mut(kept..).unwrap_or_default());
         let count = if let ReadOutcome::Bytes(count) = outcome { count } else { 0 };
         bytes.truncate(kept + count);
-        if count > 0 {
-            let consumed = self.consume(&bytes, consume);
-            bytes.drain(..consumed.min(bytes.len()));
-        }
-        if !bytes.is_empty() {
-            self.partial = bytes;
-        }
+        let consumed = if count > 0 { self.consume(&bytes, consume) } else { 0 };
+        self.keep_rest(bytes, consumed);
         outcome
     }
 
@@ -139,6 +132,15 @@ impl Link {
         let consumed = consume(bytes);
         self.has_unread = consumed.is_cut_short && consumed.bytes < bytes.len();
         consumed.bytes
+    }
+
+    /// Keeps what is left of a buffer, but not the buffer of a large packet for the beginning of a small one.
+    fn keep_rest(&mut self, mut bytes: Vec<u8>, consumed: usize) {
+        bytes.drain(..consumed.min(bytes.len()));
+        if bytes.len() <= PARTIAL_IN_SHARED_BUFFER_MAX && bytes.capacity() > SHARED_BUFFER_BYTES {
+            bytes.shrink_to_fit();
+        }
+        self.partial = bytes;
     }
 
     fn keep(&mut self, rest: &[u8]) {
@@ -151,20 +153,36 @@ impl Link {
         }
     }
 
-    /// A short read means that the socket is empty: the next byte brings an edge.
-    fn note_drained(&mut self, outcome: &ReadOutcome, offered: usize) {
-        let is_drained = match outcome {
-            ReadOutcome::Bytes(count) => *count < offered,
-            ReadOutcome::Nothing => true,
-            ReadOutcome::Ended => false,
-        };
-        if is_drained && !self.is_hung_up {
-            self.is_readable = false;
+    /// One read. If it brings less than it could, or nothing, the socket is empty: the next byte brings an edge.
+    fn read_once(&mut self, buffer: &mut [u8]) -> ReadOutcome {
+        match self.transport.read(buffer) {
+            Ok(0) => ReadOutcome::Ended,
+            Ok(count) => {
+                self.is_readable &= count == buffer.len() || self.is_hung_up;
+                ReadOutcome::Bytes(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.is_broken => {
+                self.is_readable = false;
+                ReadOutcome::Nothing
+            }
+            Err(_) => ReadOutcome::Ended,
         }
+    }
+
+    /// A last write, then the end of the stream. Returns how many bytes were written.
+    pub(crate) fn finish(&mut self, outbox: &mut Outbox, shared: &mut [u8]) -> usize {
+        let before = outbox.len();
+        // One attempt: whoever does not take it now has left or does not read.
+        let _ = self.write(outbox);
+        self.transport.finish(shared);
+        before - outbox.len()
     }
 
     /// Writes as much of `outbox` as the socket takes.
     pub(crate) fn write(&mut self, outbox: &mut Outbox) -> WriteOutcome {
+        if self.is_broken {
+            return WriteOutcome::Broken;
+        }
         while !outbox.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
             let mut used = 0;
@@ -175,7 +193,7 @@ impl Link {
                 offered += chunk.len();
             }
             match self.transport.write_vectored(slices.get(..used).unwrap_or_default()) {
-                Ok(0) => return WriteOutcome::Broken,
+                Ok(0) => return self.note_broken(),
                 Ok(written) => {
                     outbox.advance(written);
                     if written < offered {
@@ -187,19 +205,23 @@ impl Link {
                     self.is_blocked = true;
                     return WriteOutcome::Blocked;
                 }
-                Err(_) => return WriteOutcome::Broken,
+                Err(_) => return self.note_broken(),
             }
         }
         self.is_blocked = false;
         WriteOutcome::Drained
     }
-}
 
-fn read_once(transport: &mut Transport, buffer: &mut [u8]) -> ReadOutcome {
-    match transport.read(buffer) {
-        Ok(0) => ReadOutcome::Ended,
-        Ok(count) => ReadOutcome::Bytes(count),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => ReadOutcome::Nothing,
-        Err(_) => ReadOutcome::Ended,
+    /// Nothing leaves any more; what is there is read to its end.
+    fn note_broken(&mut self) -> WriteOutcome {
+        self.is_broken = true;
+        self.is_blocked = false;
+        self.is_readable = true;
+        self.is_hung_up = true;
+        WriteOutcome::Broken
     }
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

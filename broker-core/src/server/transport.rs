@@ -35,6 +35,18 @@ impl Transport {
         })
     }
 
+    /// Ends the stream after what came was read away, up to a bound: a close with unread bytes would be a reset, which
+    /// may destroy what was written last.
+    pub(crate) fn finish(&mut self, buffer: &mut [u8]) {
+        const READS_MAX: usize = 8;
+        self.shutdown();
+        for _ in 0..READS_MAX {
+            if !matches!(self.read(buffer), Ok(count) if count == buffer.len()) {
+                return;
+            }
+        }
+    }
+
     /// Ends the stream in order: what was written is sent, then FIN.
     pub(crate) fn shutdown(&self) {
         let Self::Tcp(stream) = self;

@@ -5,7 +5,7 @@ mod feed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use culex_codec::{TopicFilter, TopicName};
+use culex_codec::{QoS, TopicFilter, TopicName};
 
 use super::connection::Will;
 use super::keys::{ConnectionKey, RetainedVersion, SessionId};
@@ -42,8 +42,8 @@ pub(crate) struct Session {
     /// live. A BTreeMap, because the order of iteration must not depend on a hash.
     subscriptions: BTreeMap<Box<str>, RetainedVersion>,
     floor_max: RetainedVersion,
-    /// Retained Messages that new subscriptions still have to get.
-    pub(crate) feeds: Vec<Feed>,
+    /// Retained Messages that new subscriptions still have to get, by Topic Filter: one that comes again begins again.
+    pub(crate) feeds: BTreeMap<Box<str>, Feed>,
     /// When a full queue was last reported, and what was dropped since.
     pub(crate) drops_reported: Option<Tick>,
     pub(crate) drops_unreported: u64,
@@ -63,7 +63,7 @@ impl Session {
             receiver: Receiver::new(incoming_max),
             subscriptions: BTreeMap::new(),
             floor_max: RetainedVersion(0),
-            feeds: Vec::new(),
+            feeds: BTreeMap::new(),
             drops_reported: None,
             drops_unreported: 0,
         }
@@ -81,31 +81,75 @@ impl Session {
         self.subscriptions.keys().map(|filter| TopicFilter::assume_valid(filter))
     }
 
-    /// Adds or replaces a subscription whose Retained Messages up to `floor` come from their store.
-    pub(crate) fn subscribe(&mut self, filter: TopicFilter<'_>, floor: RetainedVersion) {
+    /// Adds or replaces a subscription. Its Retained Messages up to `floor` come from their store. A subscription that
+    /// is replaced keeps its own floor, because its live messages must not be interrupted [MQTT-3.8.4-3].
+    pub(crate) fn subscribe(&mut self, filter: TopicFilter<'_>, qos: QoS, floor: RetainedVersion) {
         self.floor_max = self.floor_max.max(floor);
-        self.subscriptions.insert(filter.as_str().into(), floor);
-        self.feeds.retain(|feed| feed.filter() != filter);
+        self.subscriptions.entry(filter.as_str().into()).or_insert(floor);
+        self.feeds.insert(filter.as_str().into(), Feed::new(qos, floor)); // [MQTT-3.3.1-6]
     }
 
     /// Removes a subscription; `false` if there is none with exactly this filter [MQTT-3.10.4-1].
     pub(crate) fn unsubscribe(&mut self, filter: TopicFilter<'_>) -> bool {
-        self.feeds.retain(|feed| feed.filter() != filter);
+        self.feeds.remove(filter.as_str());
         self.subscriptions.remove(filter.as_str()).is_some()
     }
 
     /// Whether a live message that was retained as `version` reaches this session through the store of Retained
-    /// Messages instead. Only a message that was on its way while a subscription was made gets past the first line.
+    /// Messages instead: if that is so for every subscription that matches. One that is older gets all live, as the
+    /// store has only the newest of each topic. Only a message that was on its way while a subscription was made gets
+    /// past the first line.
     pub(crate) fn is_fed(&self, topic: TopicName<'_>, version: RetainedVersion) -> bool {
-        version <= self.floor_max
-            && self
-                .subscriptions
-                .iter()
-                .any(|(filter, floor)| version <= *floor && TopicFilter::assume_valid(filter).matches(topic))
+        if version > self.floor_max {
+            return false;
+        }
+        let matches = |filter: &str| TopicFilter::assume_valid(filter).matches(topic);
+        let mut floors =
+            self.subscriptions.iter().filter(|(filter, _)| matches(filter)).map(|(_, floor)| *floor);
+        floors.next().is_some_and(|first| version <= first && floors.all(|floor| version <= floor))
     }
 
     /// Whether it has something to send that waits for room.
     pub(crate) fn has_more_to_send(&self) -> bool {
         !self.feeds.is_empty() || self.sender.has_next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(subscriptions: &[(&str, u64)]) -> Session {
+        let mut session = Session::new("a".into(), 10, 10);
+        for (filter, floor) in subscriptions {
+            let filter = TopicFilter::assume_valid(filter);
+            session.subscribe(filter, QoS::AtLeastOnce, RetainedVersion(*floor));
+        }
+        session
+    }
+
+    fn is_fed(session: &Session, version: u64) -> bool {
+        session.is_fed(TopicName::assume_valid("a/b"), RetainedVersion(version))
+    }
+
+    #[test]
+    fn a_new_subscription_takes_from_the_store_up_to_its_floor() {
+        let session = session(&[("a/b", 10), ("c", 20)]);
+        assert!(is_fed(&session, 10));
+        assert!(!is_fed(&session, 11));
+    }
+
+    #[test]
+    fn an_older_subscription_gets_all_live() {
+        let session = session(&[("a/b", 5), ("a/#", 10)]);
+        assert!(is_fed(&session, 5));
+        assert!(!is_fed(&session, 8), "version 8 may have been replaced by 9 in the store");
+    }
+
+    #[test]
+    fn a_subscription_that_is_replaced_goes_on_live() {
+        let session = session(&[("a/b", 5), ("a/b", 10)]);
+        assert!(!is_fed(&session, 8));
+        assert_eq!(session.feeds.len(), 1);
     }
 }

@@ -13,7 +13,7 @@ use crate::engine::keys::{BatchNumber, ConnectionKey};
 use crate::engine::session::Queued;
 use crate::engine::store::{Record, StoreBatch};
 
-use super::{Shard, Turn};
+use super::{Effect, Shard, Turn};
 
 /// Something a client waits for.
 #[derive(Debug, Clone)]
@@ -84,7 +84,12 @@ impl Shard {
         self.gate.stored = self.gate.stored.max(through.min(self.gate.newest));
         while let Some((key, answer)) = self.gate.pop_released() {
             if let Some(connection) = self.connections.get_mut(key) {
+                let was_reading = connection.is_reading();
                 connection.held = connection.held.saturating_sub(1);
+                if connection.is_reading() && !was_reading {
+                    connection.last_packet = turn.now.tick;
+                    self.effects.push_back(Effect::Resume { connection: key });
+                }
                 self.give(turn, key, answer);
             }
         }
@@ -137,7 +142,7 @@ fn ack(packet_id: PacketId) -> Ack<'static> {
 }
 
 /// A CONNACK without properties.
-pub(crate) fn connack(is_session_present: bool, reason_code: ReasonCode) -> Packet<'static> {
+pub fn connack(is_session_present: bool, reason_code: ReasonCode) -> Packet<'static> {
     Packet::ConnAck(ConnAck {
         session_present: is_session_present,
         reason_code,

@@ -25,12 +25,12 @@ impl Shard {
             CloseReason::Malformed(_) => self.stats.connections_malformed += 1,
             CloseReason::Protocol(_) => self.stats.connections_protocol_error += 1,
             CloseReason::KeepAlive => self.stats.connections_keep_alive += 1,
+            CloseReason::Internal => self.stats.panics += 1,
             CloseReason::Disconnected
             | CloseReason::Lost
             | CloseReason::TakenOver
             | CloseReason::Refused(_)
-            | CloseReason::Administrative
-            | CloseReason::Internal => {}
+            | CloseReason::Administrative => {}
         }
         let session_key = connection.session;
         self.closing.push(Effect::Close { connection: key, outbox: connection.outbox });

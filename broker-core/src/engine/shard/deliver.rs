@@ -5,7 +5,7 @@ use std::sync::Arc;
 use culex_codec::{PacketId, QoS};
 
 use crate::engine::connection::{Flags, Message, SHARED_PAYLOAD_MIN, State};
-use crate::engine::keys::{RetainedVersion, SessionId, SessionKey, ShardId};
+use crate::engine::keys::{ConnectionKey, RetainedVersion, SessionId, SessionKey, ShardId};
 use crate::engine::publication::Publication;
 use crate::engine::route::{Routes, Target};
 use crate::engine::session::Queued;
@@ -193,6 +193,12 @@ impl Shard {
             let key = target.session;
             let Some(session) = self.sessions.get(key.slot, key.generation) else { continue };
             if copies.retained.is_some_and(|version| session.is_fed(copies.message.topic, version)) {
+                // The feed makes a record of its own; this one has to end.
+                if let (Some(session), Some(publication)) = (session.id, copies.publication)
+                    && copies.qos.min(target.qos) != QoS::AtMostOnce
+                {
+                    self.gate.record(Record::Done { session, publication: publication.id });
+                }
                 continue;
             }
             // [MQTT-3.3.1-9]: 3.1.1 never sets RETAIN for an established subscription.
@@ -210,7 +216,7 @@ impl Shard {
     }
 
     /// QoS 0: now or never.
-    pub(super) fn send_at_most_once(&mut self, key: SessionKey, message: &Message<'_>, is_retain: bool) {
+    fn send_at_most_once(&mut self, key: SessionKey, message: &Message<'_>, is_retain: bool) {
         let Some(connection_key) = self.session(key).and_then(|session| session.connection) else { return };
         let Some(connection) = self.connections.get(connection_key) else { return };
         // [MQTT-3.2.0-1]: nothing before CONNACK.
@@ -221,6 +227,16 @@ impl Shard {
             self.stats.dropped_slow_reader += 1;
             return;
         }
+        self.send_unacknowledged(connection_key, message, is_retain);
+    }
+
+    /// QoS 0 to an open connection with room.
+    pub(super) fn send_unacknowledged(
+        &mut self,
+        connection_key: ConnectionKey,
+        message: &Message<'_>,
+        is_retain: bool,
+    ) {
         let flags = Flags { qos: QoS::AtMostOnce, is_dup: false, is_retain, packet_id: None };
         if self.connections.send_publish(connection_key, message, flags) {
             self.stats.messages_sent += 1;

@@ -55,6 +55,15 @@ pub enum ShardMessage {
     },
 }
 
+impl ShardMessage {
+    /// What it counts towards the limit of a mailbox.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Deliver { publication, .. } => size_of::<Self>() + publication.bytes(),
+        }
+    }
+}
+
 /// What happened, for logs and for the stream of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

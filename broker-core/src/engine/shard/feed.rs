@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
-use culex_codec::QoS;
+use culex_codec::{QoS, TopicFilter};
 
 use crate::engine::connection::{Message, State};
 use crate::engine::keys::SessionKey;
 use crate::engine::route::{Budget, Cursor};
 use crate::engine::session::Queued;
 use crate::engine::store::Record;
+use crate::limits::Limit;
 
 use super::{Shard, Turn};
 
 /// A slice of Retained Messages: what one step of one feed may look at and send.
 const SLICE: Budget = Budget { messages: 256, bytes: 128 << 10, examined: 4096 };
+/// What a slice costs of the turn, however little was found: looking takes time too.
+const DELIVERIES_PER_SLICE: u32 = 256;
 
 impl Shard {
     /// Goes on where the window, the outbox or the turn had no room.
@@ -25,32 +28,51 @@ impl Shard {
         let has_room = connection.state == State::Open
             && connection.outbox.len() as u64 <= self.limits.outbox_bytes.get() / 2
             && session.sender.waiting_len() == 0;
-        let Some(feed) = session.feeds.first_mut().filter(|_| has_room) else { return };
+        let Some(mut entry) = session.feeds.first_entry().filter(|_| has_room) else { return };
+        if turn.deliveries_left == 0 {
+            return self.resume_later(connection_key);
+        }
+        // A slice fits into queue and outbox, its last message and its headers aside: the feed waits for room and never
+        // drops.
+        let budget = Budget {
+            messages: room(self.limits.queue_messages, session.sender.queued_len(), SLICE.messages),
+            bytes: room(self.limits.queue_bytes, session.sender.queued_bytes(), SLICE.bytes).min(room(
+                self.limits.outbox_bytes,
+                connection.outbox.len(),
+                SLICE.bytes,
+            )),
+            examined: SLICE.examined,
+        };
+        if budget.messages == 0 || budget.bytes == 0 {
+            // The queue is full, so an acknowledgement will come that makes room.
+            return;
+        }
+        turn.deliveries_left = turn.deliveries_left.saturating_sub(DELIVERIES_PER_SLICE);
+        let feed = entry.get_mut();
         let from = std::mem::replace(&mut feed.cursor, Cursor::End);
         let (qos, up_to) = (feed.qos, feed.up_to);
-        // A slice fits into the queue: the feed waits for room, it never drops.
-        let room = self.limits.queue_messages.get().saturating_sub(session.sender.queued_len() as u64).max(1);
-        let messages = SLICE.messages.min(usize::try_from(room).unwrap_or(usize::MAX));
         let mut slice = Vec::new();
-        let budget = Budget { messages, ..SLICE };
-        let next = turn.commons.retained(feed.filter(), from, up_to, budget, &mut slice);
+        let filter = TopicFilter::assume_valid(entry.key());
+        let next = turn.commons.retained(filter, from, up_to, budget, &mut slice);
         if next == Cursor::End {
-            session.feeds.remove(0);
+            entry.remove();
         } else {
-            feed.cursor = next;
+            entry.get_mut().cursor = next;
         }
         let has_more = !session.feeds.is_empty();
         let durable = session.id;
         for (_, publication) in slice {
             match publication.qos.min(qos) {
                 // [MQTT-3.3.1-8]: RETAIN is set for a new subscription.
-                QoS::AtMostOnce => self.send_at_most_once(key, &Message::from(&*publication), true),
+                QoS::AtMostOnce => {
+                    self.send_unacknowledged(connection_key, &Message::from(&*publication), true)
+                }
                 qos @ (QoS::AtLeastOnce | QoS::ExactlyOnce) => {
                     if let Some(session) = durable {
                         let publication = Arc::clone(&publication);
                         self.gate.record(Record::Queued { session, publication, qos });
                     }
-                    self.enqueue(turn, key, qos, Queued { publication, is_retain: true });
+                    self.push(turn, key, qos, Queued { publication, is_retain: true });
                 }
             }
         }
@@ -58,4 +80,9 @@ impl Shard {
             self.resume_later(connection_key);
         }
     }
+}
+
+/// What is left of a limit, but not more than `most`.
+fn room(limit: Limit, used: usize, most: usize) -> usize {
+    usize::try_from(limit.get().saturating_sub(used as u64)).unwrap_or(usize::MAX).min(most)
 }

@@ -20,11 +20,14 @@ pub struct Consumed {
 }
 
 impl Connection {
+    /// Not before CONNACK, nor while very many of its answers wait for the store.
     pub(super) fn is_reading(&self) -> bool {
-        self.state == State::Open
+        self.state == State::Open && self.held < HELD_MAX
     }
 }
 
+/// Answers of one connection that may wait for the store before it is read on.
+pub(super) const HELD_MAX: u32 = 1024;
 /// Connections that may go on sending in one turn.
 const RESUMED_PER_TURN: usize = 64;
 
@@ -34,11 +37,14 @@ impl Shard {
     pub fn handle_bytes(&mut self, turn: &mut Turn<'_>, key: ConnectionKey, bytes: &[u8]) -> Consumed {
         let mut done = 0;
         loop {
-            let Some(connection) = self.connections.get(key) else {
+            let Some(connection) = self.connections.get_mut(key) else {
                 return Consumed { bytes: bytes.len(), is_cut_short: false };
             };
             let rest = bytes.get(done..).unwrap_or_default();
             if !connection.is_reading() || (turn.deliveries_left == 0 && !rest.is_empty()) {
+                if done > 0 {
+                    connection.last_packet = turn.now.tick;
+                }
                 return Consumed { bytes: done, is_cut_short: true };
             }
             let result = match decode(rest, connection.version, self.limits.packet_bytes) {
@@ -133,6 +139,9 @@ impl Shard {
             }
         }
         for _ in 0..self.resuming.len().min(RESUMED_PER_TURN) {
+            if turn.deliveries_left == 0 {
+                return;
+            }
             let Some(key) = self.resuming.pop_front() else { return };
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.is_resuming = false;
@@ -145,6 +154,10 @@ impl Shard {
     fn on_keep_alive(&mut self, turn: &mut Turn<'_>, key: ConnectionKey) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.timer = None;
+        if !connection.is_reading() {
+            // What it sends is not looked at. The time that the store takes is not the client's.
+            connection.last_packet = turn.now.tick;
+        }
         let Some(deadline) = connection.silence_deadline() else { return };
         if deadline <= turn.now.tick {
             self.close(turn, key, CloseReason::KeepAlive); // [MQTT-3.1.2-24]

@@ -49,7 +49,7 @@ use super::topics::TopicLimits;
 
 use self::answers::Gate;
 
-pub(crate) use self::answers::connack;
+pub use self::answers::connack;
 pub use self::effect::{Effect, Event, ShardMessage};
 pub use self::input::Consumed;
 

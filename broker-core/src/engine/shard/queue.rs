@@ -21,9 +21,14 @@ impl Shard {
     /// Puts a message at the end of a session's queue, or drops one by policy if it is full.
     pub(super) fn enqueue(&mut self, turn: &mut Turn<'_>, key: SessionKey, qos: QoS, queued: Queued) {
         let bytes = queued.publication.bytes();
-        if !self.make_room(turn, key, bytes, &queued) {
-            return;
+        if self.make_room(turn, key, bytes, &queued) {
+            self.push(turn, key, qos, queued);
         }
+    }
+
+    /// Puts a message at the end of a session's queue, for which there is room.
+    pub(super) fn push(&mut self, turn: &mut Turn<'_>, key: SessionKey, qos: QoS, queued: Queued) {
+        let bytes = queued.publication.bytes();
         let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
         session.sender.push(Outgoing { message: queued, qos, bytes });
         self.stats.queue_messages += 1;

@@ -6,13 +6,14 @@ use smallvec::SmallVec;
 use crate::engine::error::CloseReason;
 use crate::engine::keys::{ConnectionKey, SessionKey};
 use crate::engine::route::{RouteOptions, Subscriber};
-use crate::engine::session::Feed;
 use crate::engine::store::Record;
 
 use super::answers::Answer;
 use super::{Event, Shard, Turn};
 
 const FAILURE: u8 = 0x80;
+/// So many filters of one packet are always looked at, and more only if a session may have more.
+const FILTERS_EXAMINED_MIN: u64 = 1024;
 
 impl Shard {
     pub(super) fn on_subscribe(
@@ -24,8 +25,16 @@ impl Shard {
         let Some(connection) = self.connections.get(key) else { return Ok(()) };
         let session_key = connection.session;
         let mut codes = SmallVec::new();
+        let mut room = self.limits.subscriptions_per_session.get().max(FILTERS_EXAMINED_MIN);
         for subscription in subscribe.filters.iter() {
             let qos = subscription.options.qos;
+            // No session has room for more, so the rest of a packet of millions is refused without a look.
+            let Some(left) = room.checked_sub(1) else {
+                self.stats.subscriptions_refused += 1;
+                codes.push(FAILURE);
+                continue;
+            };
+            room = left;
             let is_granted = self.subscribe(turn, session_key, subscription.filter, qos);
             codes.push(if is_granted { qos as u8 } else { FAILURE }); // [MQTT-3.8.4-5, MQTT-3.9.3-1]
         }
@@ -54,8 +63,7 @@ impl Shard {
             turn.commons.subscribe(filter, subscriber);
             // After subscribe: see Commons.
             let floor = turn.commons.retained_version();
-            session.subscribe(filter, floor);
-            session.feeds.push(Feed::new(filter, qos, floor)); // [MQTT-3.8.4-3, MQTT-3.3.1-6]
+            session.subscribe(filter, qos, floor);
             if let Some(session) = session.id {
                 self.gate.record(Record::Subscribed { session, filter: filter.as_str().into(), qos });
             }
