@@ -60,6 +60,11 @@ impl Outbox {
 
     /// Lets `write` append to the buffer.
     pub(crate) fn append_with(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.tail_written > 0 {
+            // A buffer is freed as a whole: with a client that is never quite done reading, one that went on growing
+            // would keep all that was ever sent.
+            self.seal();
+        }
         if self.tail.capacity() == 0 {
             self.tail = pool.take();
         }
@@ -74,12 +79,17 @@ impl Outbox {
             return;
         }
         self.len += bytes.len();
+        self.seal();
+        self.segments.push_back(bytes);
+    }
+
+    /// Makes a segment of the buffer.
+    fn seal(&mut self) {
         if !self.tail.is_empty() {
             let mut head = Bytes::from(std::mem::take(&mut self.tail));
             head.advance(std::mem::take(&mut self.tail_written));
             self.segments.push_back(head);
         }
-        self.segments.push_back(bytes);
     }
 
     /// Gives the memory of an empty outbox back.

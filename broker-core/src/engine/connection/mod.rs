@@ -49,8 +49,6 @@ pub(crate) struct Connection {
     /// When the keep-alive timer is armed for.
     pub(crate) timer: Option<Tick>,
     pub(crate) outbox: Outbox,
-    /// A write took a part of the outbox and nothing was appended since.
-    is_partly_written: bool,
     /// Order of accept() over the whole broker: a newer connection beats an older one.
     pub(crate) accept_number: u64,
     /// Who it is, for the log.
@@ -71,7 +69,6 @@ impl Connection {
             last_packet: now,
             timer: None,
             outbox: Outbox::default(),
-            is_partly_written: false,
             accept_number: admission.accept_number,
             peer: admission.peer.clone(),
         }
@@ -135,7 +132,6 @@ impl Connections {
     /// After a write: gives the memory of an empty outbox back.
     pub(crate) fn recycle(&mut self, key: ConnectionKey) {
         if let Some(connection) = self.slots.get_mut(key.slot, key.generation) {
-            connection.is_partly_written = !connection.outbox.is_empty();
             connection.outbox.recycle(&mut self.pool);
         }
     }

@@ -8,10 +8,9 @@ use bytes::Bytes;
 use culex_codec::{Packet, PacketId, Properties, ProtocolVersion, PublishHead, PublishPatch, QoS, TopicName};
 
 use crate::engine::keys::{ConnectionKey, PublicationId};
-use crate::engine::outbox::BufferPool;
 use crate::engine::publication::Publication;
 
-use super::{Connection, Connections};
+use super::Connections;
 
 /// Payloads from this size on are shared by reference count instead of copied. A shared segment costs an entry in
 /// the vectored write and an atomic increment; a copy of 4 KiB costs about 100 ns.
@@ -79,20 +78,6 @@ impl Heads {
     }
 }
 
-impl Connection {
-    /// Appends to the outbox. A buffer that was written in part is not appended to: it is freed as a whole, and with a
-    /// client that is never quite done reading it would grow with all that was ever sent.
-    fn append(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
-        if std::mem::take(&mut self.is_partly_written) {
-            let mut packet = Vec::new();
-            write(&mut packet);
-            self.outbox.share(packet.into());
-        } else {
-            self.outbox.append_with(pool, write);
-        }
-    }
-}
-
 impl Connections {
     /// Appends a PUBLISH. `false` if the connection is gone or the message cannot be encoded for it.
     pub(crate) fn send_publish(&mut self, key: ConnectionKey, message: &Message<'_>, flags: Flags) -> bool {
@@ -107,7 +92,7 @@ impl Connections {
             packet_id: flags.packet_id,
         };
         let shared = message.shared.filter(|payload| payload.len() >= SHARED_PAYLOAD_MIN);
-        connection.append(&mut self.pool, |tail| {
+        connection.outbox.append_with(&mut self.pool, |tail| {
             head.append_to(tail, patch);
             if shared.is_none() {
                 tail.extend_from_slice(message.payload);
@@ -127,7 +112,7 @@ impl Connections {
     pub(crate) fn send(&mut self, key: ConnectionKey, packet: &Packet<'_>) -> bool {
         let Some(connection) = self.slots.get_mut(key.slot, key.generation) else { return false };
         let version = connection.version;
-        connection.append(&mut self.pool, |tail| {
+        connection.outbox.append_with(&mut self.pool, |tail| {
             // Only a packet of ours over 268,435,455 bytes could fail here, and no answer comes near.
             let _ = packet.encode(version, tail);
         });
