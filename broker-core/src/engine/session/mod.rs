@@ -1,6 +1,7 @@
 //! Session State: what belongs to a ClientId, with or without a Network Connection.
 
 mod feed;
+mod filter_map;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::qos::{Receiver, Sender};
 use super::time::Tick;
 
 pub(crate) use self::feed::Feed;
+use self::filter_map::FilterMap;
 
 /// A QoS 1 or 2 message in a session's queue.
 #[derive(Debug, Clone)]
@@ -38,9 +40,8 @@ pub(crate) struct Session {
     pub(crate) will: Option<Box<Will>>,
     pub(crate) sender: Sender<Queued>,
     pub(crate) receiver: Receiver,
-    /// By Topic Filter, with the floor: Retained Messages up to this version come from their store, later ones
-    /// live. A BTreeMap, because the order of iteration must not depend on a hash.
-    subscriptions: BTreeMap<Box<str>, RetainedVersion>,
+    /// With the floor: Retained Messages up to this version come from their store, later ones live.
+    subscriptions: FilterMap<RetainedVersion>,
     floor_max: RetainedVersion,
     /// Retained Messages that new subscriptions still have to get, by Topic Filter: one that comes again begins again.
     pub(crate) feeds: BTreeMap<Box<str>, Feed>,
@@ -61,7 +62,7 @@ impl Session {
             will: None,
             sender: Sender::new(in_flight_max),
             receiver: Receiver::new(incoming_max),
-            subscriptions: BTreeMap::new(),
+            subscriptions: FilterMap::new(),
             floor_max: RetainedVersion(0),
             feeds: BTreeMap::new(),
             drops_reported: None,
@@ -74,25 +75,25 @@ impl Session {
     }
 
     pub(crate) fn is_subscribed(&self, filter: &str) -> bool {
-        self.subscriptions.contains_key(filter)
+        self.subscriptions.contains(filter)
     }
 
     pub(crate) fn filters(&self) -> impl Iterator<Item = TopicFilter<'_>> {
-        self.subscriptions.keys().map(|filter| TopicFilter::assume_valid(filter))
+        self.subscriptions.iter().map(|(filter, _)| TopicFilter::assume_valid(filter))
     }
 
     /// Adds or replaces a subscription. Its Retained Messages up to `floor` come from their store. A subscription that
     /// is replaced keeps its own floor, because its live messages must not be interrupted [MQTT-3.8.4-3].
     pub(crate) fn subscribe(&mut self, filter: TopicFilter<'_>, qos: QoS, floor: RetainedVersion) {
         self.floor_max = self.floor_max.max(floor);
-        self.subscriptions.entry(filter.as_str().into()).or_insert(floor);
+        self.subscriptions.insert_new(filter.as_str(), floor);
         self.feeds.insert(filter.as_str().into(), Feed::new(qos, floor)); // [MQTT-3.3.1-6]
     }
 
     /// Removes a subscription; `false` if there is none with exactly this filter [MQTT-3.10.4-1].
     pub(crate) fn unsubscribe(&mut self, filter: TopicFilter<'_>) -> bool {
         self.feeds.remove(filter.as_str());
-        self.subscriptions.remove(filter.as_str()).is_some()
+        self.subscriptions.remove(filter.as_str())
     }
 
     /// Whether a live message that was retained as `version` reaches this session through the store of Retained
