@@ -5,7 +5,6 @@
 //! `CULEX_REQUIRE_CLIENTS=1`. `CULEX_TEST_BROKER=HOST:PORT` runs the same cases against another broker.
 
 #![expect(clippy::panic, reason = "a client that misbehaves is a failed case, said where it is noticed")]
-#![expect(clippy::print_stderr, reason = "a skipped case says so")]
 
 mod actor;
 mod cli;

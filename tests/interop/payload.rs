@@ -41,21 +41,21 @@ fn all_to_all(topic: &str, payload: &str) {
     for (_, subscriber) in &mut subscribers {
         subscriber.subscribed();
     }
-    let mut expected = Vec::new();
     for publisher in kinds {
         for qos in 0..3 {
             let connect = Connect::new(&format!("large{publisher:?}{qos}"));
             let payload = format!("{publisher:?} {qos} {payload}");
-            expected.push(Message::new(topic, &payload, qos));
+            let expected = Message::new(topic, &payload, qos);
             publisher.publish(broker.addr, &connect, &Publish::new(topic, qos), &[payload]);
+            // One at a time: a broker may drop megabytes of QoS 0 for a client that a busy machine keeps from reading.
+            for (kind, subscriber) in &mut subscribers {
+                let got = subscriber.message();
+                assert!(got == expected, "to {kind:?}: {got:?} instead of {expected:?}");
+            }
         }
     }
-    // Publishers that follow one another are not ordered by MQTT: a QoS 0 message is no longer on its way only for us.
-    expected.sort();
     for (kind, subscriber) in subscribers {
-        let mut got = subscriber.finish().messages;
-        got.sort();
-        crate::matrix::assert_same(&format!("to {kind:?}"), &expected, &got);
+        assert_eq!(subscriber.finish().messages, [], "to {kind:?}");
     }
 }
 

@@ -7,6 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::exit::Exit;
 
 mod banner;
+mod bench;
 mod check;
 mod config;
 mod documents;
@@ -45,6 +46,8 @@ enum Command {
     Pub(publish::Arguments),
     /// Subscribe and print messages, with mosquitto_sub's options
     Sub(subscribe::Arguments),
+    /// Measure a broker, and verify each delivery
+    Bench(bench::Arguments),
     /// Name all mistakes in a configuration file; starts nothing
     Check(check::Arguments),
     /// Help with writing a configuration
@@ -73,6 +76,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         None => serve::run(&cli.serve),
         Some(Command::Pub(arguments)) => publish::run(arguments),
         Some(Command::Sub(arguments)) => subscribe::run(arguments),
+        Some(Command::Bench(arguments)) => bench::run(&arguments),
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
         Some(Command::Completions(arguments)) => documents::completions(&arguments, Cli::command()),

@@ -1,0 +1,224 @@
+//! Deals the connections out to threads and puts the results together.
+
+use std::ops::Range;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+
+use mio::Poll;
+
+use crate::bench::peers::{Publisher, Rules, Subscriber, Totals, batch};
+use crate::bench::plan::{Length, Plan, Scenario};
+use crate::bench::report::Report;
+use crate::bench::setup::{Opening, open_all};
+use crate::bench::stopwatch::Measured;
+use crate::bench::template::Template;
+use crate::bench::traffic::Traffic;
+use crate::bench::{BenchError, Gauge, Usage, connect, idle};
+
+/// What a thread hands back.
+pub(super) struct Part {
+    pub(super) measured: Measured,
+    pub(super) totals: Totals,
+    /// Connections that the broker closed, where that is no error.
+    pub(super) closed: u64,
+}
+
+/// One thread's share.
+pub(super) struct Share<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) gauge: &'a Gauge,
+    /// Publishers, or connections, of this thread.
+    pub(super) numbers: Range<u32>,
+    /// Begins each Client Identifier and topic of this run.
+    pub(super) tag: &'a str,
+    start: &'a Start,
+    pub(super) is_first: bool,
+}
+
+/// All threads start together, or not at all.
+struct Start {
+    barrier: Barrier,
+    has_failed: AtomicBool,
+}
+
+/// Carries the plan out in threads of its own and waits for them.
+///
+/// # Errors
+/// [`BenchError`], if there is nothing to report. Faults of deliveries are not errors: they are in the report.
+pub fn run(plan: &Plan, gauge: &Gauge) -> Result<Report, BenchError> {
+    plan.check()?;
+    let (publishers, subscribers) = plan.roles();
+    raise_file_limit(u64::from(publishers) + u64::from(subscribers) + u64::from(plan.connections()));
+    let before = match plan.broker_pid {
+        Some(pid) => Some(Usage::of(pid).ok_or(BenchError::NoProcess { pid })?),
+        None => None,
+    };
+    let threads = plan.threads_used();
+    let start = Start { barrier: Barrier::new(threads), has_failed: AtomicBool::new(false) };
+    let tag = tag();
+    let total = plan.roles().0.max(plan.connections());
+    let parts = thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads)
+            .map(|thread| {
+                let numbers = deal(total, threads, thread);
+                let share = Share { plan, gauge, numbers, tag: &tag, start: &start, is_first: thread == 0 };
+                scope.spawn(move || share.run())
+            })
+            .collect();
+        let results = handles.into_iter().map(|handle| handle.join().unwrap_or(Err(BenchError::GivenUp)));
+        results.collect::<Vec<_>>()
+    });
+    Report::new(plan, before, first_error(parts)?)
+}
+
+/// All parts; else the error that made the others give up.
+fn first_error(results: Vec<Result<Part, BenchError>>) -> Result<Vec<Part>, BenchError> {
+    let mut parts = Vec::with_capacity(results.len());
+    let mut error = None;
+    for result in results {
+        match result {
+            Ok(part) => parts.push(part),
+            Err(BenchError::GivenUp) if error.is_some() => {}
+            Err(cause) => {
+                if matches!(error, None | Some(BenchError::GivenUp)) {
+                    error = Some(cause);
+                }
+            }
+        }
+    }
+    error.map_or(Ok(parts), Err)
+}
+
+impl Share<'_> {
+    fn run(&self) -> Result<Part, BenchError> {
+        match self.plan.scenario {
+            Scenario::PubSub { .. } | Scenario::FanOut { .. } | Scenario::FanIn { .. } => self.traffic(),
+            Scenario::Idle { .. } => idle::run(self),
+            Scenario::Connect { clean_session, .. } => connect::run(self, clean_session),
+        }
+    }
+
+    /// Waits until all threads are ready; an error if one of them cannot be.
+    pub(super) fn ready<T>(&self, result: Result<T, BenchError>) -> Result<T, BenchError> {
+        if result.is_err() {
+            self.start.has_failed.store(true, Ordering::SeqCst);
+        }
+        self.start.barrier.wait();
+        let ready = result?;
+        if self.start.has_failed.load(Ordering::SeqCst) { Err(BenchError::GivenUp) } else { Ok(ready) }
+    }
+
+    /// A Client Identifier: 23 characters at most, as 3.1 wants it.
+    pub(super) fn client_id(&self, role: char, number: u32) -> String {
+        format!("{}{role}{number}", self.tag)
+    }
+
+    fn topic(&self, number: u32) -> String {
+        format!("bench/{}/{number}", self.tag)
+    }
+
+    fn traffic(&self) -> Result<Part, BenchError> {
+        let result = self.open_traffic();
+        let (poll, subscribers, publishers) = self.ready(result)?;
+        let rules = self.rules(subscribers.len());
+        let traffic = Traffic::new(self.plan, poll, rules, subscribers, publishers, self.is_first)?;
+        let (measured, totals) = traffic.run(self.gauge)?;
+        Ok(Part { measured, totals, closed: 0 })
+    }
+
+    fn rules(&self, subscribers: usize) -> Rules {
+        let fans_out = matches!(self.plan.scenario, Scenario::FanOut { .. });
+        Rules {
+            qos: self.plan.qos,
+            payload_bytes: self.plan.payload_bytes,
+            window: u64::from(self.plan.window),
+            batch: batch(self.plan.window),
+            fan: if fans_out { subscribers as u64 } else { 1 },
+            quota: match self.plan.length {
+                Length::Count(count) => count,
+                Length::Time { .. } => u32::MAX,
+            },
+            first: self.numbers.start,
+        }
+    }
+
+    fn open_traffic(&self) -> Result<(Poll, Vec<Subscriber>, Vec<Publisher>), BenchError> {
+        let plan = self.plan;
+        let publishers = self.numbers.clone();
+        // The topic that each subscriber wants, and the places of the publishers it hears.
+        let wants: Vec<(String, Range<usize>)> = match plan.scenario {
+            Scenario::FanOut { subscribers } => (0..subscribers).map(|_| (self.topic(0), 0..1)).collect(),
+            Scenario::FanIn { .. } => vec![(self.topic(0), 0..publishers.len())],
+            Scenario::PubSub { .. } | Scenario::Idle { .. } | Scenario::Connect { .. } => {
+                publishers.clone().zip(0..).map(|(n, place)| (self.topic(n), place..place + 1)).collect()
+            }
+        };
+        let has_one_topic = wants.len() != publishers.len();
+        let subscribe = wants.iter().zip(publishers.start..).map(|((topic, _), number)| Opening {
+            client_id: self.client_id('s', number),
+            subscribe: Some(topic.clone()),
+        });
+        let publish = publishers
+            .clone()
+            .map(|number| Opening { client_id: self.client_id('p', number), subscribe: None });
+        let openings: Vec<_> = subscribe.chain(publish).collect();
+
+        let mut poll = Poll::new().map_err(BenchError::Io)?;
+        let mut links = open_all(plan, &mut poll, &openings, self.gauge)?.into_iter();
+        let subscribers = wants
+            .into_iter()
+            .zip(links.by_ref())
+            .map(|((topic, heard), link)| Subscriber::new(link, topic, heard))
+            .collect();
+        let publishers = publishers
+            .zip(links)
+            .map(|(number, link)| {
+                let topic = self.topic(if has_one_topic { 0 } else { number });
+                Publisher::new(link, Template::new(&topic, plan.qos, plan.payload_bytes, number))
+            })
+            .collect();
+        Ok((poll, subscribers, publishers))
+    }
+}
+
+/// The numbers of one of `threads` threads, as even as can be.
+fn deal(total: u32, threads: usize, thread: usize) -> Range<u32> {
+    let bound = |thread: usize| {
+        let bound = u64::from(total) * thread as u64 / threads as u64;
+        u32::try_from(bound).unwrap_or(total)
+    };
+    bound(thread)..bound(thread + 1)
+}
+
+/// Tells runs apart, also in one process.
+fn tag() -> String {
+    static RUN: AtomicU32 = AtomicU32::new(0);
+    format!("b{:x}-{:x}", std::process::id(), RUN.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A descriptor for each connection, and some. If the system says no, connecting or accepting will tell.
+pub(super) fn raise_file_limit(connections: u64) {
+    #[cfg(unix)]
+    if let Ok((soft, hard)) = rlimit::Resource::NOFILE.get() {
+        let wanted = connections.saturating_add(64).min(hard);
+        if soft < wanted {
+            let _ = rlimit::Resource::NOFILE.set(wanted, hard);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = connections;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_is_dealt_once() {
+        for (total, threads) in [(1, 1), (7, 3), (8, 4), (2, 2), (1000, 7)] {
+            let dealt: Vec<u32> = (0..threads).flat_map(|thread| deal(total, threads, thread)).collect();
+            assert_eq!(dealt, (0..total).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Whole runs: against our broker, against the relay, and against servers that do it wrong.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use culex_codec::QoS;
+use culex_core::Broker;
+
+use super::frame::{Packets, kind};
+use super::*;
+
+/// Carries plans out while a broker of ours serves, and looks at each report.
+fn with_broker(runs: impl Fn(SocketAddr) + Send + 'static) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let broker = Broker::builder().listen("127.0.0.1:0".parse().unwrap()).start().await.unwrap();
+        let address = broker.local_addrs()[0];
+        tokio::task::spawn_blocking(move || runs(address)).await.unwrap();
+        broker.shutdown(Duration::from_secs(10)).await.unwrap();
+    });
+}
+
+fn relay_address() -> SocketAddr {
+    let relay = Relay::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = relay.address();
+    // It ends with the process.
+    thread::spawn(move || relay.run());
+    address
+}
+
+#[track_caller]
+fn check(plan: &Plan, messages: u64, deliveries: u64) -> Report {
+    let report = run(plan, &Gauge::default()).unwrap();
+    assert_eq!((report.messages_total, report.deliveries_total), (messages, deliveries), "{report:?}");
+    assert_eq!((report.messages, report.deliveries), (messages, deliveries), "{report:?}");
+    assert_eq!(report.faults, Faults::default(), "{plan:?}");
+    assert!(report.is_clean(false));
+    report
+}
+
+fn all_scenarios(address: SocketAddr) {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        for (window, threads, version) in [(1, 1, Version::V311), (20, 2, Version::V31)] {
+            let scenario = Scenario::PubSub { pairs: 3 };
+            let mut plan = Plan::new(address, scenario, Length::Count(50));
+            (plan.qos, plan.window, plan.threads, plan.version) = (qos, window, threads, version);
+            let report = check(&plan, 150, 150);
+            assert!(report.latency.p50 > 0 && report.latency.p50 <= report.latency.max);
+        }
+        let mut plan = Plan::new(address, Scenario::FanOut { subscribers: 5 }, Length::Count(40));
+        (plan.qos, plan.window) = (qos, 8);
+        check(&plan, 40, 200);
+        let mut plan = Plan::new(address, Scenario::FanIn { publishers: 5 }, Length::Count(40));
+        (plan.qos, plan.window) = (qos, 8);
+        check(&plan, 200, 200);
+    }
+    let mut large = Plan::new(address, Scenario::PubSub { pairs: 2 }, Length::Count(5));
+    large.payload_bytes = 300_000;
+    check(&large, 10, 10);
+    let idle = Plan::new(address, Scenario::Idle { connections: 70 }, Length::Count(1));
+    let report = run(&idle, &Gauge::default()).unwrap();
+    assert_eq!((report.deliveries_total, report.closed), (70, 0));
+    for clean_session in [true, false] {
+        let plan = Plan::new(address, Scenario::Connect { clients: 3, clean_session }, Length::Count(4));
+        check(&plan, 12, 12);
+    }
+}
+
+#[test]
+fn our_broker_delivers_everything_in_every_scenario() {
+    with_broker(all_scenarios);
+}
+
+#[test]
+fn the_relay_delivers_everything_in_every_scenario() {
+    all_scenarios(relay_address());
+}
+
+#[test]
+fn a_run_by_time_measures_its_middle() {
+    let time = Length::Time { warm_up: Duration::from_millis(20), measured: Duration::from_millis(50) };
+    let mut plan = Plan::new(relay_address(), Scenario::PubSub { pairs: 2 }, time);
+    plan.broker_pid = Some(std::process::id());
+    let report = run(&plan, &Gauge::default()).unwrap();
+    assert!(report.is_clean(false), "{report:?}");
+    assert!(report.deliveries > 0 && report.deliveries < report.deliveries_total, "{report:?}");
+    assert!(report.measured >= Duration::from_millis(50));
+    let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+    assert_eq!((&json["scenario"], &json["lost"]), (&"pub-sub".into(), &0.into()));
+    assert_eq!(json["deliveries"].as_u64(), Some(report.deliveries));
+    let table = report.table();
+    assert!(table.contains("pub-sub: 2 → 2, QoS 0, 100 bytes, window 100, MQTT 3.1.1"), "{table}");
+    assert!(table.contains("0 lost, 0 duplicated, 0 out of order"), "{table}");
+}
+
+/// A server for one publisher and one subscriber that delivers what `deliver` makes of the n-th PUBLISH.
+fn faulty(deliver: fn(usize, &[u8]) -> Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let subscriber = Arc::new(Mutex::new(None));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let subscriber = Arc::clone(&subscriber);
+            thread::spawn(move || serve(stream, &subscriber, deliver));
+        }
+    });
+    address
+}
+
+fn serve(
+    mut stream: TcpStream,
+    subscriber: &Mutex<Option<TcpStream>>,
+    deliver: fn(usize, &[u8]) -> Vec<u8>,
+) -> Option<()> {
+    let (mut bytes, mut buffer, mut number) = (Vec::new(), [0; 4096], 0);
+    loop {
+        let read = stream.read(&mut buffer).ok().filter(|read| *read > 0)?;
+        bytes.extend(&buffer[..read]);
+        let mut packets = Packets::new(&bytes);
+        loop {
+            let before = packets.rest();
+            let Some(packet) = packets.next().ok()? else { break };
+            let whole = &before[..before.len() - packets.rest().len()];
+            match packet.kind() {
+                kind::CONNECT => stream.write_all(&[0x20, 2, 0, 0]).ok()?,
+                kind::SUBSCRIBE => {
+                    *subscriber.lock().unwrap() = Some(stream.try_clone().ok()?);
+                    stream.write_all(&[0x90, 3, 0, 1, 0]).ok()?;
+                }
+                kind::PINGREQ => stream.write_all(&[0xd0, 0]).ok()?,
+                kind::PUBLISH => {
+                    let delivered = deliver(number, whole);
+                    number += 1;
+                    subscriber.lock().unwrap().as_ref()?.write_all(&delivered).ok()?;
+                }
+                _ => return None,
+            }
+        }
+        let rest = packets.rest().to_vec();
+        bytes = rest;
+    }
+}
+
+#[track_caller]
+fn check_faults(deliver: fn(usize, &[u8]) -> Vec<u8>, expected: Faults) {
+    let mut plan = Plan::new(faulty(deliver), Scenario::PubSub { pairs: 1 }, Length::Count(100));
+    // The window must not stop where the last one is lost; what is lost at the end is waited for.
+    (plan.window, plan.patience) = (100, Duration::from_millis(300));
+    let report = run(&plan, &Gauge::default()).unwrap();
+    assert_eq!(report.faults, expected);
+    assert!(!report.is_clean(false));
+    assert_eq!(report.is_clean(true), Faults { lost: 0, ..expected } == Faults::default());
+}
+
+#[test]
+fn a_lost_message_is_noticed() {
+    let first = |number, whole: &[u8]| if number == 3 { Vec::new() } else { whole.to_vec() };
+    check_faults(first, Faults { lost: 1, ..Faults::default() });
+    let last = |number, whole: &[u8]| if number >= 98 { Vec::new() } else { whole.to_vec() };
+    check_faults(last, Faults { lost: 2, ..Faults::default() });
+}
+
+#[test]
+fn a_message_delivered_twice_is_noticed_even_at_the_end() {
+    let twice = |number, whole: &[u8]| whole.repeat(if number % 50 == 49 { 2 } else { 1 });
+    check_faults(twice, Faults { duplicated: 2, ..Faults::default() });
+}
+
+#[test]
+fn a_changed_message_is_noticed() {
+    // The message of a publisher that is not there.
+    let other = |number, whole: &[u8]| {
+        let mut whole = whole.to_vec();
+        if number == 7 {
+            let stamp = whole.len() - 100;
+            whole[stamp] = 1;
+        }
+        whole
+    };
+    check_faults(other, Faults { lost: 1, wrong: 1, ..Faults::default() });
+}
+
+#[test]
+fn what_cannot_be_carried_out_is_said() {
+    let address = relay_address();
+    let plan = Plan::new(address, Scenario::FanIn { publishers: 2 }, Length::Count(1));
+    for wrong in [
+        Plan { payload_bytes: 15, ..plan.clone() },
+        Plan { threads: 2, ..plan.clone() },
+        Plan { threads: 0, ..plan.clone() },
+        Plan { window: 65_535, ..plan.clone() },
+        Plan { window: 0, qos: QoS::AtLeastOnce, ..plan.clone() },
+        Plan { scenario: Scenario::Idle { connections: 0 }, ..plan.clone() },
+    ] {
+        let result = run(&wrong, &Gauge::default());
+        assert!(matches!(result, Err(BenchError::Plan { .. })), "{result:?}");
+    }
+    let result = run(&Plan { broker_pid: Some(u32::MAX), ..plan.clone() }, &Gauge::default());
+    assert!(matches!(result, Err(BenchError::NoProcess { .. })), "{result:?}");
+
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for threads in [1, 2] {
+        let plan = Plan { threads, ..Plan::new(closed, Scenario::PubSub { pairs: 2 }, Length::Count(1)) };
+        let result = run(&plan, &Gauge::default());
+        assert!(matches!(result, Err(BenchError::Connect { .. })), "{result:?}");
+    }
+}

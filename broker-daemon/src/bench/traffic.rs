@@ -1,0 +1,327 @@
+//! Messages from publishers to subscribers, in one thread.
+//!
+//! A turn is one wait, one read per ready connection, one write per connection that has something to say:
+//!
+//! ```text
+//! WarmUp ─► Measuring ─► (all sent is received, or patience is over) ─► PINGREQ to each subscriber ─► PINGRESP ─► over
+//! ```
+//!
+//! The last PINGREQ is for what comes too much: whatever the broker had queued for a subscriber comes before PINGRESP.
+//! A message at QoS 0 costs a copy of the template, a parse and a look into a ledger, and its share of two system calls.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll};
+
+use crate::bench::frame::{Packets, kind};
+use crate::bench::link::{Link, Received};
+use crate::bench::peers::{Publisher, Rules, Subscriber, Totals};
+use crate::bench::plan::Plan;
+use crate::bench::setup::wait;
+use crate::bench::stopwatch::{Measured, Stopwatch};
+use crate::bench::template::{DISCONNECT, PINGREQ, nanoseconds};
+use crate::bench::{BenchError, Gauge};
+
+/// Smallest read buffer, one for all connections of a thread.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// Times that a publisher fills its buffer before others have their turn.
+const FILLS_MAX: usize = 4;
+
+/// The connections of one thread. Tokens: the subscribers, then the publishers.
+pub(super) struct Traffic<'a> {
+    plan: &'a Plan,
+    poll: Poll,
+    rules: Rules,
+    subscribers: Vec<Subscriber>,
+    publishers: Vec<Publisher>,
+    /// Tokens of connections with something to write.
+    queue: Vec<usize>,
+    buffer: Vec<u8>,
+    totals: Totals,
+    epoch: Instant,
+    watch: Stopwatch,
+    last_progress: Instant,
+}
+
+/// The end of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Not yet.
+    Running,
+    /// Waiting for what was sent.
+    Draining,
+    /// Waiting for PINGRESP.
+    Quieting,
+    Over,
+}
+
+impl<'a> Traffic<'a> {
+    /// Takes connections that are subscribed. `is_first`: this thread reads the CPU time.
+    pub(super) fn new(
+        plan: &'a Plan,
+        poll: Poll,
+        rules: Rules,
+        subscribers: Vec<Subscriber>,
+        publishers: Vec<Publisher>,
+        is_first: bool,
+    ) -> Result<Self, BenchError> {
+        let packet_bytes = publishers.first().map_or(0, |publisher| publisher.template.len());
+        let watch = Stopwatch::start(plan, is_first)?;
+        let epoch = Instant::now();
+        Ok(Self {
+            plan,
+            poll,
+            rules,
+            subscribers,
+            publishers,
+            queue: Vec::new(),
+            buffer: vec![0; BUFFER_BYTES.max(packet_bytes * 2)],
+            totals: Totals::default(),
+            epoch,
+            watch,
+            last_progress: epoch,
+        })
+    }
+
+    /// Runs to the end.
+    pub(super) fn run(mut self, gauge: &Gauge) -> Result<(Measured, Totals), BenchError> {
+        let mut events = Events::with_capacity(1024);
+        let mut ending = Ending::Running;
+        (0..self.publishers.len()).for_each(|place| self.enqueue_publisher(place));
+        while ending != Ending::Over {
+            self.write_queued()?;
+            let timeout = self.timeout();
+            wait(&mut self.poll, &mut events, timeout)?;
+            let before = self.totals;
+            for event in &events {
+                let token = event.token().0;
+                if event.is_writable() {
+                    self.enqueue(token);
+                }
+                if event.is_readable() {
+                    self.read(token)?;
+                }
+            }
+            gauge.add(self.totals.delivered - before.delivered);
+            // Nothing may come that would wake it between two phases.
+            loop {
+                let next = self.advance(ending, &before);
+                if next == ending {
+                    break;
+                }
+                ending = next;
+            }
+        }
+        self.disconnect();
+        for subscriber in &self.subscribers {
+            self.totals.faults.add(&subscriber.faults(&self.publishers));
+        }
+        Ok((self.watch.finish(self.totals.sent, self.totals.delivered), self.totals))
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.queue.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let patience = self.plan.patience.saturating_sub(self.last_progress.elapsed());
+        let phase = self.watch.until().map(|until| until.saturating_duration_since(Instant::now()));
+        Some(phase.map_or(patience, |phase| phase.min(patience)))
+    }
+
+    /// Goes on with the phases after a turn.
+    fn advance(&mut self, ending: Ending, before: &Totals) -> Ending {
+        let now = Instant::now();
+        let Totals { sent, delivered, acked, pongs, .. } = self.totals;
+        if (sent, delivered, acked, pongs) != (before.sent, before.delivered, before.acked, before.pongs) {
+            self.last_progress = now;
+        }
+        let is_stuck = now.duration_since(self.last_progress) >= self.plan.patience;
+        self.watch.tick(now, sent, delivered);
+        match ending {
+            Ending::Running => {
+                let all = self.rules.quota != u32::MAX
+                    && sent == u64::from(self.rules.quota) * self.publishers.len() as u64;
+                if is_stuck || (all && self.is_settled()) {
+                    self.watch.stop(now, sent, delivered);
+                }
+                if !self.watch.is_over() {
+                    return Ending::Running;
+                }
+                // Nothing more is sent: each has reached its quota.
+                self.rules.quota = 0;
+                self.last_progress = now;
+                Ending::Draining
+            }
+            Ending::Draining if is_stuck || self.is_settled() => {
+                self.last_progress = now;
+                self.ping();
+                Ending::Quieting
+            }
+            Ending::Quieting if is_stuck || pongs >= self.subscribers.len() => Ending::Over,
+            Ending::Draining | Ending::Quieting | Ending::Over => ending,
+        }
+    }
+
+    /// All that was sent is received, or known to be lost, and acknowledged.
+    fn is_settled(&self) -> bool {
+        let Totals { sent, acked, settled, .. } = self.totals;
+        settled == sent * self.rules.fan && (self.rules.qos == culex_codec::QoS::AtMostOnce || acked == sent)
+    }
+
+    fn enqueue(&mut self, token: usize) {
+        match self.subscribers.get_mut(token) {
+            Some(subscriber) if !subscriber.is_queued => {
+                subscriber.is_queued = true;
+                self.queue.push(token);
+            }
+            Some(_) => {}
+            None => self.enqueue_publisher(token - self.subscribers.len()),
+        }
+    }
+
+    fn enqueue_publisher(&mut self, place: usize) {
+        if let Some(publisher) = self.publishers.get_mut(place)
+            && !publisher.is_queued
+        {
+            publisher.is_queued = true;
+            self.queue.push(self.subscribers.len() + place);
+        }
+    }
+
+    /// Reads all that is there and takes the packets.
+    fn read(&mut self, token: usize) -> Result<(), BenchError> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let result = self.read_into(token, &mut buffer);
+        self.buffer = buffer;
+        result
+    }
+
+    fn read_into(&mut self, token: usize, buffer: &mut [u8]) -> Result<(), BenchError> {
+        loop {
+            let Some(link) = self.link(token) else { return Ok(()) };
+            let (len, is_more) = match link.read(buffer).map_err(|error| self.broken(token, error))? {
+                Received::Bytes { len, is_more } => (len, is_more),
+                Received::Nothing => return Ok(()),
+                Received::End => return Err(self.broken(token, io::ErrorKind::UnexpectedEof.into())),
+            };
+            let mut packets = Packets::new(buffer.get(..len).unwrap_or_default());
+            self.take(token, &mut packets)?;
+            if let Some(link) = self.link(token) {
+                link.keep(packets.rest());
+            }
+            if !is_more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take(&mut self, token: usize, packets: &mut Packets<'_>) -> Result<(), BenchError> {
+        // What is read together has come by now.
+        let now_ns = nanoseconds(self.epoch.elapsed());
+        let subscribers = self.subscribers.len();
+        let Some(subscriber) = self.subscribers.get_mut(token) else {
+            return self.take_acks(token - subscribers, packets);
+        };
+        let mut has_answers = false;
+        while let Some(packet) = packets.next().map_err(|_| BenchError::Malformed)? {
+            if packet.kind() != kind::PUBLISH {
+                subscriber.on_packet(packet, &mut self.totals)?;
+                has_answers = true;
+                continue;
+            }
+            let settled =
+                subscriber.on_publish(packet, &mut self.publishers, &self.rules, &mut self.totals)?;
+            has_answers |= packet.qos() > 0;
+            let Some((place, sent_ns)) = settled else { continue };
+            self.watch.record(now_ns.saturating_sub(sent_ns));
+            if let Some(publisher) = self.publishers.get_mut(place)
+                && !publisher.is_queued
+                && publisher.may_go_on(&self.rules)
+            {
+                publisher.is_queued = true;
+                self.queue.push(subscribers + place);
+            }
+        }
+        if has_answers {
+            self.enqueue(token);
+        }
+        Ok(())
+    }
+
+    fn take_acks(&mut self, place: usize, packets: &mut Packets<'_>) -> Result<(), BenchError> {
+        let Some(publisher) = self.publishers.get_mut(place) else { return Ok(()) };
+        while let Some(packet) = packets.next().map_err(|_| BenchError::Malformed)? {
+            publisher.on_packet(packet, &mut self.totals)?;
+        }
+        self.enqueue_publisher(place);
+        Ok(())
+    }
+
+    /// Fills and writes each connection of the queue once.
+    fn write_queued(&mut self) -> Result<(), BenchError> {
+        let mut queue = std::mem::take(&mut self.queue);
+        for token in queue.drain(..) {
+            let result = match self.subscribers.get_mut(token) {
+                Some(subscriber) => {
+                    subscriber.is_queued = false;
+                    subscriber.link.flush()
+                }
+                None => self.write_publisher(token - self.subscribers.len()),
+            };
+            result.map_err(|error| self.broken(token, error))?;
+        }
+        // Those that had too much for one turn have been put into the new queue.
+        queue.append(&mut self.queue);
+        self.queue = queue;
+        Ok(())
+    }
+
+    fn write_publisher(&mut self, place: usize) -> io::Result<()> {
+        let Some(publisher) = self.publishers.get_mut(place) else { return Ok(()) };
+        publisher.is_queued = false;
+        for _ in 0..FILLS_MAX {
+            publisher.fill(&self.rules, nanoseconds(self.epoch.elapsed()), &mut self.totals);
+            publisher.link.flush()?;
+            if publisher.link.backlog() > 0 || !publisher.may_go_on(&self.rules) {
+                return Ok(());
+            }
+        }
+        self.enqueue_publisher(place);
+        Ok(())
+    }
+
+    fn ping(&mut self) {
+        for token in 0..self.subscribers.len() {
+            if let Some(link) = self.link(token) {
+                link.out().extend(PINGREQ);
+            }
+            self.enqueue(token);
+        }
+    }
+
+    fn disconnect(&mut self) {
+        for token in 0..self.subscribers.len() + self.publishers.len() {
+            if let Some(link) = self.link(token) {
+                link.out().extend(DISCONNECT);
+                // The run is over; who has gone already is no matter.
+                let _ = link.flush();
+            }
+        }
+    }
+
+    fn link(&mut self, token: usize) -> Option<&mut Link> {
+        match token.checked_sub(self.subscribers.len()) {
+            None => self.subscribers.get_mut(token).map(|subscriber| &mut subscriber.link),
+            Some(place) => self.publishers.get_mut(place).map(|publisher| &mut publisher.link),
+        }
+    }
+
+    fn broken(&self, token: usize, source: io::Error) -> BenchError {
+        let (role, number) = match token.checked_sub(self.subscribers.len()) {
+            None => ("subscriber", token),
+            Some(place) => ("publisher", place),
+        };
+        BenchError::Broken { role, number, source }
+    }
+}
