@@ -210,7 +210,7 @@ fn full_queue_drops_by_policy_counts_and_tells_once_a_minute() {
         assert_eq!(packets[1..], expected, "{when_full:?}");
         let stats = world.shards[0].stats();
         assert_eq!((stats.dropped_queue_full, stats.queue_messages), (7, 3));
-        let told = world.events.iter().filter(|event| matches!(event, Event::QueueFull { .. })).count();
+        let told = world.events.iter().filter(|event| matches!(event, Event::Dropped { .. })).count();
         assert_eq!(told, 1);
         let done = world
             .batches

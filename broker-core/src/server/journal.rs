@@ -29,10 +29,12 @@ pub(crate) fn log(event: &Event) {
                 "subscription refused (limits subscriptions_per_session, topic_levels, topic_bytes)"
             );
         }
-        Event::QueueFull { client_id, dropped } => {
+        Event::Dropped { client_id, dropped } => {
             warn!(
                 ?client_id,
-                dropped, "queue full: messages dropped (limits queue_messages, queue_bytes, when_full)"
+                dropped,
+                "messages dropped: queue full or client not reading \
+                 (limits queue_messages, queue_bytes, when_full, outbox_bytes)"
             );
         }
     }

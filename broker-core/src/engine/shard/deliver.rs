@@ -204,7 +204,7 @@ impl Shard {
             // [MQTT-3.3.1-9]: 3.1.1 never sets RETAIN for an established subscription.
             let is_retain = copies.is_retain && target.retain_as_published;
             match (copies.qos.min(target.qos), copies.publication) {
-                (QoS::AtMostOnce, _) => self.send_at_most_once(key, &copies.message, is_retain),
+                (QoS::AtMostOnce, _) => self.send_at_most_once(turn, key, &copies.message, is_retain),
                 (qos, Some(publication)) => {
                     let publication = Arc::clone(publication);
                     self.enqueue(turn, key, qos, Queued { publication, is_retain });
@@ -216,7 +216,13 @@ impl Shard {
     }
 
     /// QoS 0: now or never.
-    fn send_at_most_once(&mut self, key: SessionKey, message: &Message<'_>, is_retain: bool) {
+    fn send_at_most_once(
+        &mut self,
+        turn: &Turn<'_>,
+        key: SessionKey,
+        message: &Message<'_>,
+        is_retain: bool,
+    ) {
         let Some(connection_key) = self.session(key).and_then(|session| session.connection) else { return };
         let Some(connection) = self.connections.get(connection_key) else { return };
         // [MQTT-3.2.0-1]: nothing before CONNACK.
@@ -225,6 +231,7 @@ impl Shard {
         }
         if connection.outbox.len() as u64 >= self.limits.outbox_bytes.get() {
             self.stats.dropped_slow_reader += 1;
+            self.note_drop(turn.now.tick, key);
             return;
         }
         self.send_unacknowledged(connection_key, message, is_retain);

@@ -104,8 +104,9 @@ pub enum Event {
         /// The granted QoS; `None` if a limit refused it.
         granted: Option<QoS>,
     },
-    /// A session's queue is full. Told once a minute and session at most.
-    QueueFull {
+    /// Messages to a session were dropped: its queue is full, or its client does not read (QoS 0). Told once a minute
+    /// and session at most.
+    Dropped {
         /// The ClientId.
         client_id: Box<str>,
         /// Messages dropped since the last such event of this session.

@@ -14,7 +14,7 @@ use crate::limits::WhenFull;
 use super::answers::Answer;
 use super::{Event, Shard, Turn};
 
-/// A full queue is told once per session in this time.
+/// Drops are told once per session in this time.
 const DROP_REPORT_INTERVAL_MS: u64 = 60_000;
 
 impl Shard {
@@ -64,6 +64,7 @@ impl Shard {
             if let Some(bytes) = dropped_bytes {
                 self.note_dequeued(1, bytes);
             }
+            self.stats.dropped_queue_full += 1;
             self.note_drop(turn.now.tick, key);
             if is_done {
                 return false;
@@ -71,8 +72,8 @@ impl Shard {
         }
     }
 
-    fn note_drop(&mut self, now: Tick, key: SessionKey) {
-        self.stats.dropped_queue_full += 1;
+    /// A message to a session was dropped: tells it now or with the next ones.
+    pub(super) fn note_drop(&mut self, now: Tick, key: SessionKey) {
         let Some(session) = self.session_mut(key) else { return };
         session.drops_unreported += 1;
         let is_due = session.drops_reported.is_none_or(|at| now.0 >= at.0 + DROP_REPORT_INTERVAL_MS);
@@ -80,7 +81,7 @@ impl Shard {
             session.drops_reported = Some(now);
             let dropped = std::mem::take(&mut session.drops_unreported);
             let client_id = session.client_id.clone();
-            self.event(Event::QueueFull { client_id, dropped });
+            self.event(Event::Dropped { client_id, dropped });
         }
     }
 
