@@ -2,8 +2,8 @@
 //!
 //! Each message carries its publisher, its number and the time it was sent, and each delivery is verified. It has
 //! an event loop of its own, because it must cost several times less per message than the broker it measures:
-//! [`traffic`] is the loop, [`template`] what is sent, [`frame`] and [`ledger`] take and verify what comes back.
-//! [`relay()`] is the other end: a server that does nothing a broker must do, as the limit of the machine.
+//! `traffic` is the loop, `template` what is sent, `frame` and `ledger` take and verify what comes back.
+//! `relay` is the other end: a server that does nothing a broker must do, as the limit of the machine.
 
 use std::io;
 use std::net::SocketAddr;
