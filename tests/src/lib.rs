@@ -8,5 +8,6 @@ pub mod fuzz_targets;
 pub mod manifest;
 pub mod parse;
 pub mod report;
+pub mod sim;
 pub mod wire;
 pub mod world;

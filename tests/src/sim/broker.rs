@@ -1,0 +1,294 @@
+//! All of a broker but its threads and sockets: shards, mailboxes, store, front door, and one turn of a shard at a
+//! time, in the order that a lane has.
+//!
+//! A shard in a turn is borrowed. Whoever wants to run it meanwhile finds it busy, as a thread would find its lane.
+
+use std::cell::RefCell;
+
+use culex_codec::{Decoded, Packet, ProtocolVersion, decode};
+use culex_core::engine::commons::LocalCommons;
+use culex_core::engine::error::Refusal;
+use culex_core::engine::keys::{ConnectionKey, ShardId};
+use culex_core::engine::shard::{DELIVERIES_PER_TURN, Effect, Shard, ShardConfig, Turn, shard_of};
+use culex_core::engine::time::Tick;
+use culex_core::engine::{Admission, TopicLimits, admit};
+
+use super::host::{Host, Mail, Note};
+use super::network::Stage;
+use super::plan::{Pace, Plan};
+use super::report::Reach;
+use super::rng::Rng;
+use super::trace::Trace;
+
+/// Keys of the hash that spreads ClientIds over shards.
+const HASH_KEYS: (u64, u64) = (7, 11);
+
+/// Shards and what is around them.
+pub(super) struct Broker {
+    pub(super) shards: Vec<RefCell<Shard>>,
+    pub(super) local: LocalCommons,
+    /// Borrowed for a moment at a time, never while a shard works.
+    pub(super) host: RefCell<Host>,
+}
+
+/// How much of what waits a turn takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// Some of it, as chance has it.
+    Some,
+    /// All of it.
+    All,
+}
+
+impl Broker {
+    pub(super) fn new(plan: Plan, rng: Rng, trace: Trace) -> Self {
+        let shard = |number| {
+            let limits = plan.limits.clone();
+            RefCell::new(Shard::new(ShardConfig { id: ShardId(number), limits, hash_keys: HASH_KEYS }))
+        };
+        Self {
+            shards: (0..plan.shards).map(shard).collect(),
+            local: LocalCommons::new(&plan.limits, HASH_KEYS),
+            host: RefCell::new(Host::new(plan, rng, trace)),
+        }
+    }
+
+    pub(super) fn shard_of(&self, client_id: &str) -> u16 {
+        shard_of(client_id, HASH_KEYS, u16::try_from(self.shards.len()).unwrap_or(1)).0
+    }
+
+    /// The front door goes on with one connection: reads its CONNECT, checks its password, or sends it to its shard.
+    pub(super) fn front_door(&self, link: usize) {
+        let mut host = self.host.borrow_mut();
+        let host = &mut *host;
+        let limits = TopicLimits::from(&host.plan.limits);
+        let Some(found) = host.links.get_mut(link) else { return };
+        if matches!(found.stage, Stage::Dialing | Stage::Checking(_)) && found.up.is_reset() {
+            found.stage = Stage::Closed;
+            host.progress += 1;
+            return;
+        }
+        match std::mem::replace(&mut found.stage, Stage::Dialing) {
+            Stage::Dialing => {
+                let Ok(Decoded::Packet { packet: Packet::Connect(connect), len }) =
+                    decode(&found.up.received, ProtocolVersion::V311, u32::MAX)
+                else {
+                    return;
+                };
+                let number = link as u64 + 1;
+                let admission =
+                    admit(&connect, || "generated".into(), &limits, number, format!("L{link}").into());
+                found.up.received.drain(..len);
+                found.handled += len;
+                found.stage = match admission {
+                    Ok(admission) => Stage::Checking(Box::new(admission)),
+                    Err(_) => Stage::Closed,
+                };
+            }
+            Stage::Checking(admission) => {
+                found.stage = Stage::Mailed;
+                let shard = usize::from(found.shard);
+                host.mail[shard].push_back(Mail::Attach { link, admission });
+            }
+            other @ (Stage::Mailed | Stage::Attached(_) | Stage::Closed) => {
+                found.stage = other;
+                return;
+            }
+        }
+        host.progress += 1;
+    }
+
+    /// A turn of one shard, unless it is in one.
+    pub(super) fn turn(&self, number: u16, effort: Effort) {
+        let Ok(mut shard) = self.shards[usize::from(number)].try_borrow_mut() else { return };
+        let shard = &mut *shard;
+        let mut begun = self.host.borrow_mut().begin_turn(number, effort);
+        let deliveries_left = if begun.is_cut { 1 } else { DELIVERIES_PER_TURN };
+        let mut turn = Turn { now: begun.now, commons: self, deliveries_left };
+        for key in begun.unblocked {
+            shard.touch(key);
+        }
+        if let Some(through) = begun.stored {
+            self.note(format_args!("s{number} stored through {}", through.0));
+            shard.handle_stored(&mut turn, through);
+        }
+        for _ in 0..begun.mails {
+            let mail = self.host.borrow_mut().pop_mail(number);
+            match mail {
+                Some(Mail::Attach { link, admission }) => {
+                    self.attach(shard, &mut turn, number, link, *admission);
+                }
+                Some(Mail::Shard(message)) => {
+                    self.note(format_args!("s{number} takes a message"));
+                    self.reach(Reach::TurnMail);
+                    shard.handle_message(&mut turn, message);
+                }
+                None => break,
+            }
+        }
+        if begun.has_timers && shard.poll_timeout().is_some_and(|at| at <= begun.now.tick) {
+            self.note(format_args!("s{number} timers"));
+            let mut host = self.host.borrow_mut();
+            host.counts.add(Reach::TurnTimeout);
+            host.progress += 1;
+            drop(host);
+            shard.handle_timeout(&mut turn);
+        }
+        for link in begun.ready.drain(..) {
+            self.read(shard, &mut turn, number, link);
+        }
+        self.end_turn(shard, &mut turn, number);
+    }
+
+    fn attach(&self, shard: &mut Shard, turn: &mut Turn<'_>, number: u16, link: usize, admission: Admission) {
+        self.note(format_args!("s{number} attaches L{link} of {}", admission.client_id));
+        let result = shard.handle_attach(turn, admission);
+        let mut host = self.host.borrow_mut();
+        let host = &mut *host;
+        let found = &mut host.links[link];
+        match result {
+            Ok(key) => {
+                found.stage = Stage::Attached(key);
+                found.heard = turn.now.tick.0;
+                host.keys.insert((number, key), link);
+                host.notes.push_back(Note::Attached { link });
+            }
+            Err(refusal) => {
+                found.stage = Stage::Closed;
+                if refusal == Refusal::TooManySessions {
+                    found.down.write(&[0x20, 2, 0, 3], turn.now.tick.0);
+                }
+                found.down.finish();
+                host.notes.push_back(Note::Refused { link, refusal });
+            }
+        }
+    }
+
+    fn read(&self, shard: &mut Shard, turn: &mut Turn<'_>, number: u16, link: usize) {
+        let (key, bytes) = {
+            let mut host = self.host.borrow_mut();
+            let found = &mut host.links[link];
+            let Some(key) = found.key() else { return };
+            if found.up.is_reset() {
+                found.has_news = false;
+                host.progress += 1;
+                drop(host);
+                self.note(format_args!("s{number} L{link} is lost"));
+                return shard.handle_lost(turn, key);
+            }
+            // Who does not read is not read; and nobody before CONNACK.
+            if found.is_blocked || !found.has_news || !shard.is_reading(key) {
+                return;
+            }
+            found.has_news = false;
+            (key, std::mem::take(&mut found.up.received))
+        };
+        let consumed = shard.handle_bytes(turn, key, &bytes);
+        self.note(format_args!("s{number} reads {} of {} from L{link}", consumed.bytes, bytes.len()));
+        let mut host = self.host.borrow_mut();
+        host.progress += consumed.bytes as u64;
+        if consumed.is_cut_short {
+            host.counts.add(Reach::TurnCut);
+        }
+        let found = &mut host.links[link];
+        let rest = bytes.get(consumed.bytes..).unwrap_or_default();
+        found.has_news = consumed.is_cut_short && !rest.is_empty();
+        found.up.received.splice(0..0, rest.iter().copied());
+        found.handled += consumed.bytes;
+        if consumed.bytes > 0 {
+            found.heard = turn.now.tick.0;
+        }
+        if found.up.is_finished() && !found.has_news {
+            host.progress += 1;
+            drop(host);
+            self.note(format_args!("s{number} L{link} has ended"));
+            shard.handle_lost(turn, key);
+        }
+    }
+
+    fn end_turn(&self, shard: &mut Shard, turn: &mut Turn<'_>, number: u16) {
+        self.carry_out(shard, turn, number);
+        while let Some(key) = shard.next_touched() {
+            self.write(shard, turn.now.tick, number, key);
+        }
+        self.carry_out(shard, turn, number);
+        // What was held and left with a store that answers at once.
+        while let Some(key) = shard.next_touched() {
+            self.write(shard, turn.now.tick, number, key);
+        }
+    }
+
+    fn carry_out(&self, shard: &mut Shard, turn: &mut Turn<'_>, number: u16) {
+        loop {
+            shard.end_turn();
+            let mut is_done = true;
+            while let Some(effect) = shard.poll_effect() {
+                match effect {
+                    Effect::Store(batch) => {
+                        let through = batch.number;
+                        let pace = self.host.borrow_mut().keep(number, batch);
+                        if pace == Pace::AtOnce {
+                            shard.handle_stored(turn, through);
+                            is_done = false;
+                        }
+                    }
+                    Effect::Send { to, messages } => {
+                        // The server pushes to one mailbox after another.
+                        if self.preempt() {
+                            self.reach(Reach::PreemptedSend);
+                        }
+                        self.note(format_args!("s{number} sends {} to s{}", messages.len(), to.0));
+                        self.host.borrow_mut().mail[usize::from(to.0)]
+                            .extend(messages.into_iter().map(Mail::Shard));
+                    }
+                    Effect::Close { connection, outbox } => {
+                        let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();
+                        self.host.borrow_mut().close(number, connection, &bytes);
+                    }
+                    Effect::Resume { connection } => self.host.borrow_mut().resume(number, connection),
+                    Effect::Event(event) => self.host.borrow_mut().event(&event),
+                }
+            }
+            if is_done {
+                return;
+            }
+        }
+    }
+
+    fn write(&self, shard: &mut Shard, now: Tick, number: u16, key: ConnectionKey) {
+        let Some(outbox) = shard.outbox(key) else { return };
+        let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();
+        let Some(written) = self.host.borrow_mut().write(number, key, &bytes, now) else { return };
+        outbox.advance(written);
+        shard.handle_written(key, written);
+    }
+
+    /// Now and then another shard runs before this one goes on.
+    pub(super) fn preempt(&self) -> bool {
+        let other = {
+            let mut host = self.host.borrow_mut();
+            let permille = host.plan.preempt_permille;
+            if !host.rng.chance(permille) {
+                return false;
+            }
+            u16::try_from(host.rng.index(self.shards.len())).unwrap_or(0)
+        };
+        let busy = self.shards.iter().filter(|shard| shard.try_borrow_mut().is_err()).count();
+        if self.shards[usize::from(other)].try_borrow_mut().is_err() {
+            return false;
+        }
+        self.reach(if busy > 1 { Reach::PreemptedDeep } else { Reach::Preempted });
+        self.note(format_args!("-- s{other} runs meanwhile"));
+        self.turn(other, Effort::Some);
+        self.note(format_args!("-- s{other} is done"));
+        true
+    }
+
+    pub(super) fn note(&self, line: std::fmt::Arguments<'_>) {
+        self.host.borrow_mut().trace.note(line);
+    }
+
+    pub(super) fn reach(&self, what: Reach) {
+        self.host.borrow_mut().counts.add(what);
+    }
+}

@@ -1,0 +1,181 @@
+//! What surrounds the shards: mailboxes, the queue of the store, connections, the clock, chance.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Weak};
+
+use culex_core::engine::Admission;
+use culex_core::engine::error::{CloseReason, Refusal};
+use culex_core::engine::keys::{BatchNumber, ConnectionKey};
+use culex_core::engine::publication::Publication;
+use culex_core::engine::shard::{Event, ShardMessage};
+use culex_core::engine::store::{Record, StoreBatch};
+use culex_core::engine::time::{Now, Tick, WallTime};
+
+use super::broker::Effort;
+use super::network::Link;
+use super::plan::{Pace, Plan};
+use super::report::{Counts, Reach};
+use super::rng::Rng;
+use super::trace::Trace;
+
+/// Into a mailbox.
+pub(super) enum Mail {
+    Attach { link: usize, admission: Box<Admission> },
+    Shard(ShardMessage),
+}
+
+/// What the oracles have to know of the broker.
+#[derive(Debug)]
+pub(super) enum Note {
+    Attached { link: usize },
+    Refused { link: usize, refusal: Refusal },
+    Closed { link: usize, reason: CloseReason, now: u64 },
+    Broken(String),
+}
+
+/// Everything but the shards.
+pub(super) struct Host {
+    pub(super) plan: Plan,
+    pub(super) rng: Rng,
+    pub(super) trace: Trace,
+    pub(super) counts: Counts,
+    pub(super) now: Now,
+    pub(super) links: Vec<Link>,
+    pub(super) mail: Vec<VecDeque<Mail>>,
+    pub(super) keys: BTreeMap<(u16, ConnectionKey), usize>,
+    pub(super) notes: VecDeque<Note>,
+    /// Every body that a record named, to see whether it is ever freed.
+    pub(super) bodies: Vec<Weak<Publication>>,
+    /// Grows when anything moves.
+    pub(super) progress: u64,
+    store: VecDeque<(u16, BatchNumber)>,
+    stored: Vec<Option<BatchNumber>>,
+}
+
+/// What a turn is about to do.
+pub(super) struct Begun {
+    pub(super) now: Now,
+    pub(super) stored: Option<BatchNumber>,
+    pub(super) mails: usize,
+    pub(super) has_timers: bool,
+    pub(super) is_cut: bool,
+    pub(super) ready: Vec<usize>,
+    pub(super) unblocked: Vec<ConnectionKey>,
+}
+
+impl Host {
+    pub(super) fn new(plan: Plan, rng: Rng, trace: Trace) -> Self {
+        let shards = usize::from(plan.shards);
+        Self {
+            plan,
+            rng,
+            trace,
+            counts: Counts::default(),
+            now: Now { tick: Tick(1_000), wall: WallTime(1_700_000_000_000) },
+            links: Vec::new(),
+            mail: (0..shards).map(|_| VecDeque::new()).collect(),
+            keys: BTreeMap::new(),
+            notes: VecDeque::new(),
+            bodies: Vec::new(),
+            progress: 0,
+            store: VecDeque::new(),
+            stored: vec![None; shards],
+        }
+    }
+
+    pub(super) const fn advance(&mut self, millis: u64) {
+        self.now.tick.0 += millis;
+        self.now.wall.0 += millis;
+    }
+
+    /// The store commits so many batches, in the order in which it got them.
+    pub(super) fn commit(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some((shard, number)) = self.store.pop_front() else { return };
+            self.progress += 1;
+            self.stored[usize::from(shard)] = Some(number);
+        }
+    }
+
+    pub(super) fn store_len(&self) -> usize {
+        self.store.len()
+    }
+
+    pub(super) fn begin_turn(&mut self, number: u16, effort: Effort) -> Begun {
+        let shard = usize::from(number);
+        let is_all = effort == Effort::All;
+        let mut begun = Begun {
+            now: self.now,
+            stored: self.stored[shard].take(),
+            mails: self.mail[shard].len(),
+            has_timers: true,
+            is_cut: false,
+            ready: Vec::new(),
+            unblocked: Vec::new(),
+        };
+        if !is_all {
+            if begun.mails > 0 && self.rng.chance(500) {
+                begun.mails = self.rng.index(begun.mails + 1);
+            }
+            begun.has_timers = self.rng.chance(700);
+            begun.is_cut = self.rng.chance(self.plan.cut_permille);
+        }
+        if begun.stored.is_some() {
+            self.progress += 1;
+        }
+        self.progress += begun.mails as u64;
+        for (&(_, key), &index) in self.keys.range((number, FIRST)..=(number, LAST)) {
+            let link = &mut self.links[index];
+            if link.is_blocked && link.down.room() > 0 {
+                link.is_blocked = false;
+                self.progress += 1;
+                begun.unblocked.push(key);
+            }
+            if link.has_news || link.up.is_finished() {
+                link.has_news = true;
+                begun.ready.push(index);
+            }
+        }
+        if !is_all && begun.ready.len() > 1 {
+            let first = self.rng.index(begun.ready.len());
+            begun.ready.rotate_left(first);
+            let most = 1 + self.rng.index(begun.ready.len());
+            begun.ready.truncate(most);
+        }
+        begun
+    }
+
+    pub(super) fn pop_mail(&mut self, number: u16) -> Option<Mail> {
+        self.mail[usize::from(number)].pop_front()
+    }
+
+    pub(super) fn keep(&mut self, number: u16, batch: StoreBatch) -> Pace {
+        self.trace.note(format_args!("s{number} batch {} of {}", batch.number.0, batch.records.len()));
+        for record in &batch.records {
+            if let Record::Published { publication, .. } | Record::Queued { publication, .. } = record {
+                self.bodies.push(Arc::downgrade(publication));
+            }
+        }
+        match self.plan.pace {
+            Pace::AtOnce => self.counts.add(Reach::StoreAtOnce),
+            Pace::Late => {
+                self.counts.add(Reach::StoreLate);
+                self.store.push_back((number, batch.number));
+            }
+        }
+        self.plan.pace
+    }
+
+    pub(super) fn event(&mut self, event: &Event) {
+        if let Event::Disconnected { peer, reason, .. } = event {
+            self.trace.note(format_args!("broker closed {peer}: {reason}"));
+            if let Some(link) = peer.strip_prefix('L').and_then(|number| number.parse().ok()) {
+                let now = self.now.tick.0;
+                self.notes.push_back(Note::Closed { link, reason: *reason, now });
+            }
+        }
+    }
+}
+
+const FIRST: ConnectionKey = ConnectionKey { slot: 0, generation: 0 };
+const LAST: ConnectionKey = ConnectionKey { slot: u32::MAX, generation: u32::MAX };

@@ -1,0 +1,67 @@
+//! The simulator: shards, `Commons`, clients and a network in one thread, on virtual time, in an order that a seed
+//! decides. What one seed finds, the same seed finds again.
+//!
+//! ```text
+//!   script ─► clients ─► network ─► front door ─► mailboxes ─► shards ─► Commons
+//!                ▲          │                         ▲           │         │
+//!                └──────────┘◄────────────────────────┼───────────┤         └─ may run another shard first
+//!                                                     └───────────┴─► store (late)
+//!   oracles: see what clients sent and got, which connections the broker closed, and its gauges
+//! ```
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indices are the simulator's own; a panic here is a finding about it"
+)]
+
+mod answer;
+mod broker;
+mod client;
+mod commons;
+mod host;
+mod links;
+mod names;
+mod network;
+mod oracle;
+mod plan;
+pub mod program;
+mod report;
+mod rest;
+mod rng;
+mod schedule;
+mod script;
+mod trace;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub use self::report::Counts;
+
+/// What became of a seed.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Hash over every line of the trace.
+    pub hash: u64,
+    /// What did not hold.
+    pub violation: Option<String>,
+    /// The last lines of the trace, or all of them.
+    pub trace: Vec<String>,
+    /// What was reached.
+    pub counts: Counts,
+}
+
+/// Runs one seed; `keeps_all` keeps the whole trace. A panic of the engine is a violation.
+pub fn run(seed: u64, keeps_all: bool) -> Outcome {
+    catch_unwind(AssertUnwindSafe(|| schedule::run(seed, keeps_all))).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_default();
+        Outcome {
+            hash: 0,
+            violation: Some(format!("panic: {text}")),
+            trace: Vec::new(),
+            counts: Counts::default(),
+        }
+    })
+}

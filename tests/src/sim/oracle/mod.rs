@@ -1,0 +1,183 @@
+//! What must hold. The oracles know what clients sent and got, and when; of the broker they see only which
+//! connections it took and closed, and its counters.
+//!
+//! Time is a stamp that grows with everything a client sends or gets. A message has a *window*: from the stamp at
+//! which it was first sent to the one at which it was known to be handled. What concurrent clients may see in either
+//! order is never judged; what one saw before the other acted always is.
+
+mod delivery;
+mod limits;
+mod links;
+mod miss;
+mod reader;
+mod retained;
+
+use culex_core::engine::error::CloseReason;
+
+use crate::wire::Publish;
+
+use super::names::{TOPICS, topic_number};
+use super::report::{Counts, Reach};
+
+pub(super) use self::reader::Request;
+
+use self::reader::Reader;
+
+/// A message without payload carries no number.
+pub(super) const ANONYMOUS: usize = usize::MAX;
+
+/// Publishers from here on are wills: their messages have an order of their own.
+const WILL_PUBLISHERS: usize = 1000;
+
+/// An Application Message.
+#[derive(Debug, Clone)]
+pub(super) struct Message {
+    pub(super) publisher: usize,
+    pub(super) topic: usize,
+    pub(super) qos: u8,
+    pub(super) is_retain: bool,
+    pub(super) is_clear: bool,
+    pub(super) payload_bytes: usize,
+    /// How often its PUBLISH left.
+    pub(super) sends: u32,
+    pub(super) sent: u64,
+    /// Nothing of it is handled after this.
+    pub(super) closed: Option<u64>,
+    pub(super) is_handled: bool,
+    /// It came with an attempt that got in after a newer one had gone.
+    pub(super) is_late: bool,
+    /// The connection that it came with, or whose will it is.
+    pub(super) link: usize,
+}
+
+impl Message {
+    /// Its place among the messages of its publisher is that of its number: it was published once at most, however
+    /// often it was sent. A will comes when its connection ends, which an old attempt may do late.
+    const fn is_in_order(&self) -> bool {
+        (self.qos != 1 || self.sends == 1) && self.publisher < WILL_PUBLISHERS && !self.is_late
+    }
+}
+
+/// A connection as the oracles see it.
+#[derive(Debug, Default, Clone)]
+struct LinkState {
+    client: usize,
+    is_attached: bool,
+    closed: Option<CloseReason>,
+    will: Option<usize>,
+    /// A newer attempt has ended it.
+    is_displaced: bool,
+}
+
+/// All of them, and what they have found.
+#[derive(Debug)]
+pub(super) struct Oracle {
+    pub(super) messages: Vec<Message>,
+    pub(super) in_flight_max: u16,
+    /// Retained Messages may be refused, so what is stored is not known.
+    pub(super) may_refuse_retained: bool,
+    pub(super) counts: Counts,
+    /// What is wrong; the first of it ends the run.
+    pub(super) violations: Vec<String>,
+    readers: Vec<Reader>,
+    links: Vec<LinkState>,
+    wills_due: u64,
+    misses: Vec<u64>,
+    /// The last message that did not come, for a failure.
+    last_miss: String,
+    stamp: u64,
+}
+
+impl Oracle {
+    pub(super) fn new(shards_of_clients: &[u16], shards: usize, in_flight_max: u16) -> Self {
+        Self {
+            messages: Vec::new(),
+            in_flight_max,
+            may_refuse_retained: false,
+            counts: Counts::default(),
+            violations: Vec::new(),
+            readers: shards_of_clients.iter().map(|shard| Reader::new(*shard)).collect(),
+            links: Vec::new(),
+            wills_due: 0,
+            misses: vec![0; shards],
+            last_miss: String::new(),
+            stamp: 0,
+        }
+    }
+
+    pub(super) fn fail(&mut self, text: String) {
+        self.violations.push(text);
+    }
+
+    const fn reach(&mut self, what: Reach) {
+        self.counts.add(what);
+    }
+
+    const fn tick(&mut self) -> u64 {
+        self.stamp += 1;
+        self.stamp
+    }
+
+    /// A message that is about to leave; gives its number.
+    pub(super) fn on_send(&mut self, mut message: Message) -> usize {
+        message.sent = self.tick();
+        message.sends = 1;
+        self.messages.push(message);
+        self.messages.len() - 1
+    }
+
+    /// A will that CONNECT is about to carry. It may be published from now on, and not later than it is closed.
+    pub(super) fn on_will(&mut self, client: usize, message: Message) -> usize {
+        self.on_send(Message { publisher: WILL_PUBLISHERS + client, ..message })
+    }
+
+    /// The broker has acknowledged a message.
+    pub(super) fn on_handled(&mut self, message: usize) {
+        let now = self.tick();
+        let found = &mut self.messages[message];
+        found.is_handled = true;
+        found.closed.get_or_insert(now);
+    }
+
+    /// The PUBLISH of a message.
+    pub(super) fn packet(&self, message: usize, id: u16) -> Publish {
+        let found = &self.messages[message];
+        let mut publish = Publish::new(TOPICS[found.topic], self.payload(message));
+        publish.qos = found.qos;
+        publish.retain = found.is_retain;
+        publish.id = (found.qos > 0).then_some(id);
+        publish
+    }
+
+    pub(super) fn payload(&self, message: usize) -> String {
+        let found = &self.messages[message];
+        if found.is_clear {
+            return String::new();
+        }
+        format!("{:.<width$}", format!("{message};"), width = found.payload_bytes)
+    }
+
+    /// Which message a PUBLISH carries; [`ANONYMOUS`] if it has no payload.
+    pub(super) fn identify(&mut self, publish: &Publish) -> Option<usize> {
+        let text = publish.text();
+        if text.is_empty() {
+            let may_be_clear = topic_number(&publish.topic).is_some() && !publish.retain;
+            if !may_be_clear {
+                self.fail(format!("an empty message is sent as retained: {publish:?}"));
+            }
+            return may_be_clear.then_some(ANONYMOUS);
+        }
+        let number: Option<usize> = text.split_once(';').and_then(|(number, _)| number.parse().ok());
+        let found = number.filter(|number| {
+            self.messages.get(*number).is_some_and(|message| {
+                TOPICS[message.topic] == publish.topic
+                    && message.qos >= publish.qos
+                    && self.payload(*number) == text
+            })
+        });
+        if found.is_none() {
+            self.fail(format!("nobody sent {} q{} {text:.20}", publish.topic, publish.qos));
+        }
+        found
+    }
+}

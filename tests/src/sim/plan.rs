@@ -1,0 +1,93 @@
+//! What a seed decides before anything happens: size, limits, pace and faults.
+
+use culex_core::limits::{Limit, Limits, WhenFull};
+
+use super::rng::Rng;
+
+/// Operations of clients in one run; what settling does comes on top.
+const OPERATIONS_MIN: u64 = 300;
+
+/// When the store answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// In the turn that asks.
+    AtOnce,
+    /// Some time later; everything that waits for it waits.
+    Late,
+}
+
+/// The conditions of one run.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) shards: u16,
+    pub(super) clients: usize,
+    pub(super) operations: u64,
+    /// Operations between two moments at which everything comes to rest and is checked.
+    pub(super) operations_per_phase: u64,
+    pub(super) limits: Limits,
+    pub(super) pace: Pace,
+    /// Chance that another shard runs before a call to `Commons` is answered.
+    pub(super) preempt_permille: u64,
+    /// Chance of a fault of the network in a step.
+    pub(super) fault_permille: u64,
+    /// Chance that a turn ends early.
+    pub(super) cut_permille: u64,
+    /// Chance that a client keeps its acknowledgements for later.
+    pub(super) slow_acks_permille: u64,
+    pub(super) delay_max_ms: u64,
+    /// Bytes on the way to one client before the broker is blocked.
+    pub(super) pipe_bytes: usize,
+    pub(super) has_large_payloads: bool,
+}
+
+impl Plan {
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        let has_large_payloads = rng.chance(60);
+        Self {
+            shards: 3 + u16::from(rng.chance(300)) + u16::from(rng.chance(200)),
+            clients: 5 + rng.index(3),
+            operations: OPERATIONS_MIN + rng.below(40),
+            operations_per_phase: rng.pick(&[60, 100, 150]),
+            limits: limits(rng, has_large_payloads),
+            pace: if rng.chance(300) { Pace::AtOnce } else { Pace::Late },
+            preempt_permille: rng.pick(&[0, 50, 200, 500]),
+            fault_permille: rng.pick(&[0, 2, 6, 15]),
+            cut_permille: rng.pick(&[0, 100, 400]),
+            slow_acks_permille: rng.pick(&[0, 200, 700]),
+            delay_max_ms: rng.pick(&[0, 5, 50, 400]),
+            pipe_bytes: rng.pick(&[200, 2_000, 64 << 10]),
+            has_large_payloads,
+        }
+    }
+}
+
+fn limits(rng: &mut Rng, has_large_payloads: bool) -> Limits {
+    let mut limits = Limits { in_flight: rng.pick(&[1, 2, 3, 10, 100]), ..Limits::default() };
+    limits.incoming_in_flight = rng.pick(&[1, 3, 20, 20]);
+    if rng.chance(300) {
+        limits.queue_messages = at_most(2 + rng.below(8));
+    }
+    if rng.chance(100) {
+        limits.queue_bytes = at_most(100 + rng.below(400));
+    }
+    if rng.chance(500) {
+        limits.when_full = WhenFull::DropOldest;
+    }
+    if rng.chance(250) && !has_large_payloads {
+        limits.outbox_bytes = at_most(80 + rng.below(500));
+    }
+    if rng.chance(100) {
+        limits.retained_messages = at_most(1 + rng.below(5));
+    }
+    if rng.chance(100) {
+        limits.subscriptions_per_session = at_most(1 + rng.below(3));
+    }
+    if rng.chance(100) {
+        limits.sessions = at_most(1 + rng.below(3));
+    }
+    limits
+}
+
+fn at_most(n: u64) -> Limit {
+    Limit::at_most(n).unwrap_or(Limit::Unlimited)
+}

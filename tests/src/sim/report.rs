@@ -1,0 +1,125 @@
+//! How often each kind of event and each branch of an oracle was reached. A branch that no seed reaches tests nothing.
+
+/// Counts of a run, or of many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counts([u64; Reach::ALL.len()]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self([0; Reach::ALL.len()])
+    }
+}
+
+impl Counts {
+    pub(super) const fn add(&mut self, what: Reach) {
+        self.0[what as usize] += 1;
+    }
+
+    /// Adds the counts of another run.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum += count;
+        }
+    }
+
+    /// Every branch with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Reach::ALL.iter().zip(self.0).map(|(name, count)| (*name, count))
+    }
+
+    /// Branches that were never reached.
+    pub fn missing(&self) -> Vec<&'static str> {
+        self.iter().filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
+    }
+}
+
+macro_rules! reach {
+    ($($name:ident: $text:literal,)*) => {
+        /// Something that a run can reach.
+        #[derive(Debug, Clone, Copy)]
+        pub(super) enum Reach { $($name,)* }
+
+        impl Reach {
+            const ALL: &'static [&'static str] = &[$($text,)*];
+        }
+    };
+}
+
+reach! {
+    Operation: "script: operations",
+    Connect: "script: CONNECT",
+    ConnectPersistent: "script: CONNECT with Clean Session 0",
+    ConnectWill: "script: CONNECT with a will",
+    Pipelined: "script: packets before CONNACK",
+    TakeOver: "script: second connection of a live client",
+    Publish0: "script: PUBLISH QoS 0",
+    Publish1: "script: PUBLISH QoS 1",
+    Publish2: "script: PUBLISH QoS 2",
+    PublishRetained: "script: PUBLISH with RETAIN",
+    PublishClear: "script: PUBLISH that clears",
+    PublishLarge: "script: PUBLISH with a shared payload",
+    ResendPublish: "client: PUBLISH again",
+    ResendPubrel: "client: PUBREL again",
+    Subscribe: "script: SUBSCRIBE",
+    SubscribeAgain: "script: SUBSCRIBE again to a filter",
+    Unsubscribe: "script: UNSUBSCRIBE",
+    Disconnect: "script: DISCONNECT",
+    Ping: "client: PINGREQ",
+    Pause: "script: client stops reading",
+    HeldAcks: "client: acknowledgements wait",
+    NetSplit: "network: a chunk is split",
+    NetJoin: "network: chunks are joined",
+    NetReset: "network: reset",
+    NetHalfOpen: "network: half-open connection",
+    NetClose: "network: closed without DISCONNECT",
+    NetFull: "network: no room, the broker is blocked",
+    SlowAttempt: "front door: an attempt is overtaken by a newer one",
+    Preempted: "commons: another shard runs before an answer",
+    PreemptedDeep: "commons: two other shards run before an answer",
+    PreemptedSend: "shards: another shard runs between store and mailbox",
+    TurnMail: "shard: messages of another shard",
+    TurnCut: "shard: a turn ends before all is handled",
+    TurnTimeout: "shard: timers",
+    StoreLate: "store: answers late",
+    StoreAtOnce: "store: answers at once",
+    ClosedDisconnected: "closed: DISCONNECT",
+    ClosedLost: "closed: lost",
+    ClosedKeepAlive: "closed: keep alive",
+    ClosedTakenOver: "closed: taken over",
+    RefusedSuperseded: "refused: superseded",
+    RefusedSessions: "refused: too many sessions",
+    StaleAttach: "owner: an old attempt gets in after the newer one has gone",
+    OwnerChanged: "owner: one after take-over",
+    SessionPresent: "session: present as it must be",
+    SessionAbsent: "session: absent as it must be",
+    QueueDropped: "limits: queue full",
+    SlowReaderDropped: "limits: outbox full",
+    RetainedRefused: "limits: retained messages refused",
+    SubscriptionRefused: "limits: subscription refused",
+    WindowFull: "limits: window full",
+    AtMostOnce: "delivery: at most once",
+    AtLeastOnce: "delivery: at least once",
+    ExactlyOnce: "delivery: exactly once",
+    Redelivered1: "delivery: QoS 1 again after reconnect",
+    Redelivered2: "delivery: QoS 2 again after reconnect",
+    Pubrel: "delivery: PUBREL",
+    OrderOnLink: "order: checked on a connection",
+    OrderInSession: "order: checked in a session",
+    AfterUnsuback: "unsubscribe: delivery checked after an UNSUBACK",
+    Missed0: "miss: QoS 0 owed and received",
+    Missed1: "miss: QoS 1 and 2 owed and received",
+    MissedDropped: "miss: owed, dropped and counted",
+    RetainedFed: "retained: sent on subscribing",
+    RetainedFedAgain: "retained: sent again for a second SUBSCRIBE",
+    RetainedOrder: "retained: order of stored and live checked",
+    RetainedOwed: "retained: owed on subscribing and received",
+    RetainedMeanwhile: "retained: written while or after subscribing, and received",
+    RetainedProbe: "retained: store equals last write",
+    RetainedProbeEmpty: "retained: nothing stored as it must be",
+    WillPublished: "will: published when due",
+    WillDiscarded: "will: discarded by DISCONNECT",
+    WillReceived: "will: received",
+    KeepAliveInTime: "keep alive: not too early",
+    Settled: "settled: everything answered",
+    Ended: "end: nothing left",
+}
