@@ -301,6 +301,7 @@ fn a_server_that_does_not_read_is_not_read() {
         let mut connection = opened.unwrap();
         let publish = b"\x32\x06\0\x01t\0\x01x";
         let mut sent = 0_usize;
+        // The clock is virtual and moves only when nothing else can: this second is "both sides are stuck".
         loop {
             tokio::select! {
                 biased;

@@ -115,14 +115,11 @@ impl Shard {
 
     /// Whether somebody needs the message beyond this turn, or more cheaply than by a copy.
     fn must_be_shared(&self, inbound: &Inbound<'_>, routes: &Routes) -> bool {
-        if routes.is_empty() {
-            return inbound.incoming.is_some();
-        }
+        let is_cheaper = inbound.message.payload.len() >= SHARED_PAYLOAD_MIN && !routes.is_empty();
+        let mut targets = routes.iter();
         inbound.incoming.is_some()
-            || inbound.message.payload.len() >= SHARED_PAYLOAD_MIN
-            || routes
-                .iter()
-                .any(|target| target.shard != self.id || inbound.qos.min(target.qos) != QoS::AtMostOnce)
+            || is_cheaper
+            || targets.any(|target| target.shard != self.id || inbound.qos.min(target.qos) != QoS::AtMostOnce)
     }
 
     fn record_publication(
@@ -177,7 +174,7 @@ impl Shard {
             publication: Some(publication),
         };
         for (shard, targets) in routes.by_shard() {
-            if self.is_here(shard) {
+            if shard == self.id {
                 self.deliver(turn, &copies, targets);
             }
         }

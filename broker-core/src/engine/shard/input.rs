@@ -4,7 +4,7 @@ use culex_codec::{Decoded, Packet, PacketType, decode};
 
 use crate::engine::connection::{Connection, State};
 use crate::engine::error::{CloseReason, ProtocolError};
-use crate::engine::keys::{ConnectionKey, ShardId};
+use crate::engine::keys::ConnectionKey;
 use crate::engine::time::Tick;
 use crate::engine::timers::Timer;
 
@@ -180,9 +180,5 @@ impl Shard {
             connection.is_resuming = true;
             self.resuming.push_back(key);
         }
-    }
-
-    pub(super) fn is_here(&self, shard: ShardId) -> bool {
-        shard == self.id
     }
 }
