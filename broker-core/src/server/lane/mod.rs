@@ -15,58 +15,36 @@
 //!
 //! Cost of a message in steady state: one poll, one read, one write; with many in a turn their share of each.
 
+mod ending;
+mod message;
+mod reading;
+
 use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 
-use crate::engine::Admission;
-use crate::engine::error::CloseReason;
 use crate::engine::keys::{ConnectionKey, ShardId};
-use crate::engine::outbox::Outbox;
-use crate::engine::shard::{Consumed, DELIVERIES_PER_TURN, Effect, Shard, ShardMessage, Turn};
+use crate::engine::shard::{DELIVERIES_PER_TURN, Shard, Turn};
 use crate::engine::time::Tick;
 
-use super::admit::Permit;
 use super::clock::Clock;
 use super::commons::SharedCommons;
-use super::link::{Link, ReadOutcome, SHARED_BUFFER_BYTES, WriteOutcome};
+use super::link::{Link, SHARED_BUFFER_BYTES};
 use super::mailbox::{MAILBOX, Mailbox};
 use super::metrics::LaneCells;
 use super::refuse::refusal_bytes;
-use super::transport::Transport;
-use super::{journal, store};
+use super::store;
 
-const CONNECTIONS_PER_TURN: usize = 64;
+pub(crate) use self::message::{LaneMessage, Newcomer};
+
 const BYTES_PER_TURN: usize = 1 << 20;
 const EVENTS_PER_POLL: usize = 1024;
 /// How soon a lane that waits for a full neighbour looks again.
 const FULL_NEIGHBOUR_PAUSE: Duration = Duration::from_millis(1);
-/// Two panics of one shard within this time are a failed broker: its state may be torn, and hiding that is worse.
-const PANIC_INTERVAL: Duration = Duration::from_secs(60);
-
-/// What a lane is told from outside.
-pub(crate) enum LaneMessage {
-    /// A connection whose CONNECT was accepted.
-    Attach(Box<Newcomer>),
-    /// From another shard.
-    Shard(ShardMessage),
-    /// Write what waits and end.
-    Stop,
-}
-
-/// A connection on its way from the front door to its lane.
-pub(crate) struct Newcomer {
-    pub(crate) transport: Transport,
-    pub(crate) admission: Admission,
-    /// What came behind CONNECT.
-    pub(crate) unread: Vec<u8>,
-    pub(crate) permit: Permit,
-}
 
 /// Why a lane gave up.
 #[derive(Debug, thiserror::Error)]
@@ -262,149 +240,12 @@ impl Lane {
             self.shard.handle_lost(turn, key);
         }
     }
-
-    fn read_ready(&mut self, turn: &mut Turn<'_>) {
-        let mut bytes_left = BYTES_PER_TURN;
-        for _ in 0..self.ready.len().min(CONNECTIONS_PER_TURN) {
-            if bytes_left == 0 || turn.deliveries_left == 0 {
-                return;
-            }
-            let Some(key) = self.ready.pop_front() else { return };
-            let Some(link) = link_of(&mut self.links, key) else { continue };
-            link.is_queued = false;
-            // Who does not read is not read; and nobody before CONNACK.
-            if link.is_blocked || !link.is_ready() || !self.shard.is_reading(key) {
-                continue;
-            }
-            let outcome = Self::read(&mut self.shard, link, &mut self.shared, turn);
-            match outcome {
-                Ok(ReadOutcome::Bytes(count)) => bytes_left = bytes_left.saturating_sub(count),
-                Ok(ReadOutcome::Nothing) => {}
-                Ok(ReadOutcome::Ended) => self.shard.handle_lost(turn, key),
-                Err(Panicked) => self.survive_panic(turn, key),
-            }
-            if link_of(&mut self.links, key).is_some_and(|link| link.is_ready()) {
-                self.queue(key);
-            }
-        }
-    }
-
-    fn read(
-        shard: &mut Shard,
-        link: &mut Link,
-        shared: &mut [u8],
-        turn: &mut Turn<'_>,
-    ) -> Result<ReadOutcome, Panicked> {
-        let key = link.key;
-        let mut has_panicked = false;
-        let outcome = link.read(shared, |bytes| {
-            let input = AssertUnwindSafe(|| shard.handle_bytes(turn, key, bytes));
-            catch_unwind(input).unwrap_or_else(|_| {
-                has_panicked = true;
-                Consumed { bytes: bytes.len(), is_cut_short: false }
-            })
-        });
-        if has_panicked { Err(Panicked) } else { Ok(outcome) }
-    }
-
-    /// The connection whose bytes caused a panic is closed, and nobody else.
-    fn survive_panic(&mut self, turn: &mut Turn<'_>, key: ConnectionKey) {
-        let now = turn.now.tick;
-        self.is_failed = self.last_panic.is_some_and(|last| now.since(last) < PANIC_INTERVAL);
-        self.last_panic = Some(now);
-        self.shard.disconnect(turn, key, CloseReason::Internal);
-    }
-
-    fn end_turn(&mut self, turn: &mut Turn<'_>, neighbours: &Neighbours) {
-        loop {
-            self.shard.end_turn();
-            let mut is_done = true;
-            while let Some(effect) = self.shard.poll_effect() {
-                is_done &= !matches!(effect, Effect::Store(_));
-                self.carry_out(turn, neighbours, effect);
-            }
-            if is_done {
-                break;
-            }
-        }
-        // Writing closes nothing, so nothing is left to be carried out after it.
-        self.write_touched();
-    }
-
-    fn carry_out(&mut self, turn: &mut Turn<'_>, neighbours: &Neighbours, effect: Effect) {
-        match effect {
-            Effect::Store(batch) => {
-                let through = self.store.keep(batch);
-                self.shard.handle_stored(turn, through);
-            }
-            Effect::Send { to, messages } => {
-                if let Some(mailbox) = neighbours.mailboxes.get(usize::from(to.0)) {
-                    let bytes = messages.iter().map(ShardMessage::bytes).sum();
-                    mailbox.send(messages.into_iter().map(LaneMessage::Shard), bytes);
-                }
-            }
-            Effect::Close { connection, outbox } => self.close(connection, outbox),
-            Effect::Resume { connection } => self.queue(connection),
-            Effect::Event(event) => journal::log(&event),
-        }
-    }
-
-    fn close(&mut self, key: ConnectionKey, mut outbox: Outbox) {
-        let link =
-            self.links.get_mut(key.slot as usize).and_then(|place| place.take_if(|link| link.key == key));
-        let link = link.or_else(|| {
-            let place = self.leaving.iter().position(|link| link.key == key)?;
-            Some(self.leaving.swap_remove(place))
-        });
-        if let Some(mut link) = link {
-            let written = link.finish(&mut outbox, &mut self.shared);
-            self.shard.handle_written(key, written);
-        }
-    }
-
-    fn write_touched(&mut self) {
-        while let Some(key) = self.shard.next_touched() {
-            let Some(link) = link_of(&mut self.links, key) else { continue };
-            if link.is_blocked {
-                continue;
-            }
-            let Some(outbox) = self.shard.outbox(key) else { continue };
-            let before = outbox.len();
-            let outcome = link.write(outbox);
-            let written = before - outbox.len();
-            match outcome {
-                WriteOutcome::Drained => {
-                    self.shard.handle_written(key, written);
-                    // It may have been left unread while it was blocked.
-                    if link.is_ready() {
-                        self.queue(key);
-                    }
-                }
-                WriteOutcome::Blocked => self.shard.handle_written(key, written),
-                WriteOutcome::Broken => {
-                    outbox.advance(before);
-                    self.shard.handle_written(key, 0);
-                    self.queue(key);
-                }
-            }
-        }
-    }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
         // Nobody is left to take what comes: a connection on its way here is closed.
         self.mailbox.close();
-    }
-}
-
-impl LaneMessage {
-    /// What it counts towards the bytes of a turn.
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Attach(_) | Self::Stop => 0,
-            Self::Shard(message) => message.bytes(),
-        }
     }
 }
 
@@ -415,9 +256,6 @@ impl Neighbours {
         others.any(|(mailbox, _)| mailbox.is_full())
     }
 }
-
-/// The bytes of a connection made the shard panic.
-struct Panicked;
 
 fn link_of(links: &mut [Option<Link>], key: ConnectionKey) -> Option<&mut Link> {
     links.get_mut(key.slot as usize)?.as_mut().filter(|link| link.key == key)

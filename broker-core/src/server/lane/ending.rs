@@ -1,0 +1,86 @@
+//! The end of a turn: what the shard wants done is done, then what it wrote is written.
+
+use crate::engine::keys::ConnectionKey;
+use crate::engine::outbox::Outbox;
+use crate::engine::shard::{Effect, ShardMessage, Turn};
+
+use super::super::journal;
+use super::super::link::WriteOutcome;
+use super::{Lane, LaneMessage, Neighbours, link_of};
+
+impl Lane {
+    pub(super) fn end_turn(&mut self, turn: &mut Turn<'_>, neighbours: &Neighbours) {
+        loop {
+            self.shard.end_turn();
+            let mut is_done = true;
+            while let Some(effect) = self.shard.poll_effect() {
+                is_done &= !matches!(effect, Effect::Store(_));
+                self.carry_out(turn, neighbours, effect);
+            }
+            if is_done {
+                break;
+            }
+        }
+        // Writing closes nothing, so nothing is left to be carried out after it.
+        self.write_touched();
+    }
+
+    fn carry_out(&mut self, turn: &mut Turn<'_>, neighbours: &Neighbours, effect: Effect) {
+        match effect {
+            Effect::Store(batch) => {
+                let through = self.store.keep(batch);
+                self.shard.handle_stored(turn, through);
+            }
+            Effect::Send { to, messages } => {
+                if let Some(mailbox) = neighbours.mailboxes.get(usize::from(to.0)) {
+                    let bytes = messages.iter().map(ShardMessage::bytes).sum();
+                    mailbox.send(messages.into_iter().map(LaneMessage::Shard), bytes);
+                }
+            }
+            Effect::Close { connection, outbox } => self.close(connection, outbox),
+            Effect::Resume { connection } => self.queue(connection),
+            Effect::Event(event) => journal::log(&event),
+        }
+    }
+
+    fn close(&mut self, key: ConnectionKey, mut outbox: Outbox) {
+        let link =
+            self.links.get_mut(key.slot as usize).and_then(|place| place.take_if(|link| link.key == key));
+        let link = link.or_else(|| {
+            let place = self.leaving.iter().position(|link| link.key == key)?;
+            Some(self.leaving.swap_remove(place))
+        });
+        if let Some(mut link) = link {
+            let written = link.finish(&mut outbox, &mut self.shared);
+            self.shard.handle_written(key, written);
+        }
+    }
+
+    fn write_touched(&mut self) {
+        while let Some(key) = self.shard.next_touched() {
+            let Some(link) = link_of(&mut self.links, key) else { continue };
+            if link.is_blocked {
+                continue;
+            }
+            let Some(outbox) = self.shard.outbox(key) else { continue };
+            let before = outbox.len();
+            let outcome = link.write(outbox);
+            let written = before - outbox.len();
+            match outcome {
+                WriteOutcome::Drained => {
+                    self.shard.handle_written(key, written);
+                    // It may have been left unread while it was blocked.
+                    if link.is_ready() {
+                        self.queue(key);
+                    }
+                }
+                WriteOutcome::Blocked => self.shard.handle_written(key, written),
+                WriteOutcome::Broken => {
+                    outbox.advance(before);
+                    self.shard.handle_written(key, 0);
+                    self.queue(key);
+                }
+            }
+        }
+    }
+}
