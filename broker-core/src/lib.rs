@@ -24,4 +24,9 @@ pub mod limits;
 mod server;
 
 #[cfg(feature = "server")]
-pub use server::{Broker, BrokerBuilder, Failure, ShutdownError, Snapshot, StartError, Threads};
+pub use engine::shard::{ConnectionInfo, Event, SessionInfo};
+#[cfg(feature = "server")]
+pub use server::{
+    Admin, AdminError, Broker, BrokerBuilder, Cursor, Events, Failure, Page, RetainedInfo, ShutdownError,
+    Snapshot, StartError, Threads,
+};

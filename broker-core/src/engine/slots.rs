@@ -61,6 +61,11 @@ impl<T> Slots<T> {
         Some(value)
     }
 
+    /// Every slot from `slot` on, with its value if it has one.
+    pub(crate) fn slots_from(&self, slot: u32) -> impl Iterator<Item = (u32, Option<&T>)> {
+        (slot..).zip(self.slots.iter().skip(slot as usize)).map(|(slot, place)| (slot, place.value.as_ref()))
+    }
+
     /// All values with their handles, in the order of the slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u32, &T)> {
         self.slots

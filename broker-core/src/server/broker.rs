@@ -3,8 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::limits::Limits;
 use super::admit::Rooms;
 use super::clock::Clock;
 use super::commons::SharedCommons;
+use super::events::EventHub;
 use super::front_door::FrontDoor;
 use super::lane::{Lane, LaneMessage, Neighbours};
 use super::mailbox::Mailbox;
@@ -91,18 +92,21 @@ pub struct BrokerBuilder {
 /// the last handle is gone.
 #[derive(Clone)]
 pub struct Broker {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     addresses: Vec<SocketAddr>,
     /// Tells the front door to close; so does its end.
     closing: watch::Sender<bool>,
     accepting: Mutex<Vec<task::JoinHandle<()>>>,
-    mailboxes: Vec<Arc<Mailbox<LaneMessage>>>,
+    pub(super) mailboxes: Vec<Arc<Mailbox<LaneMessage>>>,
+    pub(super) hash_keys: (u64, u64),
+    /// The lanes keep it; it ends with them.
+    pub(super) events: Weak<EventHub>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     failure: watch::Receiver<Option<Failure>>,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl BrokerBuilder {
@@ -145,7 +149,9 @@ impl BrokerBuilder {
             commons: Arc::clone(&commons),
         });
         let mailboxes: Vec<_> = lanes.iter().map(|(lane, _)| lane.mailbox()).collect();
-        let neighbours = Arc::new(Neighbours { mailboxes: mailboxes.clone(), commons });
+        let hub = Arc::new(EventHub::default());
+        let events = Arc::downgrade(&hub);
+        let neighbours = Arc::new(Neighbours { mailboxes: mailboxes.clone(), commons, events: hub });
         let (failed, failure) = watch::channel(None);
         let threads = spawn(lanes, &neighbours, &Arc::new(failed)).map_err(|error| {
             stop(&mailboxes);
@@ -158,6 +164,7 @@ impl BrokerBuilder {
             lanes: mailboxes.clone(),
             hash_keys,
             accepted: AtomicU64::new(0),
+            events: events.clone(),
         });
         let (closing, _) = watch::channel(false);
         let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
@@ -166,7 +173,8 @@ impl BrokerBuilder {
             .map(|listener| runtime.spawn(Arc::clone(&front_door).accept(listener, closing.subscribe())))
             .collect();
         let (accepting, threads) = (Mutex::new(accepting), Mutex::new(threads));
-        let inner = Inner { addresses, closing, accepting, mailboxes, threads, failure, metrics };
+        let inner =
+            Inner { addresses, closing, accepting, mailboxes, hash_keys, events, threads, failure, metrics };
         Ok(Broker { inner: Arc::new(inner) })
     }
 

@@ -3,8 +3,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use culex_codec::{Connect, DecodeError, Decoded, Packet, PacketType, ProtocolVersion, ReasonCode, decode};
@@ -15,11 +15,12 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::engine::error::{Refusal, statement_of};
-use crate::engine::shard::shard_of;
+use crate::engine::shard::{Event, shard_of};
 use crate::engine::{Admission, TopicLimits, admit};
 use crate::limits::Limits;
 
 use super::admit::{Permit, Rooms};
+use super::events::EventHub;
 use super::lane::{LaneMessage, Newcomer};
 use super::mailbox::Mailbox;
 use super::metrics::Metrics;
@@ -40,6 +41,7 @@ pub(crate) struct FrontDoor {
     pub(crate) lanes: Vec<Arc<Mailbox<LaneMessage>>>,
     pub(crate) hash_keys: (u64, u64),
     pub(crate) accepted: AtomicU64,
+    pub(crate) events: Weak<EventHub>,
 }
 
 /// Why a connection did not get in.
@@ -187,6 +189,13 @@ impl FrontDoor {
         }
     }
 
+    fn tell(&self, event: Event) {
+        // Without lanes nobody is left to be told.
+        if let Some(hub) = self.events.upgrade() {
+            hub.tell(event);
+        }
+    }
+
     async fn turn_away(&self, stream: TcpStream, peer: SocketAddr, turned: Turned) {
         let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
         let cells = &self.metrics.front_door;
@@ -199,7 +208,8 @@ impl FrontDoor {
             }
             Turned::Refused { refusal, version, client_id } => {
                 count(&cells.connect_refused);
-                warn!(%peer, client_id = ?client_id, "connection refused: {turned}");
+                let (client_id, refusal) = (client_id.clone(), *refusal);
+                self.tell(Event::Refused { client_id, peer: peer.to_string().into(), refusal });
                 refuse(stream, *version, refusal.reason_code()).await;
             }
             Turned::Malformed(error) => {

@@ -4,6 +4,9 @@ use tracing::{debug, info, warn};
 
 use crate::engine::shard::Event;
 
+/// The target of its lines.
+pub(crate) const TARGET: &str = module_path!();
+
 pub(crate) fn log(event: &Event) {
     match event {
         Event::Connected { client_id, peer, is_resumed } => {

@@ -6,10 +6,12 @@
 //!               admit: room for connections          └─ commons ─┘        routing table, Retained Messages
 //! ```
 
+mod admin;
 mod admit;
 mod broker;
 mod clock;
 mod commons;
+mod events;
 mod front_door;
 mod journal;
 mod lane;
@@ -20,5 +22,7 @@ mod refuse;
 mod store;
 mod transport;
 
+pub use self::admin::{Admin, AdminError, Cursor, Page, RetainedInfo};
 pub use self::broker::{Broker, BrokerBuilder, Failure, ShutdownError, StartError, Threads};
+pub use self::events::Events;
 pub use self::metrics::Snapshot;

@@ -16,7 +16,7 @@ use culex_codec::ProtocolVersion;
 use super::keys::{ConnectionKey, SessionKey};
 use super::outbox::{BufferPool, Outbox};
 use super::slots::Slots;
-use super::time::Tick;
+use super::time::{Now, Tick, WallTime};
 
 pub use self::admission::{Admission, Will, admit};
 pub(crate) use self::outbound::{Flags, Heads, Message, SHARED_PAYLOAD_MIN};
@@ -29,6 +29,9 @@ pub(crate) enum State {
     /// CONNACK is sent.
     Open,
 }
+
+/// [MQTT-3.1.2-24]: one and a half times.
+const SILENCE_MS_PER_KEEP_ALIVE_S: u32 = 1500;
 
 /// One connection.
 #[derive(Debug)]
@@ -51,12 +54,13 @@ pub(crate) struct Connection {
     pub(crate) outbox: Outbox,
     /// Order of accept() over the whole broker: a newer connection beats an older one.
     pub(crate) accept_number: u64,
+    pub(crate) connected_at: WallTime,
     /// Who it is, for the log.
     pub(crate) peer: Box<str>,
 }
 
 impl Connection {
-    pub(crate) fn new(admission: &Admission, session: SessionKey, now: Tick) -> Self {
+    pub(crate) fn new(admission: &Admission, session: SessionKey, now: Now) -> Self {
         Self {
             session,
             version: admission.version,
@@ -64,14 +68,20 @@ impl Connection {
             is_touched: false,
             is_resuming: false,
             held: 0,
-            silence_max_ms: u32::from(admission.keep_alive) * 1500,
+            silence_max_ms: u32::from(admission.keep_alive) * SILENCE_MS_PER_KEEP_ALIVE_S,
             partial_bytes: 0,
-            last_packet: now,
+            last_packet: now.tick,
             timer: None,
             outbox: Outbox::default(),
             accept_number: admission.accept_number,
+            connected_at: now.wall,
             peer: admission.peer.clone(),
         }
+    }
+
+    /// Keep Alive in seconds; zero is off.
+    pub(crate) fn keep_alive_s(&self) -> u16 {
+        u16::try_from(self.silence_max_ms / SILENCE_MS_PER_KEEP_ALIVE_S).unwrap_or(u16::MAX)
     }
 
     /// When silence becomes a reason to close [MQTT-3.1.2-24]. Only a complete packet counts, but a large one on a

@@ -47,7 +47,7 @@ impl Shard {
             Some(key) => key,
             None => self.start_session(turn, admission)?,
         };
-        let connection = Connection::new(admission, session_key, turn.now.tick);
+        let connection = Connection::new(admission, session_key, turn.now);
         let deadline = connection.silence_deadline();
         let key = self.connections.insert(connection).ok_or(Refusal::TooManySessions)?;
         if let Some(deadline) = deadline {

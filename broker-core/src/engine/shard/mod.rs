@@ -25,6 +25,7 @@ mod effect;
 mod feed;
 mod inbound;
 mod input;
+mod inspect;
 mod queue;
 mod subscribe;
 
@@ -52,6 +53,7 @@ use self::answers::Gate;
 pub use self::answers::connack;
 pub use self::effect::{Effect, Event, ShardMessage};
 pub use self::input::Consumed;
+pub use self::inspect::{ConnectionInfo, SessionInfo};
 
 /// What every input comes with: the time, what all shards share, and how much work this turn may still do.
 pub struct Turn<'a> {
@@ -95,6 +97,8 @@ pub struct Shard {
     outgoing: Vec<(ShardId, Vec<ShardMessage>)>,
     closing: Vec<Effect>,
     effects: VecDeque<Effect>,
+    /// Somebody wants to know of every subscription.
+    tells_subscriptions: bool,
     stats: Stats,
 }
 
@@ -123,6 +127,7 @@ impl Shard {
             outgoing: Vec::new(),
             closing: Vec::new(),
             effects: VecDeque::new(),
+            tells_subscriptions: true,
             stats: Stats::default(),
         }
     }
@@ -146,6 +151,14 @@ impl Shard {
     /// All connections, in the order of their slots.
     pub fn connections(&self) -> Vec<ConnectionKey> {
         self.connections.keys()
+    }
+
+    // Commands.
+
+    /// Whether [`Event::Subscribed`] is told (as at the start) or only counted; one that is refused is always told. It
+    /// costs two allocations per Topic Filter.
+    pub fn tell_subscriptions(&mut self, is_wanted: bool) {
+        self.tells_subscriptions = is_wanted;
     }
 
     // Outputs.

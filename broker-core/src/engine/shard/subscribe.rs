@@ -50,7 +50,8 @@ impl Shard {
         let is_new = !session.is_subscribed(filter.as_str());
         let count = session.subscription_count() as u64 + u64::from(is_new);
         let is_granted = limits.0.check(filter.as_str()).is_ok() && !limits.1.is_exceeded_by(count);
-        let client_id = session.client_id.clone();
+        let is_told = self.tells_subscriptions || !is_granted;
+        let client_id = is_told.then(|| session.client_id.clone());
         if is_granted {
             let options = RouteOptions { qos, no_local: false, retain_as_published: false };
             let subscriber = Subscriber {
@@ -71,8 +72,10 @@ impl Shard {
         } else {
             self.stats.subscriptions_refused += 1;
         }
-        let granted = is_granted.then_some(qos);
-        self.event(Event::Subscribed { client_id, filter: filter.as_str().into(), granted });
+        if let Some(client_id) = client_id {
+            let granted = is_granted.then_some(qos);
+            self.event(Event::Subscribed { client_id, filter: filter.as_str().into(), granted });
+        }
         is_granted
     }
 

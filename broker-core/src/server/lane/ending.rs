@@ -4,7 +4,6 @@ use crate::engine::keys::ConnectionKey;
 use crate::engine::outbox::Outbox;
 use crate::engine::shard::{Effect, ShardMessage, Turn};
 
-use super::super::journal;
 use super::super::link::WriteOutcome;
 use super::{Lane, LaneMessage, Neighbours, link_of};
 
@@ -39,7 +38,7 @@ impl Lane {
             }
             Effect::Close { connection, outbox } => self.close(connection, outbox),
             Effect::Resume { connection } => self.queue(connection),
-            Effect::Event(event) => journal::log(&event),
+            Effect::Event(event) => neighbours.events.tell(event),
         }
     }
 

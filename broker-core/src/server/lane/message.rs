@@ -1,7 +1,7 @@
 //! What comes into a lane.
 
 use crate::engine::Admission;
-use crate::engine::shard::ShardMessage;
+use crate::engine::shard::{Shard, ShardMessage, Turn};
 
 use super::super::admit::Permit;
 use super::super::transport::Transport;
@@ -12,9 +12,14 @@ pub(crate) enum LaneMessage {
     Attach(Box<Newcomer>),
     /// From another shard.
     Shard(ShardMessage),
+    /// A question about its shard, answered by the one who asks.
+    Visit(Visit),
     /// Write what waits and end.
     Stop,
 }
+
+/// Something done with a shard between two messages of a turn.
+pub(crate) type Visit = Box<dyn FnOnce(&mut Shard, &mut Turn<'_>) + Send>;
 
 /// A connection on its way from the front door to its lane.
 pub(crate) struct Newcomer {
@@ -29,7 +34,7 @@ impl LaneMessage {
     /// What it counts towards the bytes of a turn.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Attach(_) | Self::Stop => 0,
+            Self::Attach(_) | Self::Visit(_) | Self::Stop => 0,
             Self::Shard(message) => message.bytes(),
         }
     }

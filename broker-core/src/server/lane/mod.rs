@@ -33,6 +33,7 @@ use crate::engine::time::Tick;
 
 use super::clock::Clock;
 use super::commons::SharedCommons;
+use super::events::EventHub;
 use super::link::{Link, SHARED_BUFFER_BYTES};
 use super::mailbox::{MAILBOX, Mailbox};
 use super::metrics::LaneCells;
@@ -61,6 +62,7 @@ pub(crate) enum LaneError {
 pub(crate) struct Neighbours {
     pub(crate) mailboxes: Vec<Arc<Mailbox<LaneMessage>>>,
     pub(crate) commons: Arc<SharedCommons>,
+    pub(crate) events: Arc<EventHub>,
 }
 
 /// A shard and its sockets.
@@ -154,6 +156,7 @@ impl Lane {
     fn turn(&mut self, neighbours: &Neighbours) {
         let now = self.clock.now();
         let turn = &mut Turn { now, commons: &*neighbours.commons, deliveries_left: DELIVERIES_PER_TURN };
+        self.shard.tell_subscriptions(neighbours.events.wants_subscriptions());
         self.note_events();
         self.take_mail(turn);
         turn.deliveries_left = DELIVERIES_PER_TURN;
@@ -207,6 +210,7 @@ impl Lane {
             match message {
                 LaneMessage::Attach(newcomer) => self.attach(turn, *newcomer),
                 LaneMessage::Shard(message) => self.shard.handle_message(turn, message),
+                LaneMessage::Visit(visit) => visit(&mut self.shard, turn),
                 LaneMessage::Stop => self.is_stopping = true,
             }
         }
