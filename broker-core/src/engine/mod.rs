@@ -4,6 +4,7 @@
 //! [`shard::Shard`] is the whole of it: it owns sessions and connections. All that shards share is behind
 //! [`commons::Commons`]. [`route`] and [`qos`] are its building blocks and usable on their own.
 
+pub(crate) mod chunks;
 pub mod commons;
 mod connection;
 pub mod error;

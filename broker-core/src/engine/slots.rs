@@ -1,9 +1,11 @@
 //! A slab whose handles carry a generation: a slot is used again, a handle never means two things.
 
+use super::chunks::Chunks;
+
 /// Values by `(slot, generation)`.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
-    slots: Vec<Slot<T>>,
+    slots: Chunks<Slot<T>>,
     free: Vec<u32>,
     len: usize,
 }
@@ -16,7 +18,7 @@ struct Slot<T> {
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), len: 0 }
+        Self { slots: Chunks::default(), free: Vec::new(), len: 0 }
     }
 }
 
@@ -63,13 +65,13 @@ impl<T> Slots<T> {
 
     /// Every slot from `slot` on, with its value if it has one.
     pub(crate) fn slots_from(&self, slot: u32) -> impl Iterator<Item = (u32, Option<&T>)> {
-        (slot..).zip(self.slots.iter().skip(slot as usize)).map(|(slot, place)| (slot, place.value.as_ref()))
+        (slot..).zip(self.slots.iter_from(slot as usize)).map(|(slot, place)| (slot, place.value.as_ref()))
     }
 
     /// All values with their handles, in the order of the slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u32, &T)> {
         self.slots
-            .iter()
+            .iter_from(0)
             .zip(0..)
             .filter_map(|(place, slot)| place.value.as_ref().map(|value| (slot, place.generation, value)))
     }

@@ -27,6 +27,7 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 
+use crate::engine::chunks::Chunks;
 use crate::engine::keys::{ConnectionKey, ShardId};
 use crate::engine::shard::{DELIVERIES_PER_TURN, Shard, Turn};
 use crate::engine::time::Tick;
@@ -74,7 +75,7 @@ pub(crate) struct Lane {
     mailbox: Arc<Mailbox<LaneMessage>>,
     /// What was taken from the mailbox and is not handled yet.
     mail: VecDeque<LaneMessage>,
-    links: Vec<Option<Link>>,
+    links: Chunks<Option<Link>>,
     /// Links whose slot has a new connection already, until the end of the turn.
     leaving: Vec<Link>,
     ready: VecDeque<ConnectionKey>,
@@ -98,7 +99,7 @@ impl Lane {
             events: Events::with_capacity(EVENTS_PER_POLL),
             mailbox,
             mail: VecDeque::new(),
-            links: Vec::new(),
+            links: Chunks::default(),
             leaving: Vec::new(),
             ready: VecDeque::new(),
             shared: vec![0; SHARED_BUFFER_BYTES].into_boxed_slice(),
@@ -124,7 +125,7 @@ impl Lane {
                 return Err(LaneError::Panicked(self.id.0));
             }
         }
-        for link in self.links.iter().flatten() {
+        for link in self.links.iter_from(0).flatten() {
             link.transport().shutdown();
         }
         Ok(())
@@ -231,8 +232,8 @@ impl Lane {
             }
         };
         let slot = key.slot as usize;
-        if self.links.len() <= slot {
-            self.links.resize_with(slot + 1, || None);
+        while self.links.len() <= slot {
+            self.links.push(None);
         }
         // Registering reports what is there already, so nothing that came meanwhile is missed.
         let is_registered = transport.register(self.poll.registry(), Token(slot)).is_ok();
@@ -261,6 +262,6 @@ impl Neighbours {
     }
 }
 
-fn link_of(links: &mut [Option<Link>], key: ConnectionKey) -> Option<&mut Link> {
+fn link_of(links: &mut Chunks<Option<Link>>, key: ConnectionKey) -> Option<&mut Link> {
     links.get_mut(key.slot as usize)?.as_mut().filter(|link| link.key == key)
 }
