@@ -13,6 +13,9 @@ use crate::engine::store::{Record, RetainedChange};
 
 use super::{Shard, ShardMessage, Turn};
 
+/// So many bytes of a payload that is copied count as another delivery.
+const BYTES_PER_DELIVERY: usize = 512;
+
 /// A message that was accepted, before anybody has it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Inbound<'a> {
@@ -181,8 +184,9 @@ impl Shard {
     }
 
     fn deliver(&mut self, turn: &mut Turn<'_>, copies: &Copies<'_>, targets: &[Target]) {
-        turn.deliveries_left =
-            turn.deliveries_left.saturating_sub(u32::try_from(targets.len()).unwrap_or(u32::MAX));
+        let copied = copies.message.payload.len().min(SHARED_PAYLOAD_MIN);
+        let cost = targets.len().saturating_mul(1 + copied / BYTES_PER_DELIVERY);
+        turn.deliveries_left = turn.deliveries_left.saturating_sub(u32::try_from(cost).unwrap_or(u32::MAX));
         for target in targets {
             if is_own(target, copies.publisher) {
                 continue;

@@ -17,7 +17,7 @@ use super::{Shard, Turn};
 /// A slice of Retained Messages: what one step of one feed may look at and send.
 const SLICE: Budget = Budget { messages: 256, bytes: 128 << 10, examined: 4096 };
 /// What a slice costs of the turn, however little was found: looking takes time too.
-const DELIVERIES_PER_SLICE: u32 = 256;
+const DELIVERIES_PER_SLICE: u32 = 1024;
 
 impl Shard {
     /// Goes on where the window, the outbox or the turn had no room.

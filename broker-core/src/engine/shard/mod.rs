@@ -66,8 +66,10 @@ pub struct Turn<'a> {
     pub deliveries_left: u32,
 }
 
-/// Deliveries of one turn, about a millisecond of work.
-pub const DELIVERIES_PER_TURN: u32 = 8192;
+/// Deliveries of one turn, one to two milliseconds of work. Writing costs ten times more than delivering, so to a
+/// thousand receivers of one publisher it is the messages that one write takes along that count: with 8,192 a delivery
+/// cost 0.82 µs, with 32,768 it costs 0.29.
+pub const DELIVERIES_PER_TURN: u32 = 32_768;
 
 /// What makes a shard this one.
 #[derive(Debug, Clone)]
