@@ -2,16 +2,17 @@
 //! message or a write.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use culex_codec::{TopicFilter, TopicName};
-use parking_lot::{Mutex, RwLock};
 
 use crate::engine::commons::Commons;
 use crate::engine::keys::{PublicationId, RetainedVersion, SessionId, SessionKey, ShardId};
 use crate::engine::publication::Publication;
 use crate::engine::route::{Budget, Cursor, Retained, RetainedLimits, Router, Routes, Subscriber};
 use crate::limits::Limits;
+
+use super::sync::{AtomicU64, Mutex, RwLock};
 
 /// Routing table, Retained Messages and counters.
 pub(crate) struct SharedCommons {

@@ -9,22 +9,35 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use mio::{Poll, Token, Waker};
-use parking_lot::Mutex;
+
+use super::sync::{AtomicUsize, Mutex};
 
 /// The token under which a lane's poll reports its mailbox.
 pub(crate) const MAILBOX: Token = Token(usize::MAX);
 /// Bytes from which on a mailbox is full.
 const FULL_BYTES: usize = 16 << 20;
 
+/// What ends the sleep of a lane: at once, or the next one if it does not sleep yet.
+pub(crate) trait Wake {
+    fn wake(&self);
+}
+
+impl Wake for Waker {
+    fn wake(&self) {
+        // It fails only if the poll is gone, and then nobody is left to wake.
+        let _ = Self::wake(self);
+    }
+}
+
 /// The way into a lane.
-pub(crate) struct Mailbox<M> {
+pub(crate) struct Mailbox<M, W = Waker> {
     state: Mutex<State<M>>,
     /// Written under the lock, read without it.
     bytes: AtomicUsize,
-    waker: Waker,
+    waker: W,
 }
 
 struct State<M> {
@@ -36,11 +49,15 @@ struct State<M> {
 impl<M> Mailbox<M> {
     /// A mailbox that wakes `poll`.
     pub(crate) fn new(poll: &Poll) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self {
-            state: Mutex::new(State { messages: VecDeque::new(), parked: false, is_closed: false }),
-            bytes: AtomicUsize::new(0),
-            waker: Waker::new(poll.registry(), MAILBOX)?,
-        }))
+        Ok(Arc::new(Self::waking(Waker::new(poll.registry(), MAILBOX)?)))
+    }
+}
+
+impl<M, W: Wake> Mailbox<M, W> {
+    /// A mailbox that wakes by `waker`.
+    pub(crate) fn waking(waker: W) -> Self {
+        let state = State { messages: VecDeque::new(), parked: false, is_closed: false };
+        Self { state: Mutex::new(state), bytes: AtomicUsize::new(0), waker }
     }
 
     /// Appends `messages` in order and wakes the lane if it sleeps. One lock, at most one wake-up. They count `bytes`
@@ -58,8 +75,7 @@ impl<M> Mailbox<M> {
             !state.messages.is_empty() && std::mem::take(&mut state.parked)
         };
         if wake {
-            // It fails only if the poll is gone, and then nobody is left to wake.
-            let _ = self.waker.wake();
+            self.waker.wake();
         }
     }
 

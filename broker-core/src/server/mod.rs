@@ -13,6 +13,8 @@ mod clock;
 mod commons;
 mod events;
 mod front_door;
+#[cfg(all(test, culex_loom))]
+mod interleavings;
 mod journal;
 mod lane;
 mod link;
@@ -20,6 +22,7 @@ mod mailbox;
 mod metrics;
 mod refuse;
 mod store;
+mod sync;
 mod transport;
 
 pub use self::admin::{Admin, AdminError, Cursor, Page, RetainedInfo};
