@@ -16,6 +16,10 @@ conformance *ARGS:
 interop *ARGS:
     CULEX_REQUIRE_CLIENTS=1 cargo test -p culex-tests --test interop {{ARGS}}
 
+# What threads share, in every interleaving.
+loom:
+    .ci/run loom
+
 # Fuzz one target; needs a nightly toolchain and cargo-fuzz.
 fuzz TARGET="decode" SECONDS="60":
     cargo +nightly fuzz run --fuzz-dir fuzz {{TARGET}} -- -max_total_time={{SECONDS}}

@@ -13,7 +13,8 @@ mod clock;
 mod commons;
 mod events;
 mod front_door;
-#[cfg(all(test, culex_loom))]
+#[cfg(test)]
+#[cfg(culex_loom)]
 mod interleavings;
 mod journal;
 mod lane;

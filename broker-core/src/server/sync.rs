@@ -14,7 +14,8 @@ pub(crate) use {
 };
 
 /// loom's locks without their poison, as `parking_lot` has them.
-#[cfg(all(test, culex_loom))]
+#[cfg(test)]
+#[cfg(culex_loom)]
 mod modelled {
     use loom::sync::{self, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 

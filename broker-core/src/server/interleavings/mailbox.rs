@@ -88,6 +88,6 @@ fn a_closed_mailbox_drops_what_is_in_it_and_what_comes() {
         for sender in senders {
             sender.join().unwrap();
         }
-        assert_eq!(Arc::strong_count(&message), 1);
+        assert!(Arc::strong_count(&message) == 1, "a message stays in a closed mailbox");
     });
 }
