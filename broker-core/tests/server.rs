@@ -17,6 +17,30 @@ use culex_core::limits::{Limit, Limits};
 use culex_core::{Broker, StartError, Threads};
 use tokio::runtime::Runtime;
 
+/// Makes three tests of each of these functions: with 1, 2 and 4 lanes. The name of the test says with how many.
+macro_rules! on_lanes {
+    ($($case:ident),* $(,)?) => {
+        mod on_1_lane { $(#[test] fn $case() { super::$case(1); })* }
+        mod on_2_lanes { $(#[test] fn $case() { super::$case(2); })* }
+        mod on_4_lanes { $(#[test] fn $case() { super::$case(4); })* }
+    };
+}
+
+on_lanes!(
+    a_silent_connection_and_a_connect_byte_by_byte_end_at_the_deadline,
+    bytes_before_connect_is_complete_are_bounded_for_one_and_for_all,
+    bytes_behind_a_connect_of_the_allowed_size_do_not_count_against_it,
+    room_for_connections_is_given_back_when_they_close,
+    shutdown_closes_every_connection_also_those_before_connect_and_frees_the_port,
+    a_broker_that_is_dropped_ends_without_shutdown,
+    starting_and_stopping_leaves_no_thread_and_no_descriptor,
+    a_subscriber_that_reads_nothing_or_too_slowly_does_not_grow_the_broker,
+    a_client_that_asks_without_reading_does_not_grow_the_broker,
+    a_packet_of_the_allowed_size_passes_and_one_above_it_closes_its_connection,
+    messages_pass_between_lanes_in_order_at_every_qos,
+    a_flood_from_another_lane_is_slowed_down_and_not_dropped,
+);
+
 /// Nothing here takes so long; it ends a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -38,16 +62,12 @@ struct Server {
 }
 
 impl Server {
-    fn start(limits: Limits, threads: usize) -> Self {
+    fn start(threads: usize, limits: Limits) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let broker = runtime.block_on(start(limits, threads)).unwrap();
+        let broker = runtime.block_on(start(threads, limits)).unwrap();
         let addr = broker.local_addrs()[0];
         Self { runtime, broker, addr }
-    }
-
-    fn with(limits: Limits) -> Self {
-        Self::start(limits, 1)
     }
 
     fn connect(&self, client_id: &str) -> Client {
@@ -79,7 +99,7 @@ impl Server {
     }
 }
 
-async fn start(limits: Limits, threads: usize) -> Result<Broker, StartError> {
+async fn start(threads: usize, limits: Limits) -> Result<Broker, StartError> {
     Broker::builder()
         .listen("127.0.0.1:0".parse().unwrap())
         .limits(limits)
@@ -219,10 +239,10 @@ fn status(name: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-#[test]
-fn a_silent_connection_and_a_connect_byte_by_byte_end_at_the_deadline() {
+fn a_silent_connection_and_a_connect_byte_by_byte_end_at_the_deadline(threads: usize) {
     let _with = with_others();
-    let server = Server::with(Limits { connect_timeout: Duration::from_secs(1), ..Limits::default() });
+    let server =
+        Server::start(threads, Limits { connect_timeout: Duration::from_secs(1), ..Limits::default() });
     let mut silent = server.raw();
     let mut slow = server.raw();
     let begin = Instant::now();
@@ -249,14 +269,12 @@ fn a_silent_connection_and_a_connect_byte_by_byte_end_at_the_deadline() {
     assert_eq!(server.metric("pre_auth_bytes"), 0);
 }
 
-#[test]
-fn bytes_before_connect_is_complete_are_bounded_for_one_and_for_all() {
+fn bytes_before_connect_is_complete_are_bounded_for_one_and_for_all(threads: usize) {
     let _with = with_others();
-    let server = Server::with(Limits {
-        pre_auth_bytes: 1000,
-        pre_auth_total_bytes: at_most(1500),
-        ..Limits::default()
-    });
+    let server = Server::start(
+        threads,
+        Limits { pre_auth_bytes: 1000, pre_auth_total_bytes: at_most(1500), ..Limits::default() },
+    );
     let mut large = server.raw();
     large.send(&connect(&"x".repeat(1500), true));
     assert_eq!(large.read_to_end(), []);
@@ -274,26 +292,26 @@ fn bytes_before_connect_is_complete_are_bounded_for_one_and_for_all() {
     assert_eq!(server.metric("pre_auth_bytes"), 0);
 }
 
-#[test]
-fn bytes_behind_a_connect_of_the_allowed_size_do_not_count_against_it() {
+fn bytes_behind_a_connect_of_the_allowed_size_do_not_count_against_it(threads: usize) {
     let _with = with_others();
     let whole = connect(&"x".repeat(900), true);
-    let server =
-        Server::with(Limits { pre_auth_bytes: u32::try_from(whole.len()).unwrap(), ..Limits::default() });
+    let server = Server::start(
+        threads,
+        Limits { pre_auth_bytes: u32::try_from(whole.len()).unwrap(), ..Limits::default() },
+    );
     let mut client = server.raw();
     client.send(&[whole, vec![0xC0, 0]].concat());
     assert_eq!(client.packet(), (0x20, vec![0, 0]));
     assert_eq!(client.packet(), (0xD0, vec![]));
 }
 
-#[test]
-fn room_for_connections_is_given_back_when_they_close() {
+fn room_for_connections_is_given_back_when_they_close(threads: usize) {
     let _with = with_others();
     for limits in [
         Limits { connections: at_most(2), ..Limits::default() },
         Limits { connections_per_address: at_most(2), ..Limits::default() },
     ] {
-        let server = Server::with(limits);
+        let server = Server::start(threads, limits);
         let first = server.connect("one");
         let _before_connect = server.raw();
         server.await_metric("sockets", |count| count == 2);
@@ -305,10 +323,9 @@ fn room_for_connections_is_given_back_when_they_close() {
     }
 }
 
-#[test]
-fn shutdown_closes_every_connection_also_those_before_connect_and_frees_the_port() {
+fn shutdown_closes_every_connection_also_those_before_connect_and_frees_the_port(threads: usize) {
     let _with = with_others();
-    let server = Server::start(Limits { connect_timeout: 10 * PATIENCE, ..Limits::default() }, 2);
+    let server = Server::start(threads, Limits { connect_timeout: 10 * PATIENCE, ..Limits::default() });
     let mut connected = server.connect("a");
     let mut waiting = server.raw();
     waiting.send(&connect("b", true)[..5]);
@@ -322,10 +339,9 @@ fn shutdown_closes_every_connection_also_those_before_connect_and_frees_the_port
     server.stop();
 }
 
-#[test]
-fn a_broker_that_is_dropped_ends_without_shutdown() {
+fn a_broker_that_is_dropped_ends_without_shutdown(threads: usize) {
     let _with = with_others();
-    let server = Server::start(Limits { connect_timeout: 10 * PATIENCE, ..Limits::default() }, 2);
+    let server = Server::start(threads, Limits { connect_timeout: 10 * PATIENCE, ..Limits::default() });
     let mut connected = server.connect("a");
     let mut waiting = server.raw();
     server.await_metric("sockets", |count| count == 2);
@@ -336,13 +352,12 @@ fn a_broker_that_is_dropped_ends_without_shutdown() {
     drop(runtime);
 }
 
-#[test]
-fn starting_and_stopping_leaves_no_thread_and_no_descriptor() {
+fn starting_and_stopping_leaves_no_thread_and_no_descriptor(threads: usize) {
     let _alone = alone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let round = || {
         runtime.block_on(async {
-            let broker = start(Limits::default(), 4).await.unwrap();
+            let broker = start(threads, Limits::default()).await.unwrap();
             let mut client = Client::new(TcpStream::connect(broker.local_addrs()[0]).unwrap());
             client.send(&connect("a", true));
             let reader = tokio::task::spawn_blocking(move || client.packet());
@@ -373,7 +388,7 @@ fn lane_threads() -> Vec<String> {
 #[test]
 fn two_brokers_in_one_process_know_nothing_of_each_other() {
     let _with = with_others();
-    let (one, two) = (Server::with(Limits::default()), Server::with(Limits::default()));
+    let (one, two) = (Server::start(1, Limits::default()), Server::start(2, Limits::default()));
     let mut a = one.connect("same");
     let mut b = two.connect("same");
     a.subscribe("t", 0);
@@ -389,15 +404,14 @@ fn two_brokers_in_one_process_know_nothing_of_each_other() {
 fn too_many_threads_are_refused() {
     let _with = with_others();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let result = runtime.block_on(start(Limits::default(), 1025));
+    let result = runtime.block_on(start(1025, Limits::default()));
     assert!(matches!(result, Err(StartError::TooManyThreads(1025))), "{result:?}");
 }
 
-#[test]
-fn a_subscriber_that_reads_nothing_or_too_slowly_does_not_grow_the_broker() {
+fn a_subscriber_that_reads_nothing_or_too_slowly_does_not_grow_the_broker(threads: usize) {
     let _alone = alone();
     // More than the system's own buffers take at a time, so that something always waits for the slow one.
-    let server = Server::with(Limits { outbox_bytes: at_most(8 << 20), ..Limits::default() });
+    let server = Server::start(threads, Limits { outbox_bytes: at_most(8 << 20), ..Limits::default() });
     let mut deaf = server.connect("deaf");
     deaf.subscribe("t", 0);
     let mut slow = server.connect("slow");
@@ -425,10 +439,9 @@ fn a_subscriber_that_reads_nothing_or_too_slowly_does_not_grow_the_broker() {
     assert_eq!(good.packet().0, 0x30, "the others go on");
 }
 
-#[test]
-fn a_client_that_asks_without_reading_does_not_grow_the_broker() {
+fn a_client_that_asks_without_reading_does_not_grow_the_broker(threads: usize) {
     let _alone = alone();
-    let server = Server::with(Limits::default());
+    let server = Server::start(threads, Limits::default());
     let before = status("VmRSS:");
     let mut clients = Vec::new();
     for (id, request, times) in
@@ -459,10 +472,9 @@ fn a_client_that_asks_without_reading_does_not_grow_the_broker() {
     }
 }
 
-#[test]
-fn a_packet_of_the_allowed_size_passes_and_one_above_it_closes_its_connection() {
+fn a_packet_of_the_allowed_size_passes_and_one_above_it_closes_its_connection(threads: usize) {
     let _alone = alone();
-    let server = Server::with(Limits::default());
+    let server = Server::start(threads, Limits::default());
     let mut subscriber = server.connect("subscriber");
     subscriber.subscribe("t", 1);
     let mut publisher = server.connect("publisher");
@@ -487,10 +499,9 @@ fn a_packet_of_the_allowed_size_passes_and_one_above_it_closes_its_connection() 
     assert_eq!(server.metric("connections_malformed"), 1);
 }
 
-#[test]
-fn messages_pass_between_lanes_in_order_at_every_qos() {
+fn messages_pass_between_lanes_in_order_at_every_qos(threads: usize) {
     let _with = with_others();
-    let server = Server::start(Limits::default(), 4);
+    let server = Server::start(threads, Limits::default());
     let mut subscribers: Vec<_> = (0..8)
         .map(|number| {
             let mut client = server.connect(&format!("subscriber-{number}"));
@@ -554,10 +565,9 @@ fn messages_pass_between_lanes_in_order_at_every_qos() {
     }
 }
 
-#[test]
-fn a_flood_from_another_lane_is_slowed_down_and_not_dropped() {
+fn a_flood_from_another_lane_is_slowed_down_and_not_dropped(threads: usize) {
     let _with = with_others();
-    let server = Server::start(Limits::default(), 4);
+    let server = Server::start(threads, Limits::default());
     let mut subscribers: Vec<_> = (0..4)
         .map(|number| {
             let mut client = server.connect(&format!("s{number}"));

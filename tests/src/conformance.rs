@@ -8,6 +8,7 @@
     reason = "a case without a broker is a failed test, and the message is for the person who reads it"
 )]
 
+use std::collections::BTreeMap;
 use std::env;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -39,14 +40,18 @@ impl Case {
         format!("{}::{}", self.module, self.name)
     }
 
-    /// Runs the case as a test: against the broker in `CULEX_TEST_BROKER` if that is set, else against the built
-    /// binary.
+    /// Runs the case as a test: against the built binary with so many shards, or against the broker in
+    /// `CULEX_TEST_BROKER` if that is set, once.
     ///
     /// # Panics
     ///
     /// When the case fails.
-    pub fn test(&self) {
-        match (self.config, foreign_broker()) {
+    pub fn test(&self, shards: u16) {
+        let foreign = foreign_broker();
+        if foreign.is_some() && shards > 1 {
+            return;
+        }
+        match (self.config, foreign) {
             (Some(_), Some(address)) => {
                 let name = self.full_name();
                 let note =
@@ -54,26 +59,26 @@ impl Case {
                 let _ = std::io::Write::write_all(&mut std::io::stderr(), note.as_bytes());
             }
             (Some(config), None) => {
-                let broker = Broker::start_with_config(config);
+                let broker = Broker::start_with_config(&format!("threads = {shards}\n{config}"));
                 (self.run)(&Scope::new(broker.addr));
             }
             (None, Some(address)) => (self.run)(&Scope::new(address)),
             (None, None) => {
-                let broker = shared_broker();
+                let broker = shared_broker(shards);
                 (self.run)(&Scope::new(broker.addr));
             }
         }
     }
 }
 
-/// The broker that the tests of this process share. The last test that uses it ends it: a static would never be
-/// dropped, and the process would stay.
-fn shared_broker() -> Arc<Broker> {
-    static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
+/// The broker with so many shards that the tests of this process share. The last test that uses it ends it: a static
+/// would never be dropped, and the process would stay.
+fn shared_broker(shards: u16) -> Arc<Broker> {
+    static SHARED: Mutex<BTreeMap<u16, Weak<Broker>>> = Mutex::new(BTreeMap::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.upgrade().unwrap_or_else(|| {
-        let broker = Arc::new(Broker::start(&[]));
-        *shared = Arc::downgrade(&broker);
+    shared.get(&shards).and_then(Weak::upgrade).unwrap_or_else(|| {
+        let broker = Arc::new(Broker::start_with_config(&format!("threads = {shards}\n")));
+        shared.insert(shards, Arc::downgrade(&broker));
         broker
     })
 }
@@ -188,7 +193,7 @@ impl Scope {
     }
 }
 
-/// Lists the cases of a module and makes a test of each.
+/// Lists the cases of a module and makes tests of each: with 1, 2 and 4 shards.
 ///
 /// `cases! { "module": first, second }`, with `; config "…": third` for those that need a broker of their own.
 #[macro_export]
@@ -206,11 +211,12 @@ macro_rules! cases {
 
         #[cfg(test)]
         mod cases {
-            fn run(name: &str) {
-                super::CASES.iter().find(|case| case.name == name).expect("the macro lists it").test();
+            fn run(name: &str, shards: u16) {
+                super::CASES.iter().find(|case| case.name == name).expect("the macro lists it").test(shards);
             }
-            $(#[test] fn $name() { run(stringify!($name)); })*
-            $($(#[test] fn $own() { run(stringify!($own)); })+)*
+            $(fn $name(shards: u16) { run(stringify!($name), shards); })*
+            $($(fn $own(shards: u16) { run(stringify!($own), shards); })+)*
+            $crate::on_shards!($($name,)* $($($own,)+)*);
         }
     };
 }

@@ -11,6 +11,7 @@ use culex_core::engine::keys::{BatchNumber, ConnectionKey, ShardId};
 use culex_core::engine::shard::{
     DELIVERIES_PER_TURN, Effect, Event, Shard, ShardConfig, ShardMessage, Turn, shard_of,
 };
+use culex_core::engine::stats::Stats;
 use culex_core::engine::store::StoreBatch;
 use culex_core::engine::time::{Now, Tick, WallTime};
 use culex_core::engine::{TopicLimits, admit};
@@ -21,8 +22,10 @@ use crate::wire;
 /// A connection of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peer {
-    shard: u16,
-    key: ConnectionKey,
+    /// The number of its shard.
+    pub shard: u16,
+    /// Its name there.
+    pub key: ConnectionKey,
 }
 
 /// When the store answers.
@@ -154,6 +157,11 @@ impl World {
             let shard = u16::try_from(shard).unwrap_or(u16::MAX);
             self.store_through(shard, BatchNumber(u64::MAX));
         }
+    }
+
+    /// A number of the shards' counters and gauges, over all shards.
+    pub fn sum(&self, number: impl Fn(&Stats) -> u64) -> u64 {
+        self.shards.iter().map(|shard| number(&shard.stats())).sum()
     }
 
     /// Whether the broker has closed the connection.

@@ -4,15 +4,36 @@
 #![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
 
 use culex_core::engine::error::Refusal;
-use culex_core::engine::keys::BatchNumber;
 use culex_core::engine::shard::Event;
 use culex_core::engine::store::{Record, RetainedChange};
 use culex_core::limits::{Limit, Limits, WhenFull};
 use culex_tests::wire::{self, Connect, Publish};
 use culex_tests::world::{Peer, Store, World};
 
-fn open_world() -> World {
-    World::new(1, &Limits::default(), Store::Open)
+culex_tests::on_shards!(
+    connack_of_a_stored_session_waits_for_the_store_and_so_do_the_bytes_behind_connect,
+    clean_session_asks_nothing_of_the_store,
+    acknowledgements_wait_for_the_store_and_keep_the_order_of_their_packets,
+    a_publication_is_one_record_with_packet_id_recipients_and_retained_change,
+    qos_2_to_a_stored_session_leaves_when_message_and_id_are_stored,
+    pubcomp_waits_until_the_release_of_the_id_is_stored,
+    a_repeated_pubrec_is_not_answered_before_the_first_is_stored,
+    take_over_while_connack_is_held_answers_the_newest_only,
+    a_slow_old_attempt_does_not_end_the_newer_connection,
+    session_limit_refuses_the_new_and_evicts_nobody,
+    full_queue_drops_by_policy_counts_and_tells_once_a_minute,
+    queue_bytes_are_a_limit_of_their_own_but_one_message_always_fits,
+    in_flight_window_bounds_what_is_sent_and_keeps_the_rest_in_order,
+    subscriptions_beyond_a_limit_are_refused_and_the_others_granted,
+    retained_limits_refuse_the_new_and_keep_the_old,
+    retained_messages_of_a_large_subscription_come_once_each_and_live_ones_behind,
+    messages_cross_shards_once_and_in_order,
+    the_end_of_all_sessions_leaves_nothing_behind,
+    keep_alive_counts_complete_packets_only_but_a_large_one_has_time_to_come,
+);
+
+fn open_world(shards: u16) -> World {
+    World::new(shards, &Limits::default(), Store::Open)
 }
 
 fn connected(world: &mut World, connect: &Connect) -> Peer {
@@ -36,9 +57,8 @@ fn subscribed(world: &mut World, peer: Peer, filter: &str, qos: u8) {
     world.take_output(peer);
 }
 
-#[test]
-fn connack_of_a_stored_session_waits_for_the_store_and_so_do_the_bytes_behind_connect() {
-    let mut world = World::new(1, &Limits::default(), Store::Held);
+fn connack_of_a_stored_session_waits_for_the_store_and_so_do_the_bytes_behind_connect(shards: u16) {
+    let mut world = World::new(shards, &Limits::default(), Store::Held);
     let peer = world.connect(&Connect::new("a").persistent()).expect("accepted");
     world.send(peer, &[0xC0, 0]);
     assert_eq!(world.take_packets(peer), Vec::<String>::new());
@@ -46,9 +66,8 @@ fn connack_of_a_stored_session_waits_for_the_store_and_so_do_the_bytes_behind_co
     assert_eq!(world.take_packets(peer), ["CONNACK Success session=false", "PINGRESP"]);
 }
 
-#[test]
-fn clean_session_asks_nothing_of_the_store() {
-    let mut world = World::new(1, &Limits::default(), Store::Held);
+fn clean_session_asks_nothing_of_the_store(shards: u16) {
+    let mut world = World::new(shards, &Limits::default(), Store::Held);
     let peer = world.connect(&Connect::new("a")).expect("accepted");
     world.send(peer, &wire::subscribe(1, &[("t", 2)]));
     world.send(peer, &Publish::new("t", "x").qos(1, 5).encode());
@@ -59,28 +78,26 @@ fn clean_session_asks_nothing_of_the_store() {
     assert!(world.batches.is_empty());
 }
 
-#[test]
-fn acknowledgements_wait_for_the_store_and_keep_the_order_of_their_packets() {
-    let mut world = World::new(1, &Limits::default(), Store::Held);
+fn acknowledgements_wait_for_the_store_and_keep_the_order_of_their_packets(shards: u16) {
+    let mut world = World::new(shards, &Limits::default(), Store::Held);
     let keeper = persistent(&mut world, "keeper");
     subscribed(&mut world, keeper, "kept", 1);
     world.lose(keeper);
     let publisher = clean(&mut world, "publisher");
     world.send(publisher, &Publish::new("kept", "1").qos(1, 1).encode());
-    let first = world.batches.last().expect("the message has to be kept").1.number;
+    let (shard, first) = world.batches.last().map(|(shard, batch)| (*shard, batch.number)).unwrap();
     world.send(publisher, &Publish::new("nobody", "2").qos(1, 2).encode());
     world.send(publisher, &Publish::new("kept", "3").qos(1, 3).encode());
     world.send(publisher, &[0xC0, 0]);
     assert_eq!(world.take_packets(publisher), ["PINGRESP"], "PINGRESP promises nothing");
-    world.store_through(0, first);
+    world.store_through(shard, first);
     assert_eq!(world.take_packets(publisher), ["PUBACK 1", "PUBACK 2"]);
     world.store_all();
     assert_eq!(world.take_packets(publisher), ["PUBACK 3"]);
 }
 
-#[test]
-fn a_publication_is_one_record_with_packet_id_recipients_and_retained_change() {
-    let mut world = open_world();
+fn a_publication_is_one_record_with_packet_id_recipients_and_retained_change(shards: u16) {
+    let mut world = open_world(shards);
     for id in ["one", "two"] {
         let peer = persistent(&mut world, id);
         subscribed(&mut world, peer, "t", 2);
@@ -97,9 +114,8 @@ fn a_publication_is_one_record_with_packet_id_recipients_and_retained_change() {
     assert_eq!((packet_id.get(), recipients.len(), *retained), (9, 2, RetainedChange::Set));
 }
 
-#[test]
-fn qos_2_to_a_stored_session_leaves_when_message_and_id_are_stored() {
-    let mut world = World::new(1, &Limits::default(), Store::Held);
+fn qos_2_to_a_stored_session_leaves_when_message_and_id_are_stored(shards: u16) {
+    let mut world = World::new(shards, &Limits::default(), Store::Held);
     let receiver = persistent(&mut world, "receiver");
     subscribed(&mut world, receiver, "t", 2);
     let publisher = clean(&mut world, "publisher");
@@ -115,9 +131,8 @@ fn qos_2_to_a_stored_session_leaves_when_message_and_id_are_stored() {
     assert_eq!(world.take_packets(receiver), ["PUBREL 1"]);
 }
 
-#[test]
-fn pubcomp_waits_until_the_release_of_the_id_is_stored() {
-    let mut world = World::new(1, &Limits::default(), Store::Held);
+fn pubcomp_waits_until_the_release_of_the_id_is_stored(shards: u16) {
+    let mut world = World::new(shards, &Limits::default(), Store::Held);
     let publisher = persistent(&mut world, "publisher");
     world.send(publisher, &Publish::new("t", "x").qos(2, 1).encode());
     world.store_all();
@@ -128,9 +143,8 @@ fn pubcomp_waits_until_the_release_of_the_id_is_stored() {
     assert_eq!(world.take_packets(publisher), ["PUBCOMP 1"]);
 }
 
-#[test]
-fn a_repeated_pubrec_is_not_answered_before_the_first_is_stored() {
-    let mut world = World::new(1, &Limits::default(), Store::Held);
+fn a_repeated_pubrec_is_not_answered_before_the_first_is_stored(shards: u16) {
+    let mut world = World::new(shards, &Limits::default(), Store::Held);
     let receiver = persistent(&mut world, "receiver");
     subscribed(&mut world, receiver, "t", 2);
     let publisher = clean(&mut world, "publisher");
@@ -145,20 +159,18 @@ fn a_repeated_pubrec_is_not_answered_before_the_first_is_stored() {
     assert_eq!(world.take_packets(receiver), ["PUBREL 1", "PUBREL 1"]);
 }
 
-#[test]
-fn take_over_while_connack_is_held_answers_the_newest_only() {
-    let mut world = World::new(1, &Limits::default(), Store::Held);
+fn take_over_while_connack_is_held_answers_the_newest_only(shards: u16) {
+    let mut world = World::new(shards, &Limits::default(), Store::Held);
     let old = world.connect(&Connect::new("a").persistent()).expect("accepted");
     let new = world.connect(&Connect::new("a").persistent()).expect("accepted");
     assert!(world.is_closed(old));
-    world.store_through(0, BatchNumber(u64::MAX));
+    world.store_all();
     assert!(world.take_packets(old).is_empty());
     assert_eq!(world.take_packets(new), ["CONNACK Success session=true"]);
 }
 
-#[test]
-fn a_slow_old_attempt_does_not_end_the_newer_connection() {
-    let mut world = open_world();
+fn a_slow_old_attempt_does_not_end_the_newer_connection(shards: u16) {
+    let mut world = open_world(shards);
     let slow = world.accept();
     let newer = clean(&mut world, "a");
     let refused = world.connect_accepted(&Connect::new("a"), slow);
@@ -167,10 +179,9 @@ fn a_slow_old_attempt_does_not_end_the_newer_connection() {
     assert_eq!(world.take_packets(newer), ["PINGRESP"]);
 }
 
-#[test]
-fn session_limit_refuses_the_new_and_evicts_nobody() {
+fn session_limit_refuses_the_new_and_evicts_nobody(shards: u16) {
     let limits = Limits { sessions: Limit::at_most(2).unwrap(), ..Limits::default() };
-    let mut world = World::new(1, &limits, Store::Open);
+    let mut world = World::new(shards, &limits, Store::Open);
     for id in ["a", "b"] {
         let peer = persistent(&mut world, id);
         world.lose(peer);
@@ -185,8 +196,8 @@ fn session_limit_refuses_the_new_and_evicts_nobody() {
     world.connect(&Connect::new("c").persistent()).expect("a clean start has made room");
 }
 
-fn offline_queue(limits: &Limits, messages: u16) -> (World, Vec<String>) {
-    let mut world = World::new(1, limits, Store::Open);
+fn offline_queue(shards: u16, limits: &Limits, messages: u16) -> (World, Vec<String>) {
+    let mut world = World::new(shards, limits, Store::Open);
     let receiver = persistent(&mut world, "receiver");
     subscribed(&mut world, receiver, "t", 1);
     world.lose(receiver);
@@ -199,17 +210,16 @@ fn offline_queue(limits: &Limits, messages: u16) -> (World, Vec<String>) {
     (world, packets)
 }
 
-#[test]
-fn full_queue_drops_by_policy_counts_and_tells_once_a_minute() {
+fn full_queue_drops_by_policy_counts_and_tells_once_a_minute(shards: u16) {
     let at_most = |n| Limit::at_most(n).unwrap();
     for (when_full, kept) in [(WhenFull::DropNewest, [1, 2, 3]), (WhenFull::DropOldest, [8, 9, 10])] {
         let limits = Limits { queue_messages: at_most(3), when_full, ..Limits::default() };
-        let (world, packets) = offline_queue(&limits, 10);
+        let (world, packets) = offline_queue(shards, &limits, 10);
         let expected: Vec<_> =
             kept.iter().zip(1..).map(|(text, id)| format!("PUBLISH t {text} q1 id={id}")).collect();
         assert_eq!(packets[1..], expected, "{when_full:?}");
-        let stats = world.shards[0].stats();
-        assert_eq!((stats.dropped_queue_full, stats.queue_messages), (7, 3));
+        assert_eq!(world.sum(|stats| stats.dropped_queue_full), 7);
+        assert_eq!(world.sum(|stats| stats.queue_messages), 3);
         let told = world.events.iter().filter(|event| matches!(event, Event::Dropped { .. })).count();
         assert_eq!(told, 1);
         let done = world
@@ -222,18 +232,16 @@ fn full_queue_drops_by_policy_counts_and_tells_once_a_minute() {
     }
 }
 
-#[test]
-fn queue_bytes_are_a_limit_of_their_own_but_one_message_always_fits() {
+fn queue_bytes_are_a_limit_of_their_own_but_one_message_always_fits(shards: u16) {
     let limits = Limits { queue_bytes: Limit::at_most(2).unwrap(), ..Limits::default() };
-    let (world, packets) = offline_queue(&limits, 3);
+    let (world, packets) = offline_queue(shards, &limits, 3);
     assert_eq!(packets[1..], ["PUBLISH t 1 q1 id=1"]);
-    assert_eq!(world.shards[0].stats().dropped_queue_full, 2);
+    assert_eq!(world.sum(|stats| stats.dropped_queue_full), 2);
 }
 
-#[test]
-fn in_flight_window_bounds_what_is_sent_and_keeps_the_rest_in_order() {
+fn in_flight_window_bounds_what_is_sent_and_keeps_the_rest_in_order(shards: u16) {
     let limits = Limits { in_flight: 2, ..Limits::default() };
-    let (mut world, packets) = offline_queue(&limits, 4);
+    let (mut world, packets) = offline_queue(shards, &limits, 4);
     assert_eq!(packets[1..], ["PUBLISH t 1 q1 id=1", "PUBLISH t 2 q1 id=2"]);
     let back = world.connect(&Connect::new("receiver").persistent()).expect("taken over");
     assert_eq!(
@@ -245,35 +253,32 @@ fn in_flight_window_bounds_what_is_sent_and_keeps_the_rest_in_order() {
     assert_eq!(world.take_packets(back), ["PUBLISH t 3 q1 id=3"]);
 }
 
-#[test]
-fn subscriptions_beyond_a_limit_are_refused_and_the_others_granted() {
+fn subscriptions_beyond_a_limit_are_refused_and_the_others_granted(shards: u16) {
     let limits = Limits {
         subscriptions_per_session: Limit::at_most(2).unwrap(),
         topic_levels: Limit::at_most(3).unwrap(),
         ..Limits::default()
     };
-    let mut world = World::new(1, &limits, Store::Open);
+    let mut world = World::new(shards, &limits, Store::Open);
     let peer = clean(&mut world, "a");
     world.send(peer, &wire::subscribe(7, &[("a", 0), ("a/b/c/d", 1), ("b", 1), ("c", 2), ("a", 2)]));
     assert_eq!(world.take_packets(peer), ["SUBACK 7 [0, 128, 1, 128, 2]"]);
     assert_eq!(world.commons.subscription_count(), 2);
 }
 
-#[test]
-fn retained_limits_refuse_the_new_and_keep_the_old() {
+fn retained_limits_refuse_the_new_and_keep_the_old(shards: u16) {
     let limits = Limits { retained_messages: Limit::at_most(1).unwrap(), ..Limits::default() };
-    let mut world = World::new(1, &limits, Store::Open);
+    let mut world = World::new(shards, &limits, Store::Open);
     let publisher = clean(&mut world, "publisher");
     world.send(publisher, &Publish::new("a", "kept").retained().encode());
     world.send(publisher, &Publish::new("b", "refused").retained().encode());
     world.send(publisher, &wire::subscribe(1, &[("#", 0)]));
     assert_eq!(world.take_packets(publisher), ["SUBACK 1 [0]", "PUBLISH a kept retain"]);
-    assert_eq!(world.shards[0].stats().retained_refused, 1);
+    assert_eq!(world.sum(|stats| stats.retained_refused), 1);
 }
 
-#[test]
-fn retained_messages_of_a_large_subscription_come_once_each_and_live_ones_behind() {
-    let mut world = open_world();
+fn retained_messages_of_a_large_subscription_come_once_each_and_live_ones_behind(shards: u16) {
+    let mut world = open_world(shards);
     let publisher = clean(&mut world, "publisher");
     for number in 0..1000 {
         world.send(publisher, &Publish::new(&format!("r/{number:04}"), "x").retained().encode());
@@ -287,9 +292,8 @@ fn retained_messages_of_a_large_subscription_come_once_each_and_live_ones_behind
     assert_eq!(packets.len(), 1002);
 }
 
-#[test]
-fn messages_cross_shards_once_and_in_order() {
-    let mut world = World::new(4, &Limits::default(), Store::Open);
+fn messages_cross_shards_once_and_in_order(shards: u16) {
+    let mut world = World::new(shards, &Limits::default(), Store::Open);
     let readers: Vec<_> = (0..8).map(|number| clean(&mut world, &format!("reader {number}"))).collect();
     for (number, reader) in readers.iter().enumerate() {
         let qos = u8::try_from(number % 3).unwrap();
@@ -308,9 +312,8 @@ fn messages_cross_shards_once_and_in_order() {
     }
 }
 
-#[test]
-fn the_end_of_all_sessions_leaves_nothing_behind() {
-    let mut world = World::new(2, &Limits::default(), Store::Open);
+fn the_end_of_all_sessions_leaves_nothing_behind(shards: u16) {
+    let mut world = World::new(shards, &Limits::default(), Store::Open);
     for number in 0..50 {
         let peer = persistent(&mut world, &format!("client {number}"));
         subscribed(&mut world, peer, &format!("a/{number}/#"), 2);
@@ -334,9 +337,8 @@ fn the_end_of_all_sessions_leaves_nothing_behind() {
     }
 }
 
-#[test]
-fn keep_alive_counts_complete_packets_only_but_a_large_one_has_time_to_come() {
-    let mut world = open_world();
+fn keep_alive_counts_complete_packets_only_but_a_large_one_has_time_to_come(shards: u16) {
+    let mut world = open_world(shards);
     let connect = Connect { keep_alive: 10, ..Connect::new("a") };
     let peer = connected(&mut world, &connect);
     world.advance(14_999);

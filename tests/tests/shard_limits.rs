@@ -2,12 +2,22 @@
 
 #![expect(clippy::expect_used, reason = "a connection that is not accepted is a failed test")]
 
-use culex_core::engine::keys::BatchNumber;
 use culex_core::engine::shard::{Event, Turn};
 use culex_core::engine::time::{Now, Tick, WallTime};
 use culex_core::limits::{Limit, Limits};
 use culex_tests::wire::{self, Connect, Publish};
 use culex_tests::world::{Peer, Store, World};
+
+culex_tests::on_shards!(
+    the_time_that_the_store_takes_does_not_count_as_silence,
+    a_connection_whose_packets_never_fit_into_a_turn_is_not_silent,
+    a_client_is_not_read_while_very_many_of_its_answers_wait_for_the_store,
+    one_packet_of_very_many_filters_is_answered_without_a_look_at_most_of_them,
+    subscribing_again_and_again_costs_no_more_with_many_subscriptions,
+    retained_messages_wait_for_room_in_a_small_outbox,
+    retained_messages_wait_for_room_in_a_queue_of_few_bytes,
+    a_held_qos2_message_survives_a_take_over_and_comes_once,
+);
 
 fn at_most(n: u64) -> Limit {
     Limit::at_most(n).expect("not zero")
@@ -24,9 +34,8 @@ fn connected(world: &mut World, connect: &Connect) -> Peer {
     peer
 }
 
-#[test]
-fn the_time_that_the_store_takes_does_not_count_as_silence() {
-    let mut world = World::new(1, &Limits::default(), Store::Held);
+fn the_time_that_the_store_takes_does_not_count_as_silence(shards: u16) {
+    let mut world = World::new(shards, &Limits::default(), Store::Held);
     let peer = world.connect(&keep_alive("a", 1).persistent()).expect("accepted");
     world.advance(60_000);
     assert!(!world.is_closed(peer), "closed before its CONNACK");
@@ -38,25 +47,23 @@ fn the_time_that_the_store_takes_does_not_count_as_silence() {
     assert!(world.is_closed(peer), "from CONNACK on silence counts");
 }
 
-#[test]
-fn a_connection_whose_packets_never_fit_into_a_turn_is_not_silent() {
-    let mut world = World::new(1, &Limits::default(), Store::Open);
+fn a_connection_whose_packets_never_fit_into_a_turn_is_not_silent(shards: u16) {
+    let mut world = World::new(shards, &Limits::default(), Store::Open);
     let peer = connected(&mut world, &keep_alive("a", 10));
     world.send(peer, &wire::subscribe(1, &[("t", 0)]));
     world.advance(14_000);
     let now = Now { tick: Tick(15_000), wall: WallTime(0) };
     let mut turn = Turn { now, commons: &world.commons, deliveries_left: 1 };
     let packets = Publish::new("t", "x").encode().repeat(2);
-    let key = world.shards[0].connections()[0];
-    let consumed = world.shards[0].handle_bytes(&mut turn, key, &packets);
+    let shard = &mut world.shards[usize::from(peer.shard)];
+    let consumed = shard.handle_bytes(&mut turn, peer.key, &packets);
     assert!(consumed.is_cut_short && consumed.bytes == packets.len() / 2);
     world.advance(2_000);
-    assert_eq!(world.shards[0].connections(), [key], "it sent a packet two seconds ago");
+    assert!(!world.is_closed(peer), "it sent a packet two seconds ago");
 }
 
-#[test]
-fn a_client_is_not_read_while_very_many_of_its_answers_wait_for_the_store() {
-    let mut world = World::new(1, &Limits::default(), Store::Held);
+fn a_client_is_not_read_while_very_many_of_its_answers_wait_for_the_store(shards: u16) {
+    let mut world = World::new(shards, &Limits::default(), Store::Held);
     let keeper = connected(&mut world, &Connect::new("keeper").persistent());
     world.send(keeper, &wire::subscribe(1, &[("t", 1)]));
     world.store_all();
@@ -65,7 +72,7 @@ fn a_client_is_not_read_while_very_many_of_its_answers_wait_for_the_store() {
     let ids: Vec<u16> = (1..=5000).collect();
     let packets: Vec<u8> = ids.iter().flat_map(|id| Publish::new("t", "x").qos(1, *id).encode()).collect();
     world.send(peer, &packets);
-    let received = world.shards[0].stats().messages_received;
+    let received = world.sum(|stats| stats.messages_received);
     assert!((1..2000).contains(&received), "{received} messages were taken, and their answers held");
     world.advance(60_000);
     assert!(!world.is_closed(peer), "it is not its fault that it is not read");
@@ -76,10 +83,9 @@ fn a_client_is_not_read_while_very_many_of_its_answers_wait_for_the_store() {
     assert_eq!(world.take_packets(peer), expected);
 }
 
-#[test]
-fn one_packet_of_very_many_filters_is_answered_without_a_look_at_most_of_them() {
+fn one_packet_of_very_many_filters_is_answered_without_a_look_at_most_of_them(shards: u16) {
     let limits = Limits { subscriptions_per_session: at_most(10), ..Limits::default() };
-    let mut world = World::new(1, &limits, Store::Open);
+    let mut world = World::new(shards, &limits, Store::Open);
     let peer = connected(&mut world, &Connect::new("a"));
     world.events.clear();
     let filters: Vec<_> = (0..50_000).map(|number| format!("f{}", number % 20)).collect();
@@ -90,19 +96,18 @@ fn one_packet_of_very_many_filters_is_answered_without_a_look_at_most_of_them() 
     assert_eq!(world.take_packets(peer), [format!("SUBACK 1 {codes:?}")]);
     let events = world.events.iter().filter(|event| matches!(event, Event::Subscribed { .. })).count();
     assert!(events <= 1024, "{events} events of one packet");
-    assert_eq!(world.shards[0].stats().subscriptions_refused, 50_000 - 514);
+    assert_eq!(world.sum(|stats| stats.subscriptions_refused), 50_000 - 514);
 }
 
-#[test]
-fn subscribing_again_and_again_costs_no_more_with_many_subscriptions() {
-    let mut world = World::new(1, &Limits::default(), Store::Open);
+fn subscribing_again_and_again_costs_no_more_with_many_subscriptions(shards: u16) {
+    let mut world = World::new(shards, &Limits::default(), Store::Open);
     let peer = connected(&mut world, &Connect::new("a"));
     let filters: Vec<_> = (0..20_000).map(|number| format!("f/{number}")).collect();
     let pairs: Vec<_> = filters.iter().map(|filter| (filter.as_str(), 0)).collect();
     // Twice in one read, so that the Retained Messages of the first have not been looked for.
     let packet = wire::subscribe(1, &pairs);
     world.send(peer, &[packet.clone(), packet].concat());
-    assert_eq!(world.shards[0].stats().subscriptions, 20_000);
+    assert_eq!(world.sum(|stats| stats.subscriptions), 20_000);
     assert_eq!(world.take_packets(peer).len(), 2);
 }
 
@@ -116,21 +121,19 @@ fn with_retained(world: &mut World, count: usize, size: usize) {
     world.lose(publisher);
 }
 
-#[test]
-fn retained_messages_wait_for_room_in_a_small_outbox() {
+fn retained_messages_wait_for_room_in_a_small_outbox(shards: u16) {
     let limits = Limits { outbox_bytes: at_most(8 << 10), ..Limits::default() };
-    let mut world = World::new(1, &limits, Store::Open);
+    let mut world = World::new(shards, &limits, Store::Open);
     with_retained(&mut world, 300, 100);
     let peer = connected(&mut world, &Connect::new("a"));
     world.send(peer, &wire::subscribe(1, &[("r/#", 0)]));
     assert_eq!(world.take_packets(peer).len(), 1 + 300);
-    assert_eq!(world.shards[0].stats().dropped_slow_reader, 0);
+    assert_eq!(world.sum(|stats| stats.dropped_slow_reader), 0);
 }
 
-#[test]
-fn retained_messages_wait_for_room_in_a_queue_of_few_bytes() {
+fn retained_messages_wait_for_room_in_a_queue_of_few_bytes(shards: u16) {
     let limits = Limits { queue_bytes: at_most(1000), ..Limits::default() };
-    let mut world = World::new(1, &limits, Store::Open);
+    let mut world = World::new(shards, &limits, Store::Open);
     with_retained(&mut world, 50, 100);
     let peer = connected(&mut world, &Connect::new("a"));
     world.send(peer, &wire::subscribe(1, &[("r/#", 1)]));
@@ -142,14 +145,12 @@ fn retained_messages_wait_for_room_in_a_queue_of_few_bytes() {
         world.send(peer, &wire::puback(id));
     }
     assert_eq!(received, 50);
-    assert_eq!(world.shards[0].stats().dropped_queue_full, 0);
-    let stats = world.shards[0].stats();
-    assert_eq!((stats.queue_messages, stats.queue_bytes), (0, 0));
+    assert_eq!(world.sum(|stats| stats.dropped_queue_full), 0);
+    assert_eq!(world.sum(|stats| stats.queue_messages + stats.queue_bytes), 0);
 }
 
-#[test]
-fn a_held_qos2_message_survives_a_take_over_and_comes_once() {
-    let mut world = World::new(1, &Limits::default(), Store::Held);
+fn a_held_qos2_message_survives_a_take_over_and_comes_once(shards: u16) {
+    let mut world = World::new(shards, &Limits::default(), Store::Held);
     let first = connected(&mut world, &Connect::new("a").persistent());
     world.send(first, &wire::subscribe(1, &[("t", 2)]));
     world.store_all();
@@ -166,8 +167,8 @@ fn a_held_qos2_message_survives_a_take_over_and_comes_once() {
     let lines = world.take_packets(second);
     assert_eq!(lines, ["CONNACK Success session=true", "PUBLISH t x q2 id=1 dup"]);
     world.send(second, &wire::pubrec(1));
-    world.store_through(0, BatchNumber(u64::MAX));
+    world.store_all();
     assert_eq!(world.take_packets(second), ["PUBREL 1"]);
     world.send(second, &wire::pubcomp(1));
-    assert_eq!(world.shards[0].stats().queue_messages, 0);
+    assert_eq!(world.sum(|stats| stats.queue_messages), 0);
 }
