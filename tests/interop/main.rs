@@ -2,7 +2,8 @@
 //!
 //! Every client is an actor that says what happens in lines (`CONNECTED`, `SUBSCRIBED`, `MESSAGE`…), so a case waits for
 //! an event and never for time. A client that is not installed is skipped with a message, and is a failure where
-//! `CULEX_REQUIRE_CLIENTS=1`. `CULEX_TEST_BROKER=HOST:PORT` runs the same cases against another broker.
+//! `CULEX_REQUIRE_CLIENTS=1`. `CULEX_TEST_BROKER=HOST:PORT` runs the same cases against another broker. Ours
+//! has four shards, or as many as `CULEX_TEST_SHARDS` says.
 
 #![expect(clippy::panic, reason = "a client that misbehaves is a failed case, said where it is noticed")]
 

@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use culex_tests::broker::Broker;
 use serde::Serialize;
 
+/// Shards of the broker where `CULEX_TEST_SHARDS` does not say: so many that most clients are in different ones.
+const SHARDS: &str = "4";
+
 /// A broker of this case's own, or the one that `CULEX_TEST_BROKER` names.
 pub(crate) struct UnderTest {
     pub(crate) addr: SocketAddr,
@@ -15,12 +18,16 @@ pub(crate) struct UnderTest {
 }
 
 impl UnderTest {
+    #[expect(clippy::print_stdout, reason = "what the harness captures is shown with the case that fails")]
     pub(crate) fn start() -> Self {
         if let Ok(address) = env::var("CULEX_TEST_BROKER") {
             let addr = address.parse().unwrap_or_else(|error| panic!("CULEX_TEST_BROKER={address}: {error}"));
             return Self { addr, _process: None };
         }
-        let process = Broker::start(&[]);
+        let shards = env::var("CULEX_TEST_SHARDS").unwrap_or_else(|_| SHARDS.to_owned());
+        // Shown if the case fails.
+        println!("a broker with {shards} shards; again with CULEX_TEST_SHARDS={shards}");
+        let process = Broker::start_with_config(&format!("threads = {shards}\n"));
         Self { addr: process.addr, _process: Some(process) }
     }
 }

@@ -207,9 +207,12 @@ impl Client {
         self.expect(&Received::PingResp);
     }
 
-    /// Ends the connection without DISCONNECT.
-    pub fn drop_connection(self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
+    /// Ends the connection without DISCONNECT, and waits until the broker has noticed. Otherwise another client's
+    /// message, which may go another way through the broker, could still be sent on it.
+    #[track_caller]
+    pub fn drop_connection(mut self) {
+        self.finish_sending();
+        while let Next::Packet(_) = self.next_within(self.patience) {}
     }
 
     /// Says that no more bytes will follow; the other direction stays open.
