@@ -1,7 +1,13 @@
 //! The engine without sockets: what a raw connection cannot show, because it depends on when the store answers, on
 //! the order of two connections inside the broker, or on a limit.
 
-#![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "these functions are tests, though clippy sees functions"
+)]
 
 use culex_core::engine::error::Refusal;
 use culex_core::engine::shard::Event;

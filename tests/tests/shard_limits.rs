@@ -1,6 +1,10 @@
 //! The engine without sockets, at its bounds: a slow store, a small outbox, packets that ask for very much.
 
-#![expect(clippy::expect_used, reason = "a connection that is not accepted is a failed test")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "these functions are tests, though clippy sees functions"
+)]
 
 use culex_core::engine::shard::{Event, Turn};
 use culex_core::engine::time::{Now, Tick, WallTime};

@@ -28,7 +28,7 @@ pub fn shard(data: &[u8]) {
     let mut source = Source::new(data);
     let limits = limits(&mut source);
     let store = if source.flag() { Store::Open } else { Store::Held };
-    let shards = [1, 2, 4][usize::from(source.byte() % 3)];
+    let shards = 1 << (source.byte() % 3);
     let mut run = Run { world: World::new(shards, &limits, store), peers: BTreeMap::new() };
     for _ in 0..OPERATIONS_MAX {
         if source.is_empty() {
