@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, available_parallelism};
 use std::time::Duration;
 
+use mio::Poll;
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
@@ -21,21 +22,25 @@ use crate::limits::Limits;
 use super::admit::Rooms;
 use super::clock::Clock;
 use super::commons::SharedCommons;
+use super::departure::Departure;
 use super::events::EventHub;
 use super::front_door::FrontDoor;
 use super::lane::{Lane, LaneMessage, Neighbours};
 use super::mailbox::Mailbox;
 use super::metrics::{LaneCells, Metrics, Snapshot};
+use super::worker::{self, Lanes, Movement};
 
 /// Connections that the operating system keeps for us until we accept them.
 const BACKLOG: i32 = 4096;
 
 const THREADS_MAX: usize = 1024;
+/// More lanes than this are for who asks for them: each costs every sleep a few nanoseconds while they are gathered.
+const THREADS_AUTO_MAX: usize = 64;
 
-/// How many lanes, and with them threads, do the work.
+/// How many lanes do the work. Each has a thread, which sleeps while another one drives the lane: see [`Lanes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Threads {
-    /// What suits the machine; one for now.
+    /// One for each core that the process may use, at most 64.
     #[default]
     Auto,
     /// Exactly so many, 1 … 1024.
@@ -86,6 +91,7 @@ pub struct BrokerBuilder {
     listeners: Vec<SocketAddr>,
     limits: Limits,
     threads: Threads,
+    movement: Movement,
 }
 
 /// A running broker. A cheap handle: clones mean the same broker, which runs until [`Broker::shutdown`] or until
@@ -104,6 +110,7 @@ pub(super) struct Inner {
     pub(super) hash_keys: (u64, u64),
     /// The lanes keep it; it ends with them.
     pub(super) events: Weak<EventHub>,
+    departure: Arc<Departure>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     failure: watch::Receiver<Option<Failure>>,
     pub(super) metrics: Arc<Metrics>,
@@ -128,6 +135,19 @@ impl BrokerBuilder {
         self
     }
 
+    /// When lanes have their threads to themselves; [`Lanes::Adaptive`] otherwise. No matter with one thread.
+    pub const fn lanes(mut self, lanes: Lanes) -> Self {
+        self.movement = Movement::Chosen(lanes);
+        self
+    }
+
+    /// Every lane changes hands after so many rounds of its thread.
+    #[cfg(test)]
+    pub(crate) const fn moving_every(mut self, rounds: u32) -> Self {
+        self.movement = Movement::Every(rounds);
+        self
+    }
+
     /// Binds every listener and starts. When it returns, clients can connect.
     ///
     /// # Errors
@@ -142,21 +162,26 @@ impl BrokerBuilder {
         let listeners = self.bind()?;
         let hash_keys = random_keys().map_err(StartError::System)?;
         let commons = Arc::new(SharedCommons::new(&self.limits, hash_keys));
-        let lanes = self.lanes(hash_keys).map_err(StartError::System)?;
+        let doors = self.doors().map_err(StartError::System)?;
         let metrics = Arc::new(Metrics {
-            lanes: lanes.iter().map(|(_, cells)| Arc::clone(cells)).collect(),
+            lanes: doors.iter().map(|_| Arc::default()).collect(),
             front_door: Default::default(),
             commons: Arc::clone(&commons),
         });
-        let mailboxes: Vec<_> = lanes.iter().map(|(lane, _)| lane.mailbox()).collect();
+        let mailboxes: Vec<_> = doors.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
+        let departure = Arc::new(Departure::new(mailboxes.clone()));
         let hub = Arc::new(EventHub::default());
         let events = Arc::downgrade(&hub);
-        let neighbours = Arc::new(Neighbours { mailboxes: mailboxes.clone(), commons, events: hub });
         let (failed, failure) = watch::channel(None);
-        let threads = spawn(lanes, &neighbours, &Arc::new(failed)).map_err(|error| {
-            stop(&mailboxes);
-            StartError::System(error)
-        })?;
+        let clock = Clock::start();
+        let lanes = self.make_lanes(hash_keys, doors, &departure, clock, &metrics.lanes);
+        let team = worker::Team::new(
+            Neighbours { mailboxes: mailboxes.clone(), commons, events: hub },
+            clock,
+            self.movement,
+            Box::new(move |failure| drop(failed.send_replace(Some(Failure(failure))))),
+        );
+        let threads = worker::start(team, lanes).map_err(StartError::System)?;
         let front_door = Arc::new(FrontDoor {
             rooms: Rooms::new(&self.limits, Arc::clone(&metrics)),
             limits: self.limits,
@@ -173,8 +198,18 @@ impl BrokerBuilder {
             .map(|listener| runtime.spawn(Arc::clone(&front_door).accept(listener, closing.subscribe())))
             .collect();
         let (accepting, threads) = (Mutex::new(accepting), Mutex::new(threads));
-        let inner =
-            Inner { addresses, closing, accepting, mailboxes, hash_keys, events, threads, failure, metrics };
+        let inner = Inner {
+            addresses,
+            closing,
+            accepting,
+            mailboxes,
+            hash_keys,
+            events,
+            departure,
+            threads,
+            failure,
+            metrics,
+        };
         Ok(Broker { inner: Arc::new(inner) })
     }
 
@@ -185,20 +220,35 @@ impl BrokerBuilder {
             .collect()
     }
 
-    fn lanes(&self, hash_keys: (u64, u64)) -> io::Result<Vec<(Lane, Arc<LaneCells>)>> {
+    /// A poll and a mailbox for each lane.
+    fn doors(&self) -> io::Result<Vec<(Poll, Arc<Mailbox<LaneMessage>>)>> {
         let count = match self.threads {
-            Threads::Auto => 1,
-            Threads::Exactly(count) => u16::try_from(count.get()).unwrap_or(u16::MAX),
+            Threads::Auto => available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS_AUTO_MAX),
+            Threads::Exactly(count) => count.get(),
         };
-        let clock = Clock::start();
-        (0..count)
-            .map(|number| {
-                let id = ShardId(number);
-                let cells = Arc::new(LaneCells::default());
-                let shard = Shard::new(ShardConfig { id, limits: self.limits.clone(), hash_keys });
-                Ok((Lane::new(id, shard, clock, Arc::clone(&cells))?, cells))
-            })
-            .collect()
+        let door = |_| {
+            let poll = Poll::new()?;
+            let mailbox = Mailbox::new(&poll)?;
+            Ok((poll, mailbox))
+        };
+        (0..count).map(door).collect()
+    }
+
+    fn make_lanes(
+        &self,
+        hash_keys: (u64, u64),
+        doors: Vec<(Poll, Arc<Mailbox<LaneMessage>>)>,
+        departure: &Arc<Departure>,
+        clock: Clock,
+        cells: &[Arc<LaneCells>],
+    ) -> Vec<Box<Lane>> {
+        let doors = doors.into_iter().zip(cells).zip(0..);
+        let lanes = doors.map(|((door, cells), number)| {
+            let id = ShardId(number);
+            let shard = Shard::new(ShardConfig { id, limits: self.limits.clone(), hash_keys });
+            Box::new(Lane::new((id, shard), door, Arc::clone(departure), clock, Arc::clone(cells)))
+        });
+        lanes.collect()
     }
 }
 
@@ -228,14 +278,13 @@ impl Broker {
         }
     }
 
-    /// Stops accepting, writes what waits, closes every connection and joins every thread. A second call finds
-    /// nothing left to do.
+    /// Stops accepting, then reading; writes what was on its way, closes every connection and joins every thread. A
+    /// second call finds nothing left to do.
     ///
     /// # Errors
     /// [`ShutdownError::Deadline`] if that takes longer than `deadline`.
     pub async fn shutdown(&self, deadline: Duration) -> Result<(), ShutdownError> {
         self.inner.closing.send_replace(true);
-        stop(&self.inner.mailboxes);
         let accepting = std::mem::take(&mut *self.inner.accepting.lock());
         let threads = std::mem::take(&mut *self.inner.threads.lock());
         let end = async {
@@ -243,6 +292,7 @@ impl Broker {
                 // It fails only if its runtime has ended, and the task with it.
                 let _ = task.await;
             }
+            self.inner.departure.begin();
             let join = task::spawn_blocking(move || {
                 for thread in threads {
                     // A panic of a lane was reported as a failure already.
@@ -264,36 +314,8 @@ impl std::fmt::Debug for Broker {
 impl Drop for Inner {
     fn drop(&mut self) {
         // The front door closes because `closing` is gone.
-        stop(&self.mailboxes);
+        self.departure.begin();
     }
-}
-
-fn stop(mailboxes: &[Arc<Mailbox<LaneMessage>>]) {
-    for mailbox in mailboxes {
-        mailbox.send([LaneMessage::Stop], 0);
-    }
-}
-
-fn spawn(
-    lanes: Vec<(Lane, Arc<LaneCells>)>,
-    neighbours: &Arc<Neighbours>,
-    failed: &Arc<watch::Sender<Option<Failure>>>,
-) -> io::Result<Vec<JoinHandle<()>>> {
-    let mut threads = Vec::new();
-    for (number, (lane, _)) in lanes.into_iter().enumerate() {
-        let (neighbours, failed) = (Arc::clone(neighbours), Arc::clone(failed));
-        let run = move || {
-            let run = std::panic::AssertUnwindSafe(|| lane.run(&neighbours));
-            let failure = match std::panic::catch_unwind(run) {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("shard {number} panicked outside of a connection's input"),
-            };
-            failed.send_replace(Some(Failure(failure)));
-        };
-        threads.push(std::thread::Builder::new().name(format!("culex-lane-{number}")).spawn(run)?);
-    }
-    Ok(threads)
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -17,8 +17,24 @@ impl Clock {
 
     pub(crate) fn now(self) -> Now {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Now { tick: Tick(millis(self.origin.elapsed())), wall: WallTime(millis(wall)) }
+        Now { tick: tick_of(self.elapsed()), wall: WallTime(millis(wall)) }
     }
+
+    /// Time since the start, finer than a [`Tick`].
+    pub(crate) fn elapsed(self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// As if the process had been stopped for `pause`.
+    #[cfg(test)]
+    pub(crate) fn skip(&mut self, pause: Duration) {
+        self.origin = self.origin.checked_sub(pause).unwrap();
+    }
+}
+
+/// The tick of a moment since the start.
+pub(crate) fn tick_of(elapsed: Duration) -> Tick {
+    Tick(millis(elapsed))
 }
 
 fn millis(duration: Duration) -> u64 {

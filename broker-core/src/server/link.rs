@@ -80,10 +80,6 @@ impl Link {
         }
     }
 
-    pub(crate) fn transport(&self) -> &Transport {
-        &self.transport
-    }
-
     /// Whether there is something to hand over now.
     pub(crate) fn is_ready(&self) -> bool {
         self.is_readable || self.has_unread

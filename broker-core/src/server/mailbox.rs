@@ -75,7 +75,7 @@ impl<M, W: Wake> Mailbox<M, W> {
             !state.messages.is_empty() && std::mem::take(&mut state.parked)
         };
         if wake {
-            self.waker.wake();
+            self.wake();
         }
     }
 
@@ -92,6 +92,11 @@ impl<M, W: Wake> Mailbox<M, W> {
         let mut state = self.state.lock();
         state.parked = state.messages.is_empty();
         state.parked
+    }
+
+    /// Wakes who sleeps in the lane's poll, for another reason than a message.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
     }
 
     /// Whether the lane is far behind.

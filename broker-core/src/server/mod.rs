@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   listener ─► front_door (tokio tasks)   Attach    lane ── lane ── …   a Shard, its poll and its links,
-//!               accept, CONNECT, deadline ────────►  │  mailbox  │        one thread each
+//!               accept, CONNECT, deadline ────────►  │  mailbox  │        driven by workers, their threads
 //!               admit: room for connections          └─ commons ─┘        routing table, Retained Messages
 //! ```
 
@@ -11,6 +11,7 @@ mod admit;
 mod broker;
 mod clock;
 mod commons;
+mod departure;
 mod events;
 mod front_door;
 #[cfg(test)]
@@ -25,8 +26,10 @@ mod refuse;
 mod store;
 mod sync;
 mod transport;
+mod worker;
 
 pub use self::admin::{Admin, AdminError, Cursor, Page, RetainedInfo};
 pub use self::broker::{Broker, BrokerBuilder, Failure, ShutdownError, StartError, Threads};
 pub use self::events::Events;
 pub use self::metrics::Snapshot;
+pub use self::worker::Lanes;

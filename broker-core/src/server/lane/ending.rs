@@ -33,6 +33,7 @@ impl Lane {
             Effect::Send { to, messages } => {
                 if let Some(mailbox) = neighbours.mailboxes.get(usize::from(to.0)) {
                     let bytes = messages.iter().map(ShardMessage::bytes).sum();
+                    self.has_sent = true;
                     mailbox.send(messages.into_iter().map(LaneMessage::Shard), bytes);
                 }
             }
@@ -42,7 +43,7 @@ impl Lane {
         }
     }
 
-    fn close(&mut self, key: ConnectionKey, mut outbox: Outbox) {
+    pub(super) fn close(&mut self, key: ConnectionKey, mut outbox: Outbox) {
         let link =
             self.links.get_mut(key.slot as usize).and_then(|place| place.take_if(|link| link.key == key));
         let link = link.or_else(|| {

@@ -14,8 +14,10 @@ pub(crate) enum LaneMessage {
     Shard(ShardMessage),
     /// A question about its shard, answered by the one who asks.
     Visit(Visit),
-    /// Write what waits and end.
-    Stop,
+    /// The broker ends: read nobody any more, handle what came before this, then say so to the departure.
+    Settle,
+    /// Nothing is on its way to anybody: close every connection and end.
+    Leave,
 }
 
 /// Something done with a shard between two messages of a turn.
@@ -34,7 +36,7 @@ impl LaneMessage {
     /// What it counts towards the bytes of a turn.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Attach(_) | Self::Visit(_) | Self::Stop => 0,
+            Self::Attach(_) | Self::Visit(_) | Self::Settle | Self::Leave => 0,
             Self::Shard(message) => message.bytes(),
         }
     }

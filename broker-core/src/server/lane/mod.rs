@@ -1,13 +1,16 @@
 //! A lane: one shard with its poll, its connections and its mailbox, driven by one thread at a time.
 //!
 //! ```text
-//!   turn:  poll ─► mailbox ─► timers ─► read each ready connection once ─► shard
+//!   turn:  poll ─► mailbox ─► read each ready connection once ─► timers ─► shard
 //!          end of turn, always in this order:
 //!             store batch ─► one batch per neighbour ─► one vectored write per touched connection
 //! ```
 //!
 //! Messages of other lanes, what was left over, and new bytes have a budget of deliveries each, so none keeps the others
 //! waiting. While a neighbour's mailbox is full, no connection is read.
+//!
+//! Timers see no later time than that up to which everything was read: a client is not silent because the process was
+//! stopped for a while, or because the lane has not come round to it.
 //!
 //! The store knows a publication before anybody can acknowledge it, because its batch is handed over first. A turn
 //! is bounded in connections, bytes and deliveries; what is left over stays in the queue of ready connections,
@@ -18,13 +21,16 @@
 mod ending;
 mod message;
 mod reading;
+mod stopping;
+#[cfg(test)]
+pub(crate) mod tests;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::event::Event;
 use mio::{Events, Poll, Token};
 
 use crate::engine::chunks::Chunks;
@@ -34,9 +40,10 @@ use crate::engine::time::Tick;
 
 use super::clock::Clock;
 use super::commons::SharedCommons;
+use super::departure::Departure;
 use super::events::EventHub;
 use super::link::{Link, SHARED_BUFFER_BYTES};
-use super::mailbox::{MAILBOX, Mailbox};
+use super::mailbox::Mailbox;
 use super::metrics::LaneCells;
 use super::refuse::refusal_bytes;
 use super::store;
@@ -45,19 +52,6 @@ pub(crate) use self::message::{LaneMessage, Newcomer};
 
 const BYTES_PER_TURN: usize = 1 << 20;
 const EVENTS_PER_POLL: usize = 1024;
-/// How soon a lane that waits for a full neighbour looks again.
-const FULL_NEIGHBOUR_PAUSE: Duration = Duration::from_millis(1);
-
-/// Why a lane gave up.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LaneError {
-    /// The operating system's poll failed.
-    #[error("waiting for connections failed: {0}")]
-    Poll(#[from] io::Error),
-    /// The shard panicked twice within a minute.
-    #[error("shard {0} panicked twice within a minute")]
-    Panicked(u16),
-}
 
 /// What a lane has in common with the others.
 pub(crate) struct Neighbours {
@@ -85,14 +79,52 @@ pub(crate) struct Lane {
     store: store::Memory,
     last_panic: Option<Tick>,
     is_failed: bool,
-    is_stopping: bool,
+    /// Everything that had come by then was read.
+    read_through: Tick,
+    /// When the poll was last asked for all, and how many of those it reported are not read yet.
+    catching_up: (Tick, usize),
+    stage: Stage,
+    /// `Settle` was handled in this turn.
+    is_settling: bool,
+    /// Something was sent to another lane since this one settled last.
+    has_sent: bool,
+    departure: Arc<Departure>,
+    pub(crate) load: Load,
+    /// When it last changed hands, since the start of the broker.
+    pub(crate) moved_at: Option<Duration>,
+}
+
+/// How far a lane is with ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Working,
+    /// Nobody is read any more.
+    Stopping,
+    /// This turn is the last.
+    Leaving,
+    /// Ended or failed.
+    Gone,
+}
+
+/// What a lane had to do lately; reset by whoever drives it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Load {
+    pub(crate) turns: u64,
+    /// Connections that were read, summed over the turns.
+    pub(crate) connections: u64,
 }
 
 impl Lane {
-    pub(crate) fn new(id: ShardId, shard: Shard, clock: Clock, cells: Arc<LaneCells>) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let mailbox = Mailbox::new(&poll)?;
-        Ok(Self {
+    /// `poll` is what `mailbox` wakes.
+    pub(crate) fn new(
+        shard: (ShardId, Shard),
+        (poll, mailbox): (Poll, Arc<Mailbox<LaneMessage>>),
+        departure: Arc<Departure>,
+        clock: Clock,
+        cells: Arc<LaneCells>,
+    ) -> Self {
+        let (id, shard) = shard;
+        Self {
             id,
             shard,
             poll,
@@ -108,87 +140,61 @@ impl Lane {
             store: store::Memory,
             last_panic: None,
             is_failed: false,
-            is_stopping: false,
-        })
-    }
-
-    pub(crate) fn mailbox(&self) -> Arc<Mailbox<LaneMessage>> {
-        Arc::clone(&self.mailbox)
-    }
-
-    /// Drives the lane until it is told to stop.
-    pub(crate) fn run(mut self, neighbours: &Neighbours) -> Result<(), LaneError> {
-        while !self.is_stopping {
-            self.wait(neighbours)?;
-            self.turn(neighbours);
-            if self.is_failed {
-                return Err(LaneError::Panicked(self.id.0));
-            }
-        }
-        for link in self.links.iter_from(0).flatten() {
-            link.transport().shutdown();
-        }
-        Ok(())
-    }
-
-    fn wait(&mut self, neighbours: &Neighbours) -> io::Result<()> {
-        let is_held_back = !self.ready.is_empty() && neighbours.is_one_behind(self.id);
-        let may_sleep =
-            self.mail.is_empty() && (self.ready.is_empty() || is_held_back) && self.mailbox.park();
-        let timeout = match self.shard.poll_timeout() {
-            _ if !may_sleep => Some(Duration::ZERO),
-            Some(at) => Some(at.since(self.clock.now().tick)),
-            None => None,
-        };
-        let timeout = match timeout {
-            Some(timeout) if is_held_back => Some(timeout.min(FULL_NEIGHBOUR_PAUSE)),
-            None if is_held_back => Some(FULL_NEIGHBOUR_PAUSE),
-            timeout => timeout,
-        };
-        match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.events.clear();
-                Ok(())
-            }
-            result => result,
+            read_through: Tick(0),
+            catching_up: (Tick(0), 0),
+            stage: Stage::Working,
+            is_settling: false,
+            has_sent: false,
+            departure,
+            load: Load::default(),
+            moved_at: None,
         }
     }
 
-    fn turn(&mut self, neighbours: &Neighbours) {
+    pub(crate) fn id(&self) -> ShardId {
+        self.id
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Whether the shard has panicked too often to go on.
+    pub(crate) fn is_failed(&self) -> bool {
+        self.is_failed
+    }
+
+    /// Does what there is to do, up to the bounds of a turn. What came until `polled` was reported by the poll.
+    pub(crate) fn turn(&mut self, polled: Tick, neighbours: &Neighbours) {
         let now = self.clock.now();
         let turn = &mut Turn { now, commons: &*neighbours.commons, deliveries_left: DELIVERIES_PER_TURN };
         self.shard.tell_subscriptions(neighbours.events.wants_subscriptions());
-        self.note_events();
         self.take_mail(turn);
-        turn.deliveries_left = DELIVERIES_PER_TURN;
-        self.shard.handle_timeout(turn);
-        if !neighbours.is_one_behind(self.id) {
-            turn.deliveries_left = DELIVERIES_PER_TURN;
-            self.read_ready(turn);
+        if self.stage == Stage::Working {
+            if self.catching_up.1 == 0 {
+                self.catching_up = (polled, self.ready.len());
+            }
+            if !neighbours.is_one_behind(self.id) {
+                turn.deliveries_left = DELIVERIES_PER_TURN;
+                self.read_ready(turn);
+            }
+            self.run_timers(turn);
         }
         self.end_turn(turn, neighbours);
+        self.load.turns += 1;
         self.cells.publish(&self.shard.stats());
+        self.end_stage();
     }
 
-    fn note_events(&mut self) {
-        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        for event in events.iter().filter(|event| event.token() != MAILBOX) {
-            self.note(event);
+    fn run_timers(&mut self, turn: &mut Turn<'_>) {
+        if self.catching_up.1 == 0 {
+            self.read_through = self.catching_up.0;
         }
-        self.events = events;
-    }
-
-    fn note(&mut self, event: &Event) {
-        let Some(Some(link)) = self.links.get_mut(event.token().0) else { return };
-        let is_over = event.is_read_closed() || event.is_error();
-        link.is_readable |= event.is_readable() || is_over;
-        link.is_hung_up |= is_over;
-        if event.is_writable() && link.is_blocked {
-            link.is_blocked = false;
-            self.shard.touch(link.key);
-        }
-        let key = link.key;
-        self.queue(key);
+        let now = turn.now;
+        turn.now.tick = self.read_through;
+        turn.deliveries_left = DELIVERIES_PER_TURN;
+        self.shard.handle_timeout(turn);
+        turn.now = now;
     }
 
     fn queue(&mut self, key: ConnectionKey) {
@@ -201,18 +207,22 @@ impl Lane {
     }
 
     fn take_mail(&mut self, turn: &mut Turn<'_>) {
-        if self.mail.is_empty() {
-            self.mailbox.take(&mut self.mail);
-        }
         let mut bytes_left = BYTES_PER_TURN;
         while turn.deliveries_left > 0 && bytes_left > 0 {
             let Some(message) = self.mail.pop_front() else { break };
             bytes_left = bytes_left.saturating_sub(message.bytes());
             match message {
-                LaneMessage::Attach(newcomer) => self.attach(turn, *newcomer),
+                LaneMessage::Attach(newcomer) if self.stage == Stage::Working => self.attach(turn, *newcomer),
+                // Too late: it is closed.
+                LaneMessage::Attach(_) => {}
                 LaneMessage::Shard(message) => self.shard.handle_message(turn, message),
                 LaneMessage::Visit(visit) => visit(&mut self.shard, turn),
-                LaneMessage::Stop => self.is_stopping = true,
+                LaneMessage::Settle => {
+                    self.settle();
+                    // What follows belongs to the next round.
+                    return;
+                }
+                LaneMessage::Leave => self.stage = Stage::Leaving,
             }
         }
     }
@@ -244,13 +254,6 @@ impl Lane {
         if !is_registered {
             self.shard.handle_lost(turn, key);
         }
-    }
-}
-
-impl Drop for Lane {
-    fn drop(&mut self) {
-        // Nobody is left to take what comes: a connection on its way here is closed.
-        self.mailbox.close();
     }
 }
 

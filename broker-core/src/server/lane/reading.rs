@@ -22,12 +22,14 @@ impl Lane {
                 return;
             }
             let Some(key) = self.ready.pop_front() else { return };
+            self.catching_up.1 = self.catching_up.1.saturating_sub(1);
             let Some(link) = link_of(&mut self.links, key) else { continue };
             link.is_queued = false;
             // Who does not read is not read; and nobody before CONNACK.
             if link.is_blocked || !link.is_ready() || !self.shard.is_reading(key) {
                 continue;
             }
+            self.load.connections += 1;
             let outcome = Self::read(&mut self.shard, link, &mut self.shared, turn);
             match outcome {
                 Ok(ReadOutcome::Bytes(count)) => bytes_left = bytes_left.saturating_sub(count),
@@ -50,7 +52,11 @@ impl Lane {
         let key = link.key;
         let mut has_panicked = false;
         let outcome = link.read(shared, |bytes| {
-            let input = AssertUnwindSafe(|| shard.handle_bytes(turn, key, bytes));
+            let input = AssertUnwindSafe(|| {
+                #[cfg(test)]
+                super::tests::panic_if_asked(bytes);
+                shard.handle_bytes(turn, key, bytes)
+            });
             catch_unwind(input).unwrap_or_else(|_| {
                 has_panicked = true;
                 Consumed { bytes: bytes.len(), is_cut_short: false }
@@ -62,7 +68,7 @@ impl Lane {
     /// The connection whose bytes caused a panic is closed, and nobody else.
     fn survive_panic(&mut self, turn: &mut Turn<'_>, key: ConnectionKey) {
         let now = turn.now.tick;
-        self.is_failed = self.last_panic.is_some_and(|last| now.since(last) < PANIC_INTERVAL);
+        self.is_failed |= self.last_panic.is_some_and(|last| now.since(last) < PANIC_INTERVAL);
         self.last_panic = Some(now);
         self.shard.disconnect(turn, key, CloseReason::Internal);
     }

@@ -1,0 +1,242 @@
+//! Drives a lane, and the guests whose polls are nested in its own.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::engine::time::Tick;
+
+use super::super::clock::tick_of;
+use super::super::lane::{Lane, Stage};
+use super::load::{GATHER_WINDOW, MOVE_PAUSE, SPREAD_WINDOW, Window, busiest};
+use super::{Lanes, Movement, Team};
+
+/// The lanes that one thread holds.
+pub(super) struct Driver<'a> {
+    team: &'a Team,
+    /// The lane in whose poll the thread sleeps.
+    own: Held,
+    guests: Vec<Held>,
+    window: Window,
+    /// The lead's sleep when the window began.
+    lead_slept: Duration,
+    now: Duration,
+    #[cfg(test)]
+    rounds: u32,
+}
+
+struct Held {
+    lane: Box<Lane>,
+    /// Its poll has something, and has to be looked at until it is empty: nesting reports edges.
+    has_events: bool,
+}
+
+impl<'a> Driver<'a> {
+    pub(super) fn new(team: &'a Team, lane: Box<Lane>) -> Self {
+        let now = team.clock.elapsed();
+        Self {
+            team,
+            own: Held { lane, has_events: false },
+            guests: Vec::new(),
+            window: Window::new(now),
+            lead_slept: team.lead_sleep.slept(now),
+            now,
+            #[cfg(test)]
+            rounds: 0,
+        }
+    }
+
+    /// Takes a lane in. Its timeouts and its sockets are looked after from the next round on.
+    pub(super) fn adopt(&mut self, lane: Box<Lane>) -> Result<(), Box<Lane>> {
+        if self.own.lane.nest(&lane).is_err() {
+            return Err(lane);
+        }
+        self.guests.push(Held { lane, has_events: true });
+        Ok(())
+    }
+
+    /// Gives the lane up, for somebody else to drive.
+    pub(super) fn into_own(mut self) -> Box<Lane> {
+        self.own.lane.moved_at = Some(self.now);
+        self.own.lane
+    }
+
+    /// Whether a lane is left that has not ended.
+    pub(super) fn is_needed(&self) -> bool {
+        self.own.is_alive() || !self.guests.is_empty()
+    }
+
+    /// Sleeps if there is nothing to do, and lets each lane that has work do a turn.
+    pub(super) fn round(&mut self) {
+        #[cfg(test)]
+        {
+            self.rounds += 1;
+        }
+        let before = self.team.clock.elapsed();
+        let timeout = self.park(tick_of(before));
+        if !self.poll(before, timeout) {
+            return;
+        }
+        self.turns(tick_of(before), Lane::has_work);
+        // Once more for those who got mail from lanes behind them: no need to ask the poll for that.
+        if !self.guests.is_empty() {
+            self.turns(tick_of(before), |lane, _| lane.has_mail());
+        }
+        self.guests.retain(Held::is_alive);
+    }
+
+    /// How long to sleep: not at all if one lane has work.
+    fn park(&mut self, now: Tick) -> Option<Duration> {
+        let mut shortest = self.look_again();
+        for held in std::iter::once(&mut self.own).chain(&mut self.guests) {
+            let limit = if held.has_events {
+                Some(Duration::ZERO)
+            } else {
+                held.lane.park(now, &self.team.neighbours)
+            };
+            shortest = match (shortest, limit) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+            if shortest == Some(Duration::ZERO) {
+                break;
+            }
+        }
+        shortest
+    }
+
+    /// A home that is quiet has to wake up once to notice it.
+    fn look_again(&self) -> Option<Duration> {
+        let is_home = self.own.lane.id().0 > 0;
+        let is_adaptive = matches!(self.team.movement, Movement::Chosen(Lanes::Adaptive));
+        (is_home && is_adaptive).then_some(GATHER_WINDOW)
+    }
+
+    /// Waits in the own lane's poll. `false` if the poll is broken, and with it all that depends on it.
+    fn poll(&mut self, before: Duration, timeout: Option<Duration>) -> bool {
+        let may_sleep = timeout != Some(Duration::ZERO);
+        let is_lead = self.own.lane.id().0 == 0;
+        if may_sleep && is_lead {
+            self.team.lead_sleep.begin(before);
+        }
+        let guests = &mut self.guests;
+        let polled = self.own.lane.poll(timeout, |id| {
+            for guest in guests.iter_mut().filter(|guest| guest.lane.id() == id) {
+                guest.has_events = true;
+            }
+        });
+        self.now = before;
+        if may_sleep {
+            self.now = self.team.clock.elapsed();
+            let slept = self.now.saturating_sub(before);
+            self.window.note_sleep(slept);
+            if is_lead {
+                self.team.lead_sleep.end(slept);
+            }
+        }
+        match polled {
+            Ok(is_drained) => self.own.has_events = !is_drained,
+            Err(error) => {
+                self.own.fail(self.team, format_args!("waiting for connections failed: {error}"));
+                self.guests.clear();
+                return false;
+            }
+        }
+        for guest in self.guests.iter_mut().filter(|guest| guest.has_events) {
+            match guest.lane.poll(Some(Duration::ZERO), |_| {}) {
+                Ok(is_drained) => guest.has_events = !is_drained,
+                Err(error) => guest.fail(self.team, format_args!("waiting for connections failed: {error}")),
+            }
+        }
+        true
+    }
+
+    fn turns(&mut self, polled: Tick, is_due: fn(&mut Lane, Tick) -> bool) {
+        for held in std::iter::once(&mut self.own).chain(&mut self.guests) {
+            if held.is_alive() && is_due(&mut held.lane, polled) {
+                held.turn(self.team, polled);
+            }
+        }
+    }
+
+    /// The guest that should be at home, by the load of the last window. For the lead.
+    pub(super) fn spread_one(&mut self) -> Option<Box<Lane>> {
+        let place = match self.team.movement {
+            Movement::Chosen(Lanes::Adaptive) => self.busiest_guest()?,
+            Movement::Chosen(Lanes::Spread) => return None,
+            #[cfg(test)]
+            Movement::Every(rounds) => {
+                if !self.rounds.is_multiple_of(rounds) || self.guests.is_empty() {
+                    return None;
+                }
+                (self.rounds / rounds) as usize % self.guests.len()
+            }
+        };
+        let is_moving = self.guests.get(place).is_some_and(|guest| guest.lane.stage() == Stage::Working);
+        if !is_moving || self.own.lane.release(&self.guests.get(place)?.lane).is_err() {
+            return None;
+        }
+        let mut guest = self.guests.swap_remove(place);
+        guest.lane.moved_at = Some(self.now);
+        Some(guest.lane)
+    }
+
+    fn busiest_guest(&mut self) -> Option<usize> {
+        if self.guests.is_empty() || self.window.length(self.now) < SPREAD_WINDOW {
+            return None;
+        }
+        let is_busy = self.window.is_busy(self.now);
+        self.window = Window::new(self.now);
+        let lanes = std::iter::once(&mut self.own).chain(&mut self.guests);
+        let loads: Vec<_> = lanes.map(|held| std::mem::take(&mut held.lane.load)).collect();
+        let place = busiest(&loads).filter(|_| is_busy)?.checked_sub(1)?;
+        self.guests.get(place).filter(|guest| may_move(&guest.lane, self.now)).map(|_| place)
+    }
+
+    /// Whether the lead may have the lane back. For a home.
+    pub(super) fn may_gather(&mut self) -> bool {
+        if self.own.lane.stage() != Stage::Working {
+            return false;
+        }
+        match self.team.movement {
+            Movement::Chosen(Lanes::Adaptive) => {}
+            Movement::Chosen(Lanes::Spread) => return false,
+            #[cfg(test)]
+            Movement::Every(rounds) => return self.rounds >= rounds,
+        }
+        if self.window.length(self.now) < GATHER_WINDOW {
+            return false;
+        }
+        let lead_slept = self.team.lead_sleep.slept(self.now);
+        let is_quiet = self.window.is_quiet(self.now, lead_slept.saturating_sub(self.lead_slept));
+        (self.window, self.lead_slept) = (Window::new(self.now), lead_slept);
+        is_quiet && may_move(&self.own.lane, self.now)
+    }
+}
+
+fn may_move(lane: &Lane, now: Duration) -> bool {
+    lane.moved_at.is_none_or(|at| now.saturating_sub(at) >= MOVE_PAUSE)
+}
+
+impl Held {
+    fn is_alive(&self) -> bool {
+        self.lane.stage() != Stage::Gone
+    }
+
+    /// A panic outside of a connection's input leaves nothing to go on with.
+    fn turn(&mut self, team: &Team, polled: Tick) {
+        let turn = AssertUnwindSafe(|| self.lane.turn(polled, &team.neighbours));
+        let is_over = catch_unwind(turn).is_err();
+        let number = self.lane.id().0;
+        if is_over {
+            self.fail(team, format_args!("shard {number} panicked outside of a connection's input"));
+        } else if self.lane.is_failed() {
+            self.fail(team, format_args!("shard {number} panicked twice within a minute"));
+        }
+    }
+
+    fn fail(&mut self, team: &Team, why: fmt::Arguments<'_>) {
+        self.lane.fail();
+        (team.on_failure)(why.to_string());
+    }
+}
