@@ -143,8 +143,8 @@ impl BrokerBuilder {
 
     /// Every lane changes hands after so many rounds of its thread.
     #[cfg(test)]
-    pub(crate) const fn moving_every(mut self, rounds: u32) -> Self {
-        self.movement = Movement::Every(rounds);
+    pub(crate) const fn moving_every(mut self, rounds: u32, moves: &'static AtomicU64) -> Self {
+        self.movement = Movement::Every(rounds, moves);
         self
     }
 

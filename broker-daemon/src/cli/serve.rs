@@ -117,7 +117,8 @@ const FILES_ENOUGH: u64 = 4096;
 async fn serve(config: &Config) -> Exit {
     // Before the banner: who reads it may answer with a signal at once.
     let mut interrupt = Interrupt::catch();
-    let mut builder = Broker::builder().limits(config.limits.clone()).threads(config.threads);
+    let mut builder =
+        Broker::builder().limits(config.limits.clone()).threads(config.threads).lanes(config.lanes);
     for listener in &config.listeners {
         builder = builder.listen(listener.address);
     }

@@ -119,9 +119,9 @@ fn apply_one(draft: &mut Draft, name: &str, value: &str, place: &Place) -> Resul
                 .help("for example CULEX__LIMITS__IN_FLIGHT"))
         }
         (Some(key), None, ..) => {
-            let mut top = Config { threads: draft.threads, ..Config::default() };
+            let mut top = Config { threads: draft.threads, lanes: draft.lanes, ..Config::default() };
             set(TOP, "", key, value, &mut top)?;
-            draft.threads = top.threads;
+            (draft.threads, draft.lanes) = (top.threads, top.lanes);
             Ok(())
         }
         (section, ..) => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use culex_core::Lanes;
 use culex_core::limits::{Limits, WhenFull};
 
 use crate::config::setting::NumberField::{U16, U32};
@@ -10,11 +11,23 @@ use crate::config::value::Unit::{Bytes, Count};
 use crate::config::{Config, Listener, LogFormat, LogLevel, LogSettings};
 
 /// Keys at the top of the file.
-pub(crate) const TOP: &[Key<Config>] = &[Key {
-    name: "threads",
-    setting: Setting::Threads { field: |config| &mut config.threads },
-    doc: "Threads that serve connections. `\"auto\"` is what suits the machine; for now that is one.",
-}];
+pub(crate) const TOP: &[Key<Config>] = &[
+    Key {
+        name: "threads",
+        setting: Setting::Threads { field: |config| &mut config.threads },
+        doc: "Threads that serve connections. `\"auto\"` is one for each core, at most 64.",
+    },
+    Key {
+        name: "lanes",
+        setting: Setting::Choice {
+            words: &["adaptive", "spread"],
+            get: |config| usize::from(config.lanes == Lanes::Spread),
+            set: |config, index| config.lanes = if index == 0 { Lanes::Adaptive } else { Lanes::Spread },
+        },
+        doc: "When the threads share the work. `\"adaptive\"`: while there is more to do than one can; a quiet broker is \
+              one thread, which costs the least. `\"spread\"`: always.",
+    },
+];
 
 /// Keys of `[[listener]]`.
 pub(crate) const LISTENER: &[Key<Listener>] = &[

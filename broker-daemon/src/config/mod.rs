@@ -8,8 +8,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use culex_core::Threads;
 use culex_core::limits::Limits;
+use culex_core::{Lanes, Threads};
 
 mod environment;
 mod keys;
@@ -43,6 +43,8 @@ pub struct Config {
     pub limits: Limits,
     /// Threads that serve connections.
     pub threads: Threads,
+    /// When those threads share the work.
+    pub lanes: Lanes,
     /// What is logged and how.
     pub log: LogSettings,
 }
@@ -130,6 +132,7 @@ impl Default for Config {
             listeners: vec![Listener::default()],
             limits: Limits::default(),
             threads: Threads::default(),
+            lanes: Lanes::default(),
             log: LogSettings::default(),
         }
     }

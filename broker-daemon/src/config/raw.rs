@@ -52,7 +52,7 @@ pub(crate) fn read(
             },
         }
     }
-    draft.threads = top.threads;
+    (draft.threads, draft.lanes) = (top.threads, top.lanes);
     Ok(draft)
 }
 

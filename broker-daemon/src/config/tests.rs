@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use culex_core::Lanes;
 use culex_core::limits::{Limit, Limits, WhenFull};
 use proptest::prelude::*;
 
@@ -45,6 +46,7 @@ fn an_empty_file_is_the_default() {
 fn everything_that_can_be_said() {
     let text = r#"
 threads = 3
+lanes = "spread"
 [[listener]]
 address = "[::1]:1884"
 [[listener]]
@@ -64,6 +66,7 @@ connect_timeout = "1500ms"
 "#;
     let config = load(text).unwrap();
     assert_eq!(config.threads, Threads::Exactly(NonZeroUsize::new(3).unwrap()));
+    assert_eq!(config.lanes, Lanes::Spread);
     let addresses: Vec<_> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
     assert_eq!(addresses, ["[::1]:1884", "0.0.0.0:0"]);
     assert_eq!(config.log, LogSettings { level: LogLevel::Debug, format: LogFormat::Json });

@@ -1,7 +1,7 @@
 //! What can only be seen when all is read: two listeners on one address, a listener that is open to everybody.
 
-use culex_core::Threads;
 use culex_core::limits::Limits;
+use culex_core::{Lanes, Threads};
 
 use crate::config::problem::{Complaint, Place, Report};
 use crate::config::{Config, Listener, LogSettings};
@@ -14,6 +14,7 @@ pub(crate) struct Draft {
     pub(crate) limits: Limits,
     pub(crate) log: LogSettings,
     pub(crate) threads: Threads,
+    pub(crate) lanes: Lanes,
 }
 
 /// A listener, and where its address was written.
@@ -36,7 +37,7 @@ pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
     if listeners.is_empty() {
         listeners.push(Listener::default());
     }
-    Config { listeners, limits: draft.limits, threads: draft.threads, log: draft.log }
+    Config { listeners, limits: draft.limits, threads: draft.threads, lanes: draft.lanes, log: draft.log }
 }
 
 /// Without users nobody is asked for a password, so whoever can reach the port may read and write everything. That

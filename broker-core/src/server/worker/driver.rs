@@ -165,10 +165,11 @@ impl<'a> Driver<'a> {
             Movement::Chosen(Lanes::Adaptive) => self.busiest_guest()?,
             Movement::Chosen(Lanes::Spread) => return None,
             #[cfg(test)]
-            Movement::Every(rounds) => {
+            Movement::Every(rounds, moves) => {
                 if !self.rounds.is_multiple_of(rounds) || self.guests.is_empty() {
                     return None;
                 }
+                moves.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 (self.rounds / rounds) as usize % self.guests.len()
             }
         };
@@ -202,7 +203,7 @@ impl<'a> Driver<'a> {
             Movement::Chosen(Lanes::Adaptive) => {}
             Movement::Chosen(Lanes::Spread) => return false,
             #[cfg(test)]
-            Movement::Every(rounds) => return self.rounds >= rounds,
+            Movement::Every(rounds, _) => return self.rounds >= rounds,
         }
         if self.window.length(self.now) < GATHER_WINDOW {
             return false;

@@ -54,9 +54,9 @@ pub enum Lanes {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Movement {
     Chosen(Lanes),
-    /// Whatever the load, after so many rounds of the thread.
+    /// Whatever the load, after so many rounds of the thread; the moves to a home are counted.
     #[cfg(test)]
-    Every(u32),
+    Every(u32, &'static std::sync::atomic::AtomicU64),
 }
 
 impl Default for Movement {
