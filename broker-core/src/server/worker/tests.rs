@@ -150,7 +150,7 @@ fn lanes_that_move_under_traffic_lose_double_and_reorder_nothing() {
         let server = Server::start(Broker::builder().moving_every(rounds, &MOVES));
         exchange(&server, 200);
         let moves = MOVES.swap(0, Ordering::Relaxed);
-        assert!(moves > 100, "only {moves} moves with one every {rounds} rounds");
+        assert!(moves > 20, "only {moves} moves with one every {rounds} rounds");
         server.stop();
     }
 }
