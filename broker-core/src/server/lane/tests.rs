@@ -48,7 +48,7 @@ impl Bench {
         let shard = Shard::new(ShardConfig { id: ShardId(0), limits, hash_keys: (1, 2) });
         let lane = Lane::new((ShardId(0), shard), (poll, mailbox), departure, Clock::start(), Arc::default());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Self { lane, neighbours: Neighbours { mailboxes, commons }, rooms, listener }
+        Self { lane, neighbours: Neighbours { mailboxes, commons, events: Arc::default() }, rooms, listener }
     }
 
     /// A client with a Keep Alive of 10 seconds that has its CONNACK.
