@@ -241,12 +241,12 @@ impl BrokerBuilder {
         departure: &Arc<Departure>,
         clock: Clock,
         cells: &[Arc<LaneCells>],
-    ) -> Vec<Box<Lane>> {
+    ) -> Vec<Lane> {
         let doors = doors.into_iter().zip(cells).zip(0..);
         let lanes = doors.map(|((door, cells), number)| {
             let id = ShardId(number);
             let shard = Shard::new(ShardConfig { id, limits: self.limits.clone(), hash_keys });
-            Box::new(Lane::new((id, shard), door, Arc::clone(departure), clock, Arc::clone(cells)))
+            Lane::new((id, shard), door, Arc::clone(departure), clock, Arc::clone(cells))
         });
         lanes.collect()
     }

@@ -128,12 +128,8 @@ mod tests {
         let told = departure.mailboxes.iter().map(|mailbox| {
             let mut taken = VecDeque::new();
             mailbox.take(&mut taken);
-            let letters = taken.iter().map(|message| match message {
-                LaneMessage::Settle => 'S',
-                LaneMessage::Leave => 'L',
-                _ => '?',
-            });
-            letters.collect()
+            let is_settle = |message: &LaneMessage| matches!(message, LaneMessage::Settle);
+            taken.iter().map(|message| if is_settle(message) { 'S' } else { 'L' }).collect()
         });
         told.collect()
     }

@@ -87,7 +87,7 @@ impl Team {
 }
 
 /// Starts a thread for each lane; the first is the lead and holds all of them. They end when their lanes have.
-pub(crate) fn start(team: Arc<Team>, lanes: Vec<Box<Lane>>) -> io::Result<Vec<JoinHandle<()>>> {
+pub(crate) fn start(team: Arc<Team>, lanes: Vec<Lane>) -> io::Result<Vec<JoinHandle<()>>> {
     let (back, returning) = channel();
     let mut homes = Vec::new();
     let mut threads = Vec::new();
@@ -115,8 +115,8 @@ fn spawn(number: usize, team: Arc<Team>, run: impl FnOnce() + Send + 'static) ->
 }
 
 /// Drives all lanes that are not at home.
-fn lead(team: &Team, lanes: Vec<Box<Lane>>, homes: &[Sender<Box<Lane>>], returning: &Receiver<Box<Lane>>) {
-    let mut lanes = lanes.into_iter();
+fn lead(team: &Team, lanes: Vec<Lane>, homes: &[Sender<Box<Lane>>], returning: &Receiver<Box<Lane>>) {
+    let mut lanes = lanes.into_iter().map(Box::new);
     let Some(own) = lanes.next() else { return };
     let mut driver = Driver::new(team, own);
     for lane in lanes {
