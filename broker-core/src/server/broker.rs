@@ -301,7 +301,10 @@ impl Broker {
             });
             let _ = join.await;
         };
-        tokio::time::timeout(deadline, end).await.map_err(|_| ShutdownError::Deadline(deadline))
+        let ended = tokio::time::timeout(deadline, end).await;
+        // Also if the front door did not close in time.
+        self.inner.departure.begin();
+        ended.map_err(|_| ShutdownError::Deadline(deadline))
     }
 }
 

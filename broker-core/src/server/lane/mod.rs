@@ -173,7 +173,7 @@ impl Lane {
         self.take_mail(turn);
         if self.stage == Stage::Working {
             if self.catching_up.1 == 0 {
-                self.catching_up = (polled, self.ready.len());
+                self.catching_up = (polled.max(self.read_through), self.ready.len());
             }
             if !neighbours.is_one_behind(self.id) {
                 turn.deliveries_left = DELIVERIES_PER_TURN;

@@ -21,6 +21,8 @@ pub(super) struct Driver<'a> {
     /// The lead's sleep when the window began.
     lead_slept: Duration,
     now: Duration,
+    /// All that had come by then was reported by the own lane's poll.
+    polled: Tick,
     #[cfg(test)]
     rounds: u32,
 }
@@ -41,6 +43,7 @@ impl<'a> Driver<'a> {
             window: Window::new(now),
             lead_slept: team.lead_sleep.slept(now),
             now,
+            polled: Tick(0),
             #[cfg(test)]
             rounds: 0,
         }
@@ -77,10 +80,10 @@ impl<'a> Driver<'a> {
         if !self.poll(before, timeout) {
             return;
         }
-        self.turns(tick_of(before), Lane::has_work);
+        self.turns(Lane::has_work);
         // Once more for those who got mail from lanes behind them: no need to ask the poll for that.
         if !self.guests.is_empty() {
-            self.turns(tick_of(before), |lane, _| lane.has_mail());
+            self.turns(|lane, _| lane.has_mail());
         }
         self.guests.retain(Held::is_alive);
     }
@@ -135,7 +138,11 @@ impl<'a> Driver<'a> {
             }
         }
         match polled {
-            Ok(is_drained) => self.own.has_events = !is_drained,
+            Ok(true) => {
+                self.own.has_events = false;
+                self.polled = tick_of(before);
+            }
+            Ok(false) => self.own.has_events = true,
             Err(error) => {
                 self.own.fail(self.team, format_args!("waiting for connections failed: {error}"));
                 self.guests.clear();
@@ -151,9 +158,11 @@ impl<'a> Driver<'a> {
         true
     }
 
-    fn turns(&mut self, polled: Tick, is_due: fn(&mut Lane, Tick) -> bool) {
+    fn turns(&mut self, is_due: fn(&mut Lane, Tick) -> bool) {
         for held in std::iter::once(&mut self.own).chain(&mut self.guests) {
-            if held.is_alive() && is_due(&mut held.lane, polled) {
+            if held.is_alive() && is_due(&mut held.lane, self.polled) {
+                // What was not reported may be older.
+                let polled = if held.has_events { Tick(0) } else { self.polled };
                 held.turn(self.team, polled);
             }
         }
