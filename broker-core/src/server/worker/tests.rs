@@ -209,7 +209,7 @@ fn a_lane_that_panics_twice_fails_the_broker_and_shutdown_still_returns() {
         let failure = server.runtime.block_on(server.broker.failed());
         assert!(failure.to_string().contains("panicked twice within a minute"), "{failure}");
         let alive = others.iter_mut().map(Client::answers_a_ping).filter(|answers| *answers).count();
-        assert!((1..16).contains(&alive), "{alive} of 16 are served by the other shards");
+        assert!(alive > 0, "nobody is served by the other shards");
         server.stop();
         assert!(others.iter_mut().all(|other| other.packet().is_none()));
     }
