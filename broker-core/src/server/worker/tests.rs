@@ -26,7 +26,7 @@ impl Server {
         Self { runtime, broker }
     }
 
-    fn connect(&self, client_id: &str) -> Client {
+    fn enter(&self, client_id: &str) -> Client {
         let stream = TcpStream::connect(self.broker.local_addrs()[0]).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -34,6 +34,11 @@ impl Server {
         let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0];
         body.extend(string(client_id));
         client.send(0x10, &body);
+        client
+    }
+
+    fn connect(&self, client_id: &str) -> Client {
+        let mut client = self.enter(client_id);
         client.expect(0x20, &[0, 0]);
         client
     }
@@ -209,6 +214,7 @@ fn a_lane_that_panics_twice_fails_the_broker_and_shutdown_still_returns() {
         let failure = server.runtime.block_on(server.broker.failed());
         assert!(failure.to_string().contains("panicked twice within a minute"), "{failure}");
         let alive = others.iter_mut().map(Client::answers_a_ping).filter(|answers| *answers).count();
+        assert_eq!(server.enter("bad").packet(), None, "its shard is closed");
         assert!(alive > 0, "nobody is served by the other shards");
         server.stop();
         assert!(others.iter_mut().all(|other| other.packet().is_none()));
