@@ -13,6 +13,7 @@ use culex_codec::{
 };
 use culex_core::engine::commons::LocalCommons;
 use culex_core::engine::keys::{ConnectionKey, ShardId};
+use culex_core::engine::question::Asks;
 use culex_core::engine::shard::{Effect, Shard, ShardConfig, Turn};
 use culex_core::engine::time::Now;
 use culex_core::engine::{TopicLimits, admit};
@@ -32,7 +33,12 @@ struct Bench {
 impl Bench {
     fn new(subscribers: usize, qos: QoS) -> Self {
         let limits = Limits::default();
-        let shard = Shard::new(ShardConfig { id: ShardId(0), limits: limits.clone(), hash_keys: HASH_KEYS });
+        let shard = Shard::new(ShardConfig {
+            id: ShardId(0),
+            limits: limits.clone(),
+            hash_keys: HASH_KEYS,
+            asks: Asks::default(),
+        });
         let commons = LocalCommons::new(&limits, HASH_KEYS);
         let mut bench = Self {
             shard,

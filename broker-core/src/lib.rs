@@ -26,7 +26,9 @@ mod server;
 #[cfg(feature = "server")]
 pub use engine::shard::{ConnectionInfo, Event, SessionInfo};
 #[cfg(feature = "server")]
+pub use server::hooks;
+#[cfg(feature = "server")]
 pub use server::{
     Admin, AdminError, Broker, BrokerBuilder, Cursor, Events, Failure, Lanes, Page, RetainedInfo,
-    ShutdownError, Snapshot, StartError, Threads,
+    ShutdownError, Snapshot, StartError, Threads, WeakBroker,
 };

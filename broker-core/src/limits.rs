@@ -95,8 +95,12 @@ pub struct Limits {
     pub pre_auth_bytes: u32,
     /// The same for all connections together. Default 64 MiB. A connection that needs more is closed.
     pub pre_auth_total_bytes: Limit,
-    /// Time from accept to a complete CONNECT, 1 s … 30 s. Default 10 s. Later closes the connection.
+    /// Time from accept to a complete CONNECT, 1 s … 30 s. Default 10 s. Later closes the connection. A hook that
+    /// authenticates has what is left of it.
     pub connect_timeout: Duration,
+    /// Time for the hooks to answer about one packet, 1 s … 10 min. Default 30 s. Later closes the connection; a
+    /// CONNECT is refused with 0x03 (server unavailable), and for it `connect_timeout` holds too.
+    pub hook_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -120,6 +124,7 @@ impl Default for Limits {
             pre_auth_bytes: 64 << 10,
             pre_auth_total_bytes: Limit::default_of(64 << 20),
             connect_timeout: Duration::from_secs(10),
+            hook_timeout: Duration::from_secs(30),
         }
     }
 }

@@ -8,6 +8,7 @@ use culex_codec::{ConnAck, Decoded, Packet, ProtocolVersion, decode};
 use culex_core::engine::commons::LocalCommons;
 use culex_core::engine::error::Refusal;
 use culex_core::engine::keys::{BatchNumber, ConnectionKey, ShardId};
+use culex_core::engine::question::{Asks, Question, Verdict};
 use culex_core::engine::shard::{
     DELIVERIES_PER_TURN, Effect, Event, Shard, ShardConfig, ShardMessage, Turn, shard_of,
 };
@@ -47,6 +48,8 @@ pub struct World {
     pub batches: Vec<(u16, StoreBatch)>,
     /// What the shards told.
     pub events: Vec<Event>,
+    /// What they asked, in order.
+    pub questions: VecDeque<(Peer, Question)>,
     limits: Limits,
     now: Now,
     store: Store,
@@ -68,14 +71,21 @@ const HASH_KEYS: (u64, u64) = (7, 11);
 impl World {
     /// So many shards with these limits.
     pub fn new(shards: u16, limits: &Limits, store: Store) -> Self {
+        Self::asking(shards, limits, store, Asks::default())
+    }
+
+    /// The same, and the test is asked about these packets.
+    pub fn asking(shards: u16, limits: &Limits, store: Store, asks: Asks) -> Self {
         let shard = |number| {
-            Shard::new(ShardConfig { id: ShardId(number), limits: limits.clone(), hash_keys: HASH_KEYS })
+            let (id, limits) = (ShardId(number), limits.clone());
+            Shard::new(ShardConfig { id, limits, hash_keys: HASH_KEYS, asks })
         };
         Self {
             shards: (0..shards).map(shard).collect(),
             commons: LocalCommons::new(limits, HASH_KEYS),
             batches: Vec::new(),
             events: Vec::new(),
+            questions: VecDeque::new(),
             limits: limits.clone(),
             now: Now { tick: Tick(1_000), wall: WallTime(1_700_000_000_000) },
             store,
@@ -135,6 +145,12 @@ impl World {
     /// The peer is gone without DISCONNECT.
     pub fn lose(&mut self, peer: Peer) {
         self.turn(peer.shard, |shard, turn| shard.handle_lost(turn, peer.key));
+        self.run();
+    }
+
+    /// The host's answer to a question.
+    pub fn answer(&mut self, peer: Peer, verdict: Verdict) {
+        self.turn(peer.shard, |shard, turn| shard.handle_answer(turn, peer.key, verdict));
         self.run();
     }
 
@@ -262,6 +278,9 @@ impl World {
                         let link = self.links.entry(Peer { shard: number, key: connection }).or_default();
                         link.output.extend(outbox.chunks().flatten());
                         link.is_closed = true;
+                    }
+                    Effect::Ask { connection, question } => {
+                        self.questions.push_back((Peer { shard: number, key: connection }, *question));
                     }
                     Effect::Resume { .. } => {}
                     Effect::Event(event) => self.events.push(event),

@@ -2,6 +2,8 @@
 
 use culex_codec::{DecodeError, PacketType, ReasonCode};
 
+use super::question::HookFailure;
+
 /// A packet that is well formed but not allowed here and now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -64,6 +66,18 @@ pub enum Refusal {
     /// An empty ClientId with Clean Session 0, or in 3.1 [MQTT-3.1.3-8].
     #[error("empty client id without clean session [MQTT-3.1.3-8]")]
     EmptyClientId,
+    /// The host does not accept user name and password.
+    #[error("bad user name or password")]
+    BadCredentials,
+    /// The host does not let this client in.
+    #[error("not authorized")]
+    NotAuthorized,
+    /// The host does not let this client publish its Will Message.
+    #[error("not authorized to publish to the will topic")]
+    WillNotAuthorized,
+    /// The host cannot say now whether it lets this client in.
+    #[error("authentication unavailable")]
+    Unavailable,
     /// One more session than the limit `sessions`.
     #[error("too many sessions (limit sessions)")]
     TooManySessions,
@@ -81,7 +95,9 @@ impl Refusal {
         match self {
             Self::UnsupportedVersion => ReasonCode::UnsupportedProtocolVersion,
             Self::EmptyClientId => ReasonCode::ClientIdentifierNotValid,
-            Self::TooManySessions => ReasonCode::ServerUnavailable,
+            Self::BadCredentials => ReasonCode::BadUserNameOrPassword,
+            Self::NotAuthorized | Self::WillNotAuthorized => ReasonCode::NotAuthorized,
+            Self::TooManySessions | Self::Unavailable => ReasonCode::ServerUnavailable,
             Self::WillTopic => ReasonCode::TopicNameInvalid,
             Self::Superseded => ReasonCode::SessionTakenOver,
         }
@@ -113,6 +129,9 @@ pub enum CloseReason {
     /// The CONNECT was refused.
     #[error("refused: {0}")]
     Refused(Refusal),
+    /// A hook that was asked about one of its packets gave no answer.
+    #[error("no answer about its packet: {0}")]
+    Hook(HookFailure),
     /// The broker or its operator ended the connection.
     #[error("ended by the broker")]
     Administrative,
@@ -130,10 +149,12 @@ pub(crate) fn statement_of(error: &DecodeError) -> String {
 }
 
 impl CloseReason {
-    /// Whether the peer broke a rule; such an end is worth a warning in the log.
+    /// Whether the peer broke a rule or the host failed; such an end is worth a warning in the log.
     pub const fn is_violation(&self) -> bool {
         match self {
-            Self::Malformed(_) | Self::Protocol(_) | Self::Refused(_) | Self::Internal => true,
+            Self::Malformed(_) | Self::Protocol(_) | Self::Refused(_) | Self::Hook(_) | Self::Internal => {
+                true
+            }
             Self::Disconnected | Self::Lost | Self::KeepAlive | Self::TakenOver | Self::Administrative => {
                 false
             }

@@ -12,6 +12,7 @@ pub mod keys;
 pub mod outbox;
 pub mod publication;
 pub mod qos;
+pub mod question;
 pub mod route;
 mod session;
 pub mod shard;

@@ -60,6 +60,8 @@ stats! {
     bytes_sent: Counter, "Bytes sent.";
     messages_unrouted: Counter, "Messages that no session subscribed to.";
     messages_duplicate: Counter, "QoS 2 messages received again with a Packet Identifier in use.";
+    messages_refused: Counter, "Messages that a hook did not let their client publish, acknowledged and dropped.";
+    messages_dropped_by_hook: Counter, "Messages that a hook dropped, acknowledged.";
     messages_reserved_topic: Counter, "Messages of clients to $SYS topics, acknowledged and dropped.";
     queue_messages: Gauge, "QoS 1 and 2 messages that wait or are in flight.";
     queue_bytes: Gauge, "Bytes of these messages, counted per session.";
@@ -68,12 +70,16 @@ stats! {
     dropped_session_ended: Counter, "Queued messages that ended with their session.";
     retained_refused: Counter, "Messages not retained (limits retained_messages, retained_bytes).";
     subscriptions_refused: Counter, "Subscriptions refused (limits subscriptions_per_session, topic_levels, topic_bytes).";
+    subscriptions_denied: Counter, "Subscriptions that a hook refused.";
     sessions_refused: Counter, "Connections refused (limit sessions).";
     connections_taken_over: Counter, "Connections ended because a newer one has the same ClientId.";
     connections_superseded: Counter, "Late connection attempts closed because a newer one is alive.";
     connections_keep_alive: Counter, "Connections closed after 1.5 x Keep Alive without a packet.";
+    connections_hook_failed: Counter, "Connections closed because a hook panicked or gave no answer (limit hook_timeout).";
     connections_malformed: Counter, "Connections closed for a malformed packet.";
     connections_protocol_error: Counter, "Connections closed for a packet that is not allowed.";
+    questions: Counter, "Packets that a hook was asked about.";
+    questions_open: Gauge, "Connections that wait for the answer of a hook.";
     wills_published: Counter, "Will Messages published.";
     panics: Counter, "Panics while handling the bytes of one connection.";
 }

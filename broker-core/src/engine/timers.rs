@@ -11,6 +11,8 @@ use super::time::Tick;
 pub(crate) enum Timer {
     /// No complete packet for 1.5 × Keep Alive.
     KeepAlive(ConnectionKey),
+    /// The host did not answer a question in time.
+    Answer(ConnectionKey),
     /// A session without a connection reaches its expiry.
     SessionExpiry(SessionKey),
 }

@@ -25,6 +25,7 @@ use super::commons::SharedCommons;
 use super::departure::Departure;
 use super::events::EventHub;
 use super::front_door::FrontDoor;
+use super::hooks::{HookSet, Hooks};
 use super::lane::{Lane, LaneMessage, Neighbours};
 use super::mailbox::Mailbox;
 use super::metrics::{LaneCells, Metrics, Snapshot};
@@ -92,6 +93,7 @@ pub struct BrokerBuilder {
     limits: Limits,
     threads: Threads,
     movement: Movement,
+    pub(super) hooks: HookSet,
 }
 
 /// A running broker. A cheap handle: clones mean the same broker, which runs until [`Broker::shutdown`] or until
@@ -175,8 +177,9 @@ impl BrokerBuilder {
         let (failed, failure) = watch::channel(None);
         let clock = Clock::start();
         let lanes = self.make_lanes(hash_keys, doors, &departure, clock, &metrics.lanes);
+        let hooks = Arc::new(Hooks::new(self.hooks, &self.limits, runtime.clone()));
         let team = worker::Team::new(
-            Neighbours { mailboxes: mailboxes.clone(), commons, events: hub },
+            Neighbours { mailboxes: mailboxes.clone(), commons, events: hub, hooks: Arc::clone(&hooks) },
             clock,
             self.movement,
             Box::new(move |failure| drop(failed.send_replace(Some(Failure(failure))))),
@@ -185,6 +188,7 @@ impl BrokerBuilder {
         let front_door = Arc::new(FrontDoor {
             rooms: Rooms::new(&self.limits, Arc::clone(&metrics)),
             limits: self.limits,
+            hooks,
             metrics: Arc::clone(&metrics),
             lanes: mailboxes.clone(),
             hash_keys,
@@ -245,7 +249,8 @@ impl BrokerBuilder {
         let doors = doors.into_iter().zip(cells).zip(0..);
         let lanes = doors.map(|((door, cells), number)| {
             let id = ShardId(number);
-            let shard = Shard::new(ShardConfig { id, limits: self.limits.clone(), hash_keys });
+            let (limits, asks) = (self.limits.clone(), self.hooks.asks());
+            let shard = Shard::new(ShardConfig { id, limits, hash_keys, asks });
             Lane::new((id, shard), door, Arc::clone(departure), clock, Arc::clone(cells))
         });
         lanes.collect()

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::engine::error::{Refusal, statement_of};
@@ -19,8 +20,9 @@ use crate::engine::shard::{Event, shard_of};
 use crate::engine::{Admission, TopicLimits, admit};
 use crate::limits::Limits;
 
-use super::admit::{Permit, Rooms};
+use super::admit::{Permit, PreAuthBytes, Rooms};
 use super::events::EventHub;
+use super::hooks::{Hooks, Login};
 use super::lane::{LaneMessage, Newcomer};
 use super::mailbox::Mailbox;
 use super::metrics::Metrics;
@@ -42,6 +44,16 @@ pub(crate) struct FrontDoor {
     pub(crate) hash_keys: (u64, u64),
     pub(crate) accepted: AtomicU64,
     pub(crate) events: Weak<EventHub>,
+    pub(crate) hooks: Arc<Hooks>,
+}
+
+/// A CONNECT that is complete, and what follows it.
+struct Arrival {
+    admission: Admission,
+    login: Option<Login>,
+    unread: Vec<u8>,
+    /// Until it is admitted.
+    budget: PreAuthBytes,
 }
 
 /// Why a connection did not get in.
@@ -53,6 +65,13 @@ enum Turned {
     NotConnect,
     #[error("{refusal}")]
     Refused { refusal: Refusal, version: ProtocolVersion, client_id: Box<str> },
+    #[error("{refusal}")]
+    NotAdmitted {
+        refusal: Refusal,
+        version: ProtocolVersion,
+        client_id: Box<str>,
+        user_name: Option<Box<str>>,
+    },
     #[error("more than {0} bytes before CONNECT was complete (limit {1})")]
     OverBudget(u64, &'static str),
     #[error("closed before CONNECT")]
@@ -112,8 +131,10 @@ impl FrontDoor {
         // Small packets in both directions; the end of a turn is where we collect them.
         let _ = stream.set_nodelay(true);
         let timeout = self.limits.connect_timeout;
-        let result = match tokio::time::timeout(timeout, self.read_connect(&mut stream, peer, number)).await {
-            Ok(result) => result,
+        let deadline = Instant::now() + timeout;
+        let result = match timeout_at(deadline, self.read_connect(&mut stream, peer, number)).await {
+            Ok(Ok(arrival)) => self.ask_hooks(arrival, deadline).await,
+            Ok(Err(turned)) => Err(turned),
             Err(_) => Err(Turned::Late(timeout)),
         };
         match result {
@@ -127,7 +148,7 @@ impl FrontDoor {
         stream: &mut TcpStream,
         peer: SocketAddr,
         accept_number: u64,
-    ) -> Result<(Admission, Vec<u8>), Turned> {
+    ) -> Result<Arrival, Turned> {
         let mut budget = self.rooms.pre_auth();
         let mut bytes = Vec::new();
         loop {
@@ -158,9 +179,24 @@ impl FrontDoor {
                 Decoded::Incomplete { .. } => {}
                 Decoded::Packet { packet: Packet::Connect(connect), len } => {
                     let admission = self.admit(&connect, peer, accept_number)?;
-                    return Ok((admission, bytes.get(len..).unwrap_or_default().to_vec()));
+                    let login = self.hooks.login(&admission, connect.password);
+                    let unread = bytes.get(len..).unwrap_or_default().to_vec();
+                    return Ok(Arrival { admission, login, unread, budget });
                 }
                 Decoded::Packet { .. } => return Err(Turned::NotConnect),
+            }
+        }
+    }
+
+    async fn ask_hooks(&self, arrival: Arrival, deadline: Instant) -> Result<(Admission, Vec<u8>), Turned> {
+        let Arrival { mut admission, login, unread, budget } = arrival;
+        let result = self.hooks.admit(&mut admission, login, deadline).await;
+        drop(budget);
+        match result {
+            Ok(()) => Ok((admission, unread)),
+            Err(refusal) => {
+                let Admission { version, client_id, user_name, .. } = admission;
+                Err(Turned::NotAdmitted { refusal, version, client_id, user_name })
             }
         }
     }
@@ -210,6 +246,18 @@ impl FrontDoor {
                 count(&cells.connect_refused);
                 let (client_id, refusal) = (client_id.clone(), *refusal);
                 self.tell(Event::Refused { client_id, peer: peer.to_string().into(), refusal });
+                refuse(stream, *version, refusal.reason_code()).await;
+            }
+            Turned::NotAdmitted { refusal, version, client_id, user_name } => {
+                let (client_id, refusal, peer) = (client_id.clone(), *refusal, peer.to_string().into());
+                if matches!(refusal, Refusal::BadCredentials | Refusal::NotAuthorized) {
+                    count(&cells.connect_unauthorized);
+                    self.tell(Event::AuthenticationFailed { client_id, peer, user_name: user_name.clone() });
+                } else {
+                    let is_denied = refusal == Refusal::WillNotAuthorized;
+                    count(if is_denied { &cells.connect_unauthorized } else { &cells.connect_unavailable });
+                    self.tell(Event::Refused { client_id, peer, refusal });
+                }
                 refuse(stream, *version, refusal.reason_code()).await;
             }
             Turned::Malformed(error) => {

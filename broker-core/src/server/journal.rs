@@ -29,8 +29,12 @@ pub(crate) fn log(event: &Event) {
             info!(
                 ?client_id,
                 filter = ?beginning,
-                "subscription refused (limits subscriptions_per_session, topic_levels, topic_bytes)"
+                "subscription refused (by a hook, or limits subscriptions_per_session, topic_levels, topic_bytes)"
             );
+        }
+        Event::Unsubscribed { client_id, filter } => debug!(?client_id, ?filter, "unsubscribed"),
+        Event::AuthenticationFailed { client_id, peer, user_name } => {
+            warn!(?client_id, %peer, ?user_name, "connection refused: authentication failed");
         }
         Event::Dropped { client_id, dropped } => {
             warn!(

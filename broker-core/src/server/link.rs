@@ -7,6 +7,7 @@ use crate::engine::outbox::Outbox;
 use crate::engine::shard::Consumed;
 
 use super::admit::Permit;
+use super::hooks::Asking;
 use super::transport::Transport;
 
 /// One connection of a lane. An idle one owns no buffer.
@@ -15,6 +16,11 @@ pub(crate) struct Link {
     transport: Transport,
     /// The beginning of a packet whose rest has not come yet.
     partial: Vec<u8>,
+    /// Bytes at the front of `partial` that are done with. They stay until no complete packet is left, so that handing
+    /// over packet by packet moves none.
+    done: usize,
+    /// The hook that is asked about a packet of it.
+    pub(crate) asking: Option<Asking>,
     /// The socket may have bytes: an edge was reported and no short read has followed.
     pub(crate) is_readable: bool,
     /// The end of the stream was reported with the last edge; no further edge will come, so a short read is not
@@ -71,6 +77,8 @@ impl Link {
             transport,
             has_unread: !unread.is_empty(),
             partial: unread,
+            done: 0,
+            asking: None,
             _permit: permit,
             is_readable: false,
             is_hung_up: false,
@@ -90,8 +98,9 @@ impl Link {
     pub(crate) fn read(&mut self, shared: &mut [u8], consume: impl FnOnce(&[u8]) -> Consumed) -> ReadOutcome {
         if self.has_unread {
             let bytes = std::mem::take(&mut self.partial);
-            let consumed = self.consume(&bytes, consume);
-            self.keep_rest(bytes, consumed);
+            let done = self.done;
+            let consumed = self.consume(bytes.get(done..).unwrap_or_default(), consume);
+            self.keep_rest(bytes, done + consumed);
             return ReadOutcome::Bytes(consumed);
         }
         let kept = self.partial.len();
@@ -131,9 +140,19 @@ impl Link {
     }
 
     /// Keeps what is left of a buffer, but not the buffer of a large packet for the beginning of a small one.
-    fn keep_rest(&mut self, mut bytes: Vec<u8>, consumed: usize) {
-        bytes.drain(..consumed.min(bytes.len()));
-        if bytes.len() <= PARTIAL_IN_SHARED_BUFFER_MAX && bytes.capacity() > SHARED_BUFFER_BYTES {
+    fn keep_rest(&mut self, mut bytes: Vec<u8>, done: usize) {
+        let left = bytes.len().saturating_sub(done);
+        let is_oversized = left <= PARTIAL_IN_SHARED_BUFFER_MAX && bytes.capacity() > SHARED_BUFFER_BYTES;
+        self.done = done;
+        if left == 0 {
+            // An idle connection owns no buffer.
+            bytes = Vec::new();
+            self.done = 0;
+        } else if is_oversized || !self.has_unread {
+            bytes.drain(..done);
+            self.done = 0;
+        }
+        if is_oversized {
             bytes.shrink_to_fit();
         }
         self.partial = bytes;

@@ -51,6 +51,8 @@ front_door_metrics! {
     connect_timeouts: Counter, "Connections closed because CONNECT did not come in time (limit connect_timeout).";
     connect_malformed: Counter, "Connections closed for a malformed first packet, or one that is not CONNECT.";
     connect_refused: Counter, "CONNECT packets refused before they reached a session.";
+    connect_unauthorized: Counter, "CONNECT packets that a hook refused, for their credentials or their will.";
+    connect_unavailable: Counter, "CONNECT packets refused because a hook could not say, panicked or gave no answer (limits hook_timeout, connect_timeout).";
     connect_over_budget: Counter, "Connections closed for too many bytes before CONNECT (limits pre_auth_bytes, pre_auth_total_bytes).";
     pre_auth_bytes: Gauge, "Bytes held for connections whose CONNECT is not complete.";
 }

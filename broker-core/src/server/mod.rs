@@ -14,6 +14,7 @@ mod commons;
 mod departure;
 mod events;
 mod front_door;
+pub mod hooks;
 #[cfg(test)]
 #[cfg(culex_loom)]
 mod interleavings;
@@ -26,10 +27,12 @@ mod refuse;
 mod store;
 mod sync;
 mod transport;
+mod weak;
 mod worker;
 
 pub use self::admin::{Admin, AdminError, Cursor, Page, RetainedInfo};
 pub use self::broker::{Broker, BrokerBuilder, Failure, ShutdownError, StartError, Threads};
 pub use self::events::Events;
 pub use self::metrics::Snapshot;
+pub use self::weak::WeakBroker;
 pub use self::worker::Lanes;

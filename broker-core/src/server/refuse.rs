@@ -11,6 +11,10 @@ pub(crate) fn refusal_bytes(version: ProtocolVersion, refusal: Refusal) -> Optio
         Refusal::Superseded => None,
         Refusal::UnsupportedVersion
         | Refusal::EmptyClientId
+        | Refusal::BadCredentials
+        | Refusal::NotAuthorized
+        | Refusal::WillNotAuthorized
+        | Refusal::Unavailable
         | Refusal::TooManySessions
         | Refusal::WillTopic => connack_bytes(version, refusal.reason_code()),
     }

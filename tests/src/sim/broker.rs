@@ -9,6 +9,7 @@ use culex_codec::{Decoded, Packet, ProtocolVersion, decode};
 use culex_core::engine::commons::LocalCommons;
 use culex_core::engine::error::Refusal;
 use culex_core::engine::keys::{ConnectionKey, ShardId};
+use culex_core::engine::question::Asks;
 use culex_core::engine::shard::{DELIVERIES_PER_TURN, Effect, Shard, ShardConfig, Turn, shard_of};
 use culex_core::engine::time::Tick;
 use culex_core::engine::{Admission, TopicLimits, admit};
@@ -44,7 +45,12 @@ impl Broker {
     pub(super) fn new(plan: Plan, rng: Rng, trace: Trace) -> Self {
         let shard = |number| {
             let limits = plan.limits.clone();
-            RefCell::new(Shard::new(ShardConfig { id: ShardId(number), limits, hash_keys: HASH_KEYS }))
+            RefCell::new(Shard::new(ShardConfig {
+                id: ShardId(number),
+                limits,
+                hash_keys: HASH_KEYS,
+                asks: Asks::default(),
+            }))
         };
         Self {
             shards: (0..plan.shards).map(shard).collect(),
@@ -246,6 +252,8 @@ impl Broker {
                         self.host.borrow_mut().close(number, connection, &bytes);
                     }
                     Effect::Resume { connection } => self.host.borrow_mut().resume(number, connection),
+                    // Nothing is asked with the default of Asks.
+                    Effect::Ask { .. } => {}
                     Effect::Event(event) => self.host.borrow_mut().event(&event),
                 }
             }

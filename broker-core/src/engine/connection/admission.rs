@@ -4,6 +4,7 @@ use bytes::Bytes;
 use culex_codec::{Connect, ProtocolVersion, QoS, TopicName};
 
 use crate::engine::error::Refusal;
+use crate::engine::question::Message;
 use crate::engine::topics::TopicLimits;
 
 /// Who connects and how; owned, so that it can travel to the shard.
@@ -17,6 +18,8 @@ pub struct Admission {
     pub client_id: Box<str>,
     /// The user it authenticated as.
     pub user_name: Option<Box<str>>,
+    /// Whether the identity is the host's own word: nobody has to authenticate or authorize this connection.
+    pub is_trusted: bool,
     /// Start without the state of an earlier session (Clean Session in 3.x).
     pub clean_start: bool,
     /// Seconds that the session outlives its connection; 0 it does not, `u32::MAX` for ever (5.0 Session Expiry
@@ -50,6 +53,18 @@ impl Will {
     /// The Will Topic.
     pub fn topic(&self) -> TopicName<'_> {
         TopicName::assume_valid(&self.topic)
+    }
+}
+
+/// What a host made of the message that it was asked about.
+impl From<Message> for Will {
+    fn from(message: Message) -> Self {
+        Self {
+            topic: message.topic().into(),
+            payload: message.payload().clone(),
+            qos: message.qos(),
+            is_retain: message.is_retain(),
+        }
     }
 }
 
@@ -91,6 +106,7 @@ pub fn admit(
         is_bridge: connect.is_bridge,
         client_id,
         user_name: connect.user_name.map(Into::into),
+        is_trusted: false,
         clean_start: connect.clean_start,
         session_expiry_s: if connect.clean_start { 0 } else { u32::MAX },
         keep_alive: connect.keep_alive,

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   handle_attach ──► Accepted ──stored through n──► Open ──DISCONNECT, error, take-over──► (gone)
-//!                     CONNACK is held,               packets are read
-//!                     nothing is read
+//!                     CONNACK is held,               packets are read, but not
+//!                     nothing is read                while one is pending
 //! ```
 //!
 //! An idle connection owns no buffer; its state is about 200 bytes.
@@ -15,6 +15,7 @@ use culex_codec::ProtocolVersion;
 
 use super::keys::{ConnectionKey, SessionKey};
 use super::outbox::{BufferPool, Outbox};
+use super::question::Pending;
 use super::slots::Slots;
 use super::time::{Now, Tick, WallTime};
 
@@ -42,6 +43,10 @@ pub(crate) struct Connection {
     is_touched: bool,
     /// It waits in the shard's queue of connections that may go on sending.
     pub(crate) is_resuming: bool,
+    /// Its packets are the host's own: the host is not asked about them.
+    pub(crate) is_trusted: bool,
+    /// The packet that waits for the host's verdict.
+    pub(crate) pending: Option<Box<Pending>>,
     /// Answers that wait for the store.
     pub(crate) held: u32,
     /// 1.5 × Keep Alive in milliseconds; zero is off.
@@ -67,6 +72,8 @@ impl Connection {
             state: State::Accepted,
             is_touched: false,
             is_resuming: false,
+            is_trusted: admission.is_trusted,
+            pending: None,
             held: 0,
             silence_max_ms: u32::from(admission.keep_alive) * SILENCE_MS_PER_KEEP_ALIVE_S,
             partial_bytes: 0,

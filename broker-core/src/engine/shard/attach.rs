@@ -29,7 +29,13 @@ impl Shard {
             match refusal {
                 Refusal::TooManySessions => self.stats.sessions_refused += 1,
                 Refusal::Superseded => self.stats.connections_superseded += 1,
-                Refusal::UnsupportedVersion | Refusal::EmptyClientId | Refusal::WillTopic => {}
+                Refusal::UnsupportedVersion
+                | Refusal::EmptyClientId
+                | Refusal::BadCredentials
+                | Refusal::NotAuthorized
+                | Refusal::WillNotAuthorized
+                | Refusal::Unavailable
+                | Refusal::WillTopic => {}
             }
             self.event(Event::Refused { client_id: admission.client_id, peer: admission.peer, refusal });
         }

@@ -21,10 +21,14 @@ impl Shard {
         if let Some(at) = connection.timer {
             self.timers.disarm(at, Timer::KeepAlive(key));
         }
+        if let Some(pending) = &connection.pending {
+            self.forget_question(key, pending);
+        }
         match reason {
             CloseReason::Malformed(_) => self.stats.connections_malformed += 1,
             CloseReason::Protocol(_) => self.stats.connections_protocol_error += 1,
             CloseReason::KeepAlive => self.stats.connections_keep_alive += 1,
+            CloseReason::Hook(_) => self.stats.connections_hook_failed += 1,
             CloseReason::Internal => self.stats.panics += 1,
             CloseReason::Disconnected
             | CloseReason::Lost

@@ -8,6 +8,7 @@ use crate::engine::error::{CloseReason, Refusal};
 use crate::engine::keys::{ConnectionKey, RetainedVersion, SessionKey, ShardId};
 use crate::engine::outbox::Outbox;
 use crate::engine::publication::Publication;
+use crate::engine::question::Question;
 use crate::engine::route::Routes;
 use crate::engine::store::StoreBatch;
 
@@ -29,6 +30,14 @@ pub enum Effect {
         connection: ConnectionKey,
         /// What was still to be written.
         outbox: Outbox,
+    },
+    /// Find out, then call [`Shard::handle_answer`](super::Shard::handle_answer). Until then the connection is not
+    /// read; once it is closed, nobody waits for the answer any more.
+    Ask {
+        /// The connection.
+        connection: ConnectionKey,
+        /// What is to be found out.
+        question: Box<Question>,
     },
     /// The connection is read again: hand over what waits of its bytes.
     Resume {
@@ -86,6 +95,15 @@ pub enum Event {
         /// Why.
         refusal: Refusal,
     },
+    /// A CONNECT was refused because the host did not accept who it claims to be.
+    AuthenticationFailed {
+        /// The ClientId.
+        client_id: Box<str>,
+        /// The address.
+        peer: Box<str>,
+        /// The user name; `None` if there was none, which is not the empty name.
+        user_name: Option<Box<str>>,
+    },
     /// A connection ended.
     Disconnected {
         /// The ClientId.
@@ -101,8 +119,15 @@ pub enum Event {
         client_id: Box<str>,
         /// The Topic Filter.
         filter: Box<str>,
-        /// The granted QoS; `None` if a limit refused it.
+        /// The granted QoS; `None` if a limit or a hook refused it.
         granted: Option<QoS>,
+    },
+    /// A filter is no longer subscribed to, because the client sent UNSUBSCRIBE.
+    Unsubscribed {
+        /// The ClientId.
+        client_id: Box<str>,
+        /// The Topic Filter.
+        filter: Box<str>,
     },
     /// Messages to a session were dropped: its queue is full, or its client does not read (QoS 0). Told once a minute
     /// and session at most.

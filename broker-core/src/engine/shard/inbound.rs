@@ -1,17 +1,30 @@
 //! PUBLISH and PUBREL from a client.
 
-use culex_codec::{Ack, DecodeError, Publish, QoS};
+use bytes::Bytes;
+use culex_codec::{Ack, DecodeError, Publish, QoS, TopicName};
 
 use crate::engine::connection::Message;
 use crate::engine::error::{CloseReason, ProtocolError};
 use crate::engine::keys::{ConnectionKey, PublicationId};
 use crate::engine::qos::{PublishOutcome, PubrelOutcome};
+use crate::engine::question::Handshake;
 use crate::engine::store::Record;
 use crate::engine::topics::is_reserved;
 
 use super::answers::Answer;
 use super::deliver::Inbound;
 use super::{Shard, Turn};
+
+/// What a PUBLISH wants to be delivered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Content<'a> {
+    pub(super) topic: TopicName<'a>,
+    pub(super) payload: &'a [u8],
+    /// The payload again, in a form that can be shared.
+    pub(super) shared: Option<&'a Bytes>,
+    pub(super) qos: QoS,
+    pub(super) is_retain: bool,
+}
 
 impl Shard {
     pub(super) fn on_publish(
@@ -26,38 +39,83 @@ impl Shard {
         self.topic_limits.check(topic.as_str()).map_err(CloseReason::Protocol)?;
         self.stats.messages_received += 1;
         self.stats.payload_bytes_received += publish.payload.len() as u64;
-        let Some(connection) = self.connections.get(key) else { return Ok(()) };
-        let publisher = connection.session;
-        let mut inbound = Inbound {
-            message: Message { id: PublicationId(0), topic, payload: publish.payload, shared: None },
+        let handshake = Handshake::new(publish.qos, publish.packet_id);
+        let content = Content {
+            topic,
+            payload: publish.payload,
+            shared: None,
             qos: publish.qos,
             is_retain: publish.retain,
+        };
+        if is_reserved(topic.as_str()) {
+            // [MQTT-3.3.5-2]: acknowledged as ever, and dropped.
+            self.stats.messages_reserved_topic += 1;
+            return self.take(turn, key, handshake, None);
+        }
+        if self.is_asked(key, |shard| shard.asks.publish) && !self.is_repeat(key, handshake) {
+            self.ask_publish(turn, key, handshake, content);
+            return Ok(());
+        }
+        self.take(turn, key, handshake, Some(content))
+    }
+
+    /// Whether the message was taken before, so that nobody has to be asked about it.
+    fn is_repeat(&self, key: ConnectionKey, handshake: Handshake) -> bool {
+        let Handshake::ExactlyOnce(packet_id) = handshake else { return false };
+        let session = self.connections.get(key).and_then(|connection| self.session(connection.session));
+        session.is_some_and(|session| session.receiver.is_awaiting_pubrel(packet_id))
+    }
+
+    /// Takes a message from its client: hands on what of it shall be delivered, and acknowledges it.
+    pub(super) fn take(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: ConnectionKey,
+        handshake: Handshake,
+        content: Option<Content<'_>>,
+    ) -> Result<(), CloseReason> {
+        let Some(connection) = self.connections.get(key) else { return Ok(()) };
+        let publisher = connection.session;
+        let mut inbound = content.map(|content| Inbound {
+            message: Message {
+                id: PublicationId(0),
+                topic: content.topic,
+                payload: content.payload,
+                shared: content.shared,
+            },
+            qos: content.qos,
+            is_retain: content.is_retain,
             publisher: Some((self.id, publisher)),
             incoming: None,
-        };
-        match (publish.qos, publish.packet_id) {
-            (QoS::AtMostOnce, _) | (QoS::AtLeastOnce | QoS::ExactlyOnce, None) => {
-                self.accept(turn, &inbound);
+        });
+        match handshake {
+            Handshake::AtMostOnce => {
+                self.accept(turn, inbound.as_ref());
             }
-            (QoS::AtLeastOnce, Some(packet_id)) => {
-                let is_promise = self.accept(turn, &inbound);
+            Handshake::AtLeastOnce(packet_id) => {
+                let is_promise = self.accept(turn, inbound.as_ref());
                 self.answer(turn, key, Answer::PubAck(packet_id), is_promise); // [MQTT-4.3.2-2]
             }
-            (QoS::ExactlyOnce, Some(packet_id)) => {
+            Handshake::ExactlyOnce(packet_id) => {
                 let max = self.limits.incoming_in_flight;
                 let Some(session) = self.session_mut(publisher) else { return Ok(()) };
                 let arrival = session
                     .receiver
                     .on_publish(packet_id)
                     .map_err(|_| CloseReason::Protocol(ProtocolError::TooManyInFlight(max)))?;
-                inbound.incoming = session.id.map(|id| (id, packet_id));
+                let incoming = session.id.map(|id| (id, packet_id));
                 let is_promise = match arrival {
-                    PublishOutcome::Fresh => self.accept(turn, &inbound),
+                    PublishOutcome::Fresh => {
+                        if let Some(inbound) = &mut inbound {
+                            inbound.incoming = incoming;
+                        }
+                        self.accept(turn, inbound.as_ref())
+                    }
                     PublishOutcome::Duplicate => {
                         // [MQTT-4.3.3-2]: PUBREC again, the message not again. The first may still wait for the
                         // store, and this one must not overtake it.
                         self.stats.messages_duplicate += 1;
-                        inbound.incoming.is_some()
+                        incoming.is_some()
                     }
                 };
                 self.answer(turn, key, Answer::PubRec(packet_id), is_promise);
@@ -66,13 +124,8 @@ impl Shard {
         Ok(())
     }
 
-    fn accept(&mut self, turn: &mut Turn<'_>, inbound: &Inbound<'_>) -> bool {
-        if is_reserved(inbound.message.topic.as_str()) {
-            // [MQTT-3.3.5-2]: acknowledged as ever, and dropped.
-            self.stats.messages_reserved_topic += 1;
-            return false;
-        }
-        self.route(turn, inbound)
+    fn accept(&mut self, turn: &mut Turn<'_>, inbound: Option<&Inbound<'_>>) -> bool {
+        inbound.is_some_and(|inbound| self.route(turn, inbound))
     }
 
     pub(super) fn on_pubrel(

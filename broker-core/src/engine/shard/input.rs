@@ -5,6 +5,7 @@ use culex_codec::{Decoded, Packet, PacketType, decode};
 use crate::engine::connection::{Connection, State};
 use crate::engine::error::{CloseReason, ProtocolError};
 use crate::engine::keys::ConnectionKey;
+use crate::engine::question::HookFailure;
 use crate::engine::time::Tick;
 use crate::engine::timers::Timer;
 
@@ -20,9 +21,9 @@ pub struct Consumed {
 }
 
 impl Connection {
-    /// Not before CONNACK, nor while very many of its answers wait for the store.
+    /// Not before CONNACK, nor while one of its packets waits for a verdict or very many of its answers for the store.
     pub(super) fn is_reading(&self) -> bool {
-        self.state == State::Open && self.held < HELD_MAX
+        self.state == State::Open && self.pending.is_none() && self.held < HELD_MAX
     }
 }
 
@@ -135,6 +136,7 @@ impl Shard {
         while let Some(timer) = self.timers.pop_due(turn.now.tick) {
             match timer {
                 Timer::KeepAlive(key) => self.on_keep_alive(turn, key),
+                Timer::Answer(key) => self.close(turn, key, CloseReason::Hook(HookFailure::Late)),
                 Timer::SessionExpiry(key) => self.end_session(turn, key),
             }
         }
@@ -155,7 +157,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.timer = None;
         if !connection.is_reading() {
-            // What it sends is not looked at. The time that the store takes is not the client's.
+            // What it sends is not looked at. The time that store or hook takes is not the client's.
             connection.last_packet = turn.now.tick;
         }
         let Some(deadline) = connection.silence_deadline() else { return };

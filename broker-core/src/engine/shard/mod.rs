@@ -6,8 +6,9 @@
 //! ```text
 //!   handle_attach ─┐                              ┌─► next_touched / outbox    bytes for connections
 //!   handle_bytes ──┤   sessions  connections      │
-//!   handle_message ┼─►  QoS   timers   gate  ─────┼─► end_turn, poll_effect    store, shards, closing, events
+//!   handle_message ┼─►  QoS   timers   gate  ─────┼─► end_turn, poll_effect    store, shards, closing, questions, events
 //!   handle_stored ─┤                              │
+//!   handle_answer ─┤                              │
 //!   handle_… ──────┘                              └─► poll_timeout             when handle_timeout wants to run
 //! ```
 //!
@@ -18,6 +19,7 @@
 
 mod acks;
 mod answers;
+mod ask;
 mod attach;
 mod close;
 mod deliver;
@@ -40,6 +42,7 @@ use super::commons::Commons;
 use super::connection::{Connection, Connections};
 use super::keys::{ConnectionKey, SessionKey, ShardId};
 use super::outbox::Outbox;
+use super::question::Asks;
 use super::route::{CacheLimits, RouteCache, Routes};
 use super::session::Session;
 use super::slots::Slots;
@@ -80,11 +83,14 @@ pub struct ShardConfig {
     pub limits: Limits,
     /// Keys of the hash functions: secret in production, fixed in tests.
     pub hash_keys: (u64, u64),
+    /// What the host is asked about.
+    pub asks: Asks,
 }
 
 /// Sessions and connections of one shard.
 pub struct Shard {
     id: ShardId,
+    asks: Asks,
     limits: Limits,
     topic_limits: TopicLimits,
     connections: Connections,
@@ -113,9 +119,10 @@ impl std::fmt::Debug for Shard {
 impl Shard {
     /// A shard without sessions.
     pub fn new(config: ShardConfig) -> Self {
-        let ShardConfig { id, limits, hash_keys } = config;
+        let ShardConfig { id, limits, hash_keys, asks } = config;
         Self {
             id,
+            asks,
             topic_limits: TopicLimits::from(&limits),
             limits,
             connections: Connections::default(),
@@ -157,8 +164,8 @@ impl Shard {
 
     // Commands.
 
-    /// Whether [`Event::Subscribed`] is told (as at the start) or only counted; one that is refused is always told. It
-    /// costs two allocations per Topic Filter.
+    /// Whether [`Event::Subscribed`] and [`Event::Unsubscribed`] are told (as at the start) or only counted; a filter that
+    /// is refused is always told. It costs two allocations per Topic Filter.
     pub fn tell_subscriptions(&mut self, is_wanted: bool) {
         self.tells_subscriptions = is_wanted;
     }

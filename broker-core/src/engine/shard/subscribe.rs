@@ -1,15 +1,16 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
-use culex_codec::{QoS, Subscribe, TopicFilter, Unsubscribe};
+use culex_codec::{PacketId, QoS, Subscribe, TopicFilter, Unsubscribe};
 use smallvec::SmallVec;
 
 use crate::engine::error::CloseReason;
 use crate::engine::keys::{ConnectionKey, SessionKey};
+use crate::engine::question::{FilterRequest, PendingPacket};
 use crate::engine::route::{RouteOptions, Subscriber};
 use crate::engine::store::Record;
 
 use super::answers::Answer;
-use super::{Event, Shard, Turn};
+use super::{Effect, Event, Shard, Turn};
 
 const FAILURE: u8 = 0x80;
 /// So many filters of one packet are always looked at, and more only if a session may have more.
@@ -22,34 +23,61 @@ impl Shard {
         key: ConnectionKey,
         subscribe: &Subscribe<'_>,
     ) -> Result<(), CloseReason> {
-        let Some(connection) = self.connections.get(key) else { return Ok(()) };
-        let session_key = connection.session;
-        let mut codes = SmallVec::new();
-        let mut room = self.limits.subscriptions_per_session.get().max(FILTERS_EXAMINED_MIN);
-        for subscription in subscribe.filters.iter() {
-            let qos = subscription.options.qos;
-            // No session has room for more, so the rest of a packet of millions is refused without a look.
-            let Some(left) = room.checked_sub(1) else {
-                self.stats.subscriptions_refused += 1;
-                codes.push(FAILURE);
-                continue;
-            };
-            room = left;
-            let is_granted = self.subscribe(turn, session_key, subscription.filter, qos);
-            codes.push(if is_granted { qos as u8 } else { FAILURE }); // [MQTT-3.8.4-5, MQTT-3.9.3-1]
+        // No session has room for more, so the rest of a packet of millions is refused without a look.
+        let room = self.limits.subscriptions_per_session.get().max(FILTERS_EXAMINED_MIN);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let beyond = subscribe.filters.len().saturating_sub(room);
+        let requests =
+            subscribe.filters.iter().take(room).map(|request| (request.filter, request.options.qos));
+        if self.is_asked(key, |shard| shard.asks.subscribe) {
+            let filters = requests.map(|(filter, qos)| FilterRequest { filter: filter.as_str().into(), qos });
+            let filters = filters.collect();
+            let packet = PendingPacket::Subscribe { packet_id: subscribe.packet_id, filters, beyond };
+            self.ask_subscribe(turn, key, packet);
+        } else {
+            let requests = requests.map(|(filter, qos)| (filter, qos, true));
+            self.grant(turn, key, subscribe.packet_id, requests, beyond);
         }
-        let is_promise = self.session(session_key).is_some_and(|session| session.id.is_some());
-        self.answer(turn, key, Answer::SubAck(subscribe.packet_id, codes), is_promise);
-        self.send_more(turn, session_key);
         Ok(())
     }
 
-    fn subscribe(&mut self, turn: &mut Turn<'_>, key: SessionKey, filter: TopicFilter<'_>, qos: QoS) -> bool {
+    /// Subscribes to what is allowed and answers for all of it. `beyond` are filters of the packet behind `requests`.
+    pub(super) fn grant<'a>(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: ConnectionKey,
+        packet_id: PacketId,
+        requests: impl Iterator<Item = (TopicFilter<'a>, QoS, bool)>,
+        beyond: usize,
+    ) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let session_key = connection.session;
+        let mut codes = SmallVec::new();
+        for (filter, qos, is_allowed) in requests {
+            let is_granted = self.subscribe(turn, session_key, filter, qos, is_allowed);
+            codes.push(if is_granted { qos as u8 } else { FAILURE }); // [MQTT-3.8.4-5, MQTT-3.9.3-1]
+        }
+        self.stats.subscriptions_refused += beyond as u64;
+        codes.resize(codes.len() + beyond, FAILURE);
+        let is_promise = self.session(session_key).is_some_and(|session| session.id.is_some());
+        self.answer(turn, key, Answer::SubAck(packet_id, codes), is_promise);
+        self.send_more(turn, session_key);
+    }
+
+    fn subscribe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: SessionKey,
+        filter: TopicFilter<'_>,
+        qos: QoS,
+        is_allowed: bool,
+    ) -> bool {
         let limits = (self.topic_limits, self.limits.subscriptions_per_session);
         let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return false };
         let is_new = !session.is_subscribed(filter.as_str());
         let count = session.subscription_count() as u64 + u64::from(is_new);
-        let is_granted = limits.0.check(filter.as_str()).is_ok() && !limits.1.is_exceeded_by(count);
+        let is_granted =
+            is_allowed && limits.0.check(filter.as_str()).is_ok() && !limits.1.is_exceeded_by(count);
         let is_told = self.tells_subscriptions || !is_granted;
         let client_id = is_told.then(|| session.client_id.clone());
         if is_granted {
@@ -69,8 +97,10 @@ impl Shard {
                 self.gate.record(Record::Subscribed { session, filter: filter.as_str().into(), qos });
             }
             self.stats.subscriptions += u64::from(is_new);
-        } else {
+        } else if is_allowed {
             self.stats.subscriptions_refused += 1;
+        } else {
+            self.stats.subscriptions_denied += 1;
         }
         if let Some(client_id) = client_id {
             let granted = is_granted.then_some(qos);
@@ -96,6 +126,11 @@ impl Shard {
                 self.stats.subscriptions = self.stats.subscriptions.saturating_sub(1);
                 if let Some(session) = session.id {
                     self.gate.record(Record::Unsubscribed { session, filter: filter.as_str().into() });
+                }
+                if self.tells_subscriptions {
+                    let client_id = session.client_id.clone();
+                    let event = Event::Unsubscribed { client_id, filter: filter.as_str().into() };
+                    self.closing.push(Effect::Event(event));
                 }
             }
         }

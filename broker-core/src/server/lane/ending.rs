@@ -38,6 +38,7 @@ impl Lane {
                 }
             }
             Effect::Close { connection, outbox } => self.close(connection, outbox),
+            Effect::Ask { connection, question } => self.ask(neighbours, connection, *question),
             Effect::Resume { connection } => self.queue(connection),
             Effect::Event(event) => neighbours.events.tell(event),
         }

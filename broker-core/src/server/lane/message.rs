@@ -1,6 +1,8 @@
 //! What comes into a lane.
 
 use crate::engine::Admission;
+use crate::engine::keys::ConnectionKey;
+use crate::engine::question::Verdict;
 use crate::engine::shard::{Shard, ShardMessage, Turn};
 
 use super::super::admit::Permit;
@@ -10,6 +12,13 @@ use super::super::transport::Transport;
 pub(crate) enum LaneMessage {
     /// A connection whose CONNECT was accepted.
     Attach(Box<Newcomer>),
+    /// What a hook says about a packet.
+    Answer {
+        /// The connection that waits for it.
+        connection: ConnectionKey,
+        /// What it says.
+        verdict: Verdict,
+    },
     /// From another shard.
     Shard(ShardMessage),
     /// A question about its shard, answered by the one who asks.
@@ -34,9 +43,10 @@ pub(crate) struct Newcomer {
 
 impl LaneMessage {
     /// What it counts towards the bytes of a turn.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Attach(_) | Self::Visit(_) | Self::Settle | Self::Leave => 0,
+            Self::Answer { connection: _, verdict } => verdict.bytes(),
             Self::Shard(message) => message.bytes(),
         }
     }

@@ -18,6 +18,7 @@
 //!
 //! Cost of a message in steady state: one poll, one read, one write; with many in a turn their share of each.
 
+mod asking;
 mod ending;
 mod message;
 mod reading;
@@ -42,6 +43,7 @@ use super::clock::Clock;
 use super::commons::SharedCommons;
 use super::departure::Departure;
 use super::events::EventHub;
+use super::hooks::Hooks;
 use super::link::{Link, SHARED_BUFFER_BYTES};
 use super::mailbox::Mailbox;
 use super::metrics::LaneCells;
@@ -59,6 +61,7 @@ pub(crate) struct Neighbours {
     pub(crate) mailboxes: Vec<Arc<Mailbox<LaneMessage>>>,
     pub(crate) commons: Arc<SharedCommons>,
     pub(crate) events: Arc<EventHub>,
+    pub(crate) hooks: Arc<Hooks>,
 }
 
 /// A shard and its sockets.
@@ -216,6 +219,11 @@ impl Lane {
                 LaneMessage::Attach(newcomer) if self.stage == Stage::Working => self.attach(turn, *newcomer),
                 // Too late: it is closed.
                 LaneMessage::Attach(_) => {}
+                LaneMessage::Answer { connection, verdict } if self.stage == Stage::Working => {
+                    self.take_answer(turn, connection, verdict);
+                }
+                // Nothing new begins any more; its client was not told that it was taken.
+                LaneMessage::Answer { .. } => {}
                 LaneMessage::Shard(message) => self.shard.handle_message(turn, message),
                 LaneMessage::Visit(visit) => visit(&mut self.shard, turn),
                 LaneMessage::Settle => {

@@ -66,6 +66,7 @@ impl Oracle {
             CloseReason::Malformed(_)
             | CloseReason::Protocol(_)
             | CloseReason::Refused(_)
+            | CloseReason::Hook(_)
             | CloseReason::Administrative
             | CloseReason::Internal => {
                 return self.fail(format!("L{index} of a correct client is closed: {reason}"));
