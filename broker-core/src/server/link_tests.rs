@@ -75,3 +75,29 @@ fn the_buffer_of_a_large_packet_is_not_kept_for_a_small_one() {
     link.keep(&[]);
     assert_eq!(link.partial.capacity(), 0);
 }
+
+#[test]
+fn packets_that_are_handed_over_one_by_one_are_not_moved() {
+    const PACKETS: usize = 1000;
+    let (mut link, mut peer, mut poll) = pair();
+    let mut shared = vec![0; SHARED_BUFFER_BYTES];
+    let sent: Vec<u8> = (0..PACKETS).flat_map(|number| number.to_be_bytes()).chain([1, 2, 3]).collect();
+    peer.write_all(&sent).unwrap();
+    await_event(&mut poll, mio::event::Event::is_readable);
+    let mut heard = Vec::new();
+    let mut places = Vec::new();
+    while link.is_ready() && heard.len() < 8 * PACKETS {
+        link.read(&mut shared, |bytes| {
+            // One packet, as long as there is a complete one; a hook wants to be asked about it.
+            let packet = bytes.get(..8).unwrap_or_default();
+            heard.extend_from_slice(packet);
+            Consumed { bytes: packet.len(), is_cut_short: packet.len() == 8 }
+        });
+        places.push(link.partial.len());
+    }
+    assert_eq!(heard, sent[..8 * PACKETS]);
+    places.dedup();
+    assert!(places.len() <= 3, "bytes were moved {} times", places.len());
+    link.read(&mut shared, |bytes| Consumed { bytes: bytes.len().min(2), is_cut_short: false });
+    assert_eq!((&*link.partial, link.done), (&[3][..], 0), "what is left begins the next packet");
+}

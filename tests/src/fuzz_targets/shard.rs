@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use culex_codec::{Decoded, Packet, ProtocolVersion, decode};
+use culex_codec::{Decoded, Packet, ProtocolVersion, QoS, decode};
+use culex_core::engine::question::{Asks, HookFailure, Question, Verdict};
 use culex_core::limits::{Limit, Limits, WhenFull};
 
 use super::Source;
@@ -29,7 +30,9 @@ pub fn shard(data: &[u8]) {
     let limits = limits(&mut source);
     let store = if source.flag() { Store::Open } else { Store::Held };
     let shards = 1 << (source.byte() % 3);
-    let mut run = Run { world: World::new(shards, &limits, store), peers: BTreeMap::new() };
+    let bits = source.byte();
+    let asks = Asks { publish: bits & 3 == 3, subscribe: bits & 12 == 12 };
+    let mut run = Run { world: World::asking(shards, &limits, store, asks), peers: BTreeMap::new() };
     for _ in 0..OPERATIONS_MAX {
         if source.is_empty() {
             break;
@@ -59,7 +62,7 @@ fn limits(source: &mut Source<'_>) -> Limits {
 
 impl Run {
     fn step(&mut self, source: &mut Source<'_>) {
-        match source.byte() % 12 {
+        match source.byte() % 14 {
             0 | 1 => self.connect(source),
             2 => self.send(source, |source| source.bytes().to_vec()),
             3 | 4 => self.send(source, |source| {
@@ -79,7 +82,8 @@ impl Run {
                     self.world.lose(peer);
                 }
             }
-            10 => self.world.advance(u64::from(source.short())),
+            10 | 11 => self.answer(source),
+            12 => self.world.advance(u64::from(source.short())),
             _ => self.world.store_all(),
         }
     }
@@ -109,6 +113,25 @@ impl Run {
             let packet = packet(source);
             self.world.send(peer, &packet);
         }
+    }
+
+    /// Answers one of the open questions, or one that nobody waits for any more, sometimes with nonsense.
+    fn answer(&mut self, source: &mut Source<'_>) {
+        let Some((peer, question)) = self.world.questions.pop_front() else { return };
+        let verdict = match (question, source.byte() % 8) {
+            (_, 0) => Verdict::Failed(HookFailure::Panicked),
+            (_, 1) => Verdict::Refused,
+            (_, 2) => Verdict::Granted(vec![true]),
+            (Question::Publish(_), 3) => Verdict::Dropped,
+            (Question::Publish(mut message), bits) => {
+                message.limit_qos(QoS::from_bits(bits % 3).unwrap());
+                // A wildcard is refused, and the message stays as it is.
+                let _ = message.set_topic(pick(&FILTERS, source));
+                Verdict::Deliver(Box::new(message))
+            }
+            (Question::Subscribe { filters, .. }, bits) => Verdict::Granted(vec![bits > 4; filters.len()]),
+        };
+        self.world.answer(peer, verdict);
     }
 
     fn check(&mut self, limits: &Limits) {
@@ -156,8 +179,9 @@ impl Run {
         assert_eq!((self.world.commons.subscription_count(), self.world.commons.sessions_open()), (0, 0));
         for shard in &self.world.shards {
             let stats = shard.stats();
-            let left = (stats.sessions, stats.subscriptions, stats.queue_messages, stats.queue_bytes);
-            assert_eq!(left, (0, 0, 0, 0), "{stats:?}");
+            let queue = (stats.queue_messages, stats.queue_bytes);
+            let left = (stats.sessions, stats.subscriptions, queue, stats.questions_open);
+            assert_eq!(left, (0, 0, (0, 0), 0), "{stats:?}");
         }
     }
 }
