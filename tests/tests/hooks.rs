@@ -178,9 +178,9 @@ fn each_filter_has_its_own_answer_and_what_has_none_is_refused() {
     let granted: Vec<_> = world
         .events
         .iter()
-        .filter_map(|event| match event {
-            Event::Subscribed { filter, granted, .. } => Some((&**filter, granted.is_some())),
-            _ => None,
+        .filter_map(|event| {
+            let Event::Subscribed { filter, granted, .. } = event else { return None };
+            Some((&**filter, granted.is_some()))
         })
         .collect();
     assert_eq!(granted, [("a", true), ("b/#", false), ("c", true), ("d", false)]);
@@ -235,9 +235,9 @@ fn no_answer_in_time_closes_the_connection_and_publishes_its_will() {
         assert!(world.is_closed(peer));
         assert_eq!(world.take_packets(peer), NOTHING);
         assert_eq!(world.take_packets(watcher), ["PUBLISH will gone"]);
-        let ends = world.events.iter().filter_map(|event| match event {
-            Event::Disconnected { reason, .. } => Some(reason.to_string()),
-            _ => None,
+        let ends = world.events.iter().filter_map(|event| {
+            let Event::Disconnected { reason, .. } = event else { return None };
+            Some(reason.to_string())
         });
         assert_eq!(ends.collect::<Vec<_>>(), [format!("no answer about its packet: {failure}")]);
         assert_eq!(world.shards[0].stats().connections_hook_failed, 1);

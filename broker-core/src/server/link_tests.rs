@@ -84,6 +84,7 @@ fn packets_that_are_handed_over_one_by_one_are_not_moved() {
     let sent: Vec<u8> = (0..PACKETS).flat_map(|number| number.to_be_bytes()).chain([1, 2, 3]).collect();
     peer.write_all(&sent).unwrap();
     await_event(&mut poll, mio::event::Event::is_readable);
+    link.is_readable = true;
     let mut heard = Vec::new();
     let mut places = Vec::new();
     while link.is_ready() && heard.len() < 8 * PACKETS {
@@ -95,7 +96,7 @@ fn packets_that_are_handed_over_one_by_one_are_not_moved() {
         });
         places.push(link.partial.len());
     }
-    assert_eq!(heard, sent[..8 * PACKETS]);
+    assert!(heard == sent[..8 * PACKETS], "{} bytes, or other ones", heard.len());
     places.dedup();
     assert!(places.len() <= 3, "bytes were moved {} times", places.len());
     link.read(&mut shared, |bytes| Consumed { bytes: bytes.len().min(2), is_cut_short: false });

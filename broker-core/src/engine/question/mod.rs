@@ -122,28 +122,28 @@ pub(crate) enum PendingPacket {
     },
 }
 
-/// How a PUBLISH is acknowledged (section 4.3).
+/// What a PUBLISH is acknowledged with (section 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Handshake {
-    AtMostOnce,
-    AtLeastOnce(PacketId),
-    ExactlyOnce(PacketId),
+    Nothing,
+    PubAck(PacketId),
+    PubRec(PacketId),
 }
 
 impl Handshake {
     pub(crate) const fn new(qos: QoS, packet_id: Option<PacketId>) -> Self {
         match (qos, packet_id) {
-            (QoS::AtLeastOnce, Some(packet_id)) => Self::AtLeastOnce(packet_id),
-            (QoS::ExactlyOnce, Some(packet_id)) => Self::ExactlyOnce(packet_id),
-            (QoS::AtMostOnce, _) | (QoS::AtLeastOnce | QoS::ExactlyOnce, None) => Self::AtMostOnce,
+            (QoS::AtLeastOnce, Some(packet_id)) => Self::PubAck(packet_id),
+            (QoS::ExactlyOnce, Some(packet_id)) => Self::PubRec(packet_id),
+            (QoS::AtMostOnce, _) | (QoS::AtLeastOnce | QoS::ExactlyOnce, None) => Self::Nothing,
         }
     }
 
     pub(crate) const fn qos(self) -> QoS {
         match self {
-            Self::AtMostOnce => QoS::AtMostOnce,
-            Self::AtLeastOnce(_) => QoS::AtLeastOnce,
-            Self::ExactlyOnce(_) => QoS::ExactlyOnce,
+            Self::Nothing => QoS::AtMostOnce,
+            Self::PubAck(_) => QoS::AtLeastOnce,
+            Self::PubRec(_) => QoS::ExactlyOnce,
         }
     }
 }

@@ -61,7 +61,7 @@ impl Shard {
 
     /// Whether the message was taken before, so that nobody has to be asked about it.
     fn is_repeat(&self, key: ConnectionKey, handshake: Handshake) -> bool {
-        let Handshake::ExactlyOnce(packet_id) = handshake else { return false };
+        let Handshake::PubRec(packet_id) = handshake else { return false };
         let session = self.connections.get(key).and_then(|connection| self.session(connection.session));
         session.is_some_and(|session| session.receiver.is_awaiting_pubrel(packet_id))
     }
@@ -89,14 +89,14 @@ impl Shard {
             incoming: None,
         });
         match handshake {
-            Handshake::AtMostOnce => {
+            Handshake::Nothing => {
                 self.accept(turn, inbound.as_ref());
             }
-            Handshake::AtLeastOnce(packet_id) => {
+            Handshake::PubAck(packet_id) => {
                 let is_promise = self.accept(turn, inbound.as_ref());
                 self.answer(turn, key, Answer::PubAck(packet_id), is_promise); // [MQTT-4.3.2-2]
             }
-            Handshake::ExactlyOnce(packet_id) => {
+            Handshake::PubRec(packet_id) => {
                 let max = self.limits.incoming_in_flight;
                 let Some(session) = self.session_mut(publisher) else { return Ok(()) };
                 let arrival = session
