@@ -11,12 +11,28 @@ use culex_core::limits::{Limit, Limits};
 use culex_tests::wire::{self, Connect, Publish, Will};
 use culex_tests::world::{Peer, Store, World};
 
+culex_tests::on_shards!(
+    publishes_of_every_qos_keep_their_order_behind_a_question,
+    what_is_refused_or_dropped_is_acknowledged_and_counted,
+    a_changed_message_is_delivered_instead,
+    the_qos_of_another_message_does_not_raise_the_qos_of_this_one,
+    a_repeated_qos_2_publish_is_neither_asked_nor_delivered_twice,
+    each_filter_has_its_own_answer_and_what_has_none_is_refused,
+    nobody_is_asked_about_filters_that_no_session_has_room_for,
+    no_answer_in_time_closes_the_connection_and_publishes_its_will,
+    keep_alive_runs_again_from_the_answer_on,
+    a_verdict_on_something_else_closes_the_connection,
+    nobody_is_asked_without_need,
+    acknowledgements_behind_an_answer_wait_for_the_store_in_their_order,
+    a_lost_connection_waits_for_no_answer,
+);
+
 const ALL: Asks = Asks { publish: true, subscribe: true };
 const PUBLISH: Asks = Asks { publish: true, subscribe: false };
 const NOTHING: [&str; 0] = [];
 
-fn world(asks: Asks) -> World {
-    World::asking(1, &Limits::default(), Store::Open, asks)
+fn world(shards: u16, asks: Asks) -> World {
+    World::asking(shards, &Limits::default(), Store::Open, asks)
 }
 
 fn connected(world: &mut World, connect: &Connect) -> Peer {
@@ -47,12 +63,11 @@ fn deliver(world: &mut World) -> Message {
 }
 
 fn open_questions(world: &World) -> u64 {
-    world.shards.iter().map(|shard| shard.stats().questions_open).sum()
+    world.sum(|stats| stats.questions_open)
 }
 
-#[test]
-fn publishes_of_every_qos_keep_their_order_behind_a_question() {
-    let mut world = world(PUBLISH);
+fn publishes_of_every_qos_keep_their_order_behind_a_question(shards: u16) {
+    let mut world = world(shards, PUBLISH);
     let subscriber = subscribed(&mut world, "subscriber", "t", 2);
     let publisher = connected(&mut world, &Connect::new("publisher"));
     let packets = [
@@ -74,12 +89,11 @@ fn publishes_of_every_qos_keep_their_order_behind_a_question() {
         assert!(matches!(&*got, [one] if one.starts_with(&format!("PUBLISH t {payload}"))), "{got:?}");
     }
     assert_eq!(world.take_packets(publisher), ["PUBACK 1", "PUBREC 2", "PUBACK 3", "PINGRESP"]);
-    assert_eq!((world.shards[0].stats().questions, open_questions(&world)), (4, 0));
+    assert_eq!((world.sum(|stats| stats.questions), open_questions(&world)), (4, 0));
 }
 
-#[test]
-fn what_is_refused_or_dropped_is_acknowledged_and_counted() {
-    let mut world = world(PUBLISH);
+fn what_is_refused_or_dropped_is_acknowledged_and_counted(shards: u16) {
+    let mut world = world(shards, PUBLISH);
     let subscriber = subscribed(&mut world, "subscriber", "#", 2);
     let publisher = connected(&mut world, &Connect::new("publisher").persistent());
     for (verdict, qos, expected) in [
@@ -95,13 +109,14 @@ fn what_is_refused_or_dropped_is_acknowledged_and_counted() {
     assert_eq!(world.take_packets(publisher), ["PUBCOMP 5"]);
     assert_eq!(world.take_packets(subscriber), NOTHING);
     assert_eq!(world.commons.retained_count(), 0);
-    let stats = world.shards[0].stats();
-    assert_eq!((stats.messages_refused, stats.messages_dropped_by_hook), (2, 1));
+    assert_eq!(
+        (world.sum(|stats| stats.messages_refused), world.sum(|stats| stats.messages_dropped_by_hook)),
+        (2, 1)
+    );
 }
 
-#[test]
-fn a_changed_message_is_delivered_instead() {
-    let mut world = world(PUBLISH);
+fn a_changed_message_is_delivered_instead(shards: u16) {
+    let mut world = world(shards, PUBLISH);
     let subscriber = subscribed(&mut world, "subscriber", "#", 2);
     let publisher = connected(&mut world, &Connect::new("publisher").persistent());
     world.send(publisher, &Publish::new("old", "x").qos(2, 7).encode());
@@ -116,9 +131,8 @@ fn a_changed_message_is_delivered_instead() {
     assert_eq!(world.commons.retained_count(), 1);
 }
 
-#[test]
-fn the_qos_of_another_message_does_not_raise_the_qos_of_this_one() {
-    let mut world = world(PUBLISH);
+fn the_qos_of_another_message_does_not_raise_the_qos_of_this_one(shards: u16) {
+    let mut world = world(shards, PUBLISH);
     let subscriber = subscribed(&mut world, "subscriber", "#", 2);
     let publisher = connected(&mut world, &Connect::new("publisher"));
     world.send(publisher, &Publish::new("t", "kept").qos(2, 1).encode());
@@ -130,9 +144,8 @@ fn the_qos_of_another_message_does_not_raise_the_qos_of_this_one() {
     assert_eq!(world.take_packets(subscriber), ["PUBLISH t kept"]);
 }
 
-#[test]
-fn a_repeated_qos_2_publish_is_neither_asked_nor_delivered_twice() {
-    let mut world = world(PUBLISH);
+fn a_repeated_qos_2_publish_is_neither_asked_nor_delivered_twice(shards: u16) {
+    let mut world = world(shards, PUBLISH);
     let subscriber = subscribed(&mut world, "subscriber", "t", 0);
     let publish = Publish::new("t", "x").qos(2, 9);
     let id = Connect::new("publisher").persistent();
@@ -157,9 +170,8 @@ fn a_repeated_qos_2_publish_is_neither_asked_nor_delivered_twice() {
     assert_eq!(open_questions(&world), 0);
 }
 
-#[test]
-fn each_filter_has_its_own_answer_and_what_has_none_is_refused() {
-    let mut world = world(ALL);
+fn each_filter_has_its_own_answer_and_what_has_none_is_refused(shards: u16) {
+    let mut world = world(shards, ALL);
     let peer = connected(&mut world, &Connect::new("a").credentials("ann", b"secret"));
     world.send(
         peer,
@@ -173,8 +185,14 @@ fn each_filter_has_its_own_answer_and_what_has_none_is_refused() {
     assert_eq!(world.take_packets(peer), NOTHING);
     world.answer(asked, Verdict::Granted(vec![true, false, true]));
     assert_eq!(world.take_packets(peer), ["SUBACK 4 [0, 128, 2, 128]", "PINGRESP"]);
-    let stats = world.shards[0].stats();
-    assert_eq!((stats.subscriptions, stats.subscriptions_denied, stats.subscriptions_refused), (2, 2, 0));
+    assert_eq!(
+        (
+            world.sum(|stats| stats.subscriptions),
+            world.sum(|stats| stats.subscriptions_denied),
+            world.sum(|stats| stats.subscriptions_refused)
+        ),
+        (2, 2, 0)
+    );
     let granted: Vec<_> = world
         .events
         .iter()
@@ -192,11 +210,10 @@ fn each_filter_has_its_own_answer_and_what_has_none_is_refused() {
     );
 }
 
-#[test]
-fn nobody_is_asked_about_filters_that_no_session_has_room_for() {
+fn nobody_is_asked_about_filters_that_no_session_has_room_for(shards: u16) {
     let limits =
         Limits { subscriptions_per_session: Limit::at_most(2).expect("not zero"), ..Limits::default() };
-    let mut world = World::asking(1, &limits, Store::Open, ALL);
+    let mut world = World::asking(shards, &limits, Store::Open, ALL);
     let peer = connected(&mut world, &Connect::new("a"));
     let names: Vec<_> = (0..3000).map(|number| format!("f/{number}")).collect();
     let pairs: Vec<_> = names.iter().map(|name| (name.as_str(), 0)).collect();
@@ -209,14 +226,13 @@ fn nobody_is_asked_about_filters_that_no_session_has_room_for() {
     let suback = world.take_output(peer);
     assert_eq!(suback.len(), 5 + 3000);
     assert_eq!(suback.iter().rev().take_while(|code| **code == 0x80).count(), 2998);
-    assert_eq!(world.shards[0].stats().subscriptions_refused, 2998);
+    assert_eq!(world.sum(|stats| stats.subscriptions_refused), 2998);
 }
 
-#[test]
-fn no_answer_in_time_closes_the_connection_and_publishes_its_will() {
+fn no_answer_in_time_closes_the_connection_and_publishes_its_will(shards: u16) {
     for failure in [HookFailure::Late, HookFailure::Panicked] {
         let limits = Limits { hook_timeout: Duration::from_secs(5), ..Limits::default() };
-        let mut world = World::asking(1, &limits, Store::Open, PUBLISH);
+        let mut world = World::asking(shards, &limits, Store::Open, PUBLISH);
         let watcher = subscribed(&mut world, "watcher", "#", 0);
         let mut connect = Connect::new("a").will(Will::new("will", "gone", 0));
         connect.keep_alive = 1;
@@ -240,15 +256,14 @@ fn no_answer_in_time_closes_the_connection_and_publishes_its_will() {
             Some(reason.to_string())
         });
         assert_eq!(ends.collect::<Vec<_>>(), [format!("no answer about its packet: {failure}")]);
-        assert_eq!(world.shards[0].stats().connections_hook_failed, 1);
+        assert_eq!(world.sum(|stats| stats.connections_hook_failed), 1);
         assert_eq!(open_questions(&world), 0);
         world.answer(peer, Verdict::Refused);
     }
 }
 
-#[test]
-fn keep_alive_runs_again_from_the_answer_on() {
-    let mut world = world(PUBLISH);
+fn keep_alive_runs_again_from_the_answer_on(shards: u16) {
+    let mut world = world(shards, PUBLISH);
     let mut connect = Connect::new("a");
     connect.keep_alive = 10;
     let peer = connected(&mut world, &connect);
@@ -263,9 +278,8 @@ fn keep_alive_runs_again_from_the_answer_on() {
     assert!(world.is_closed(peer));
 }
 
-#[test]
-fn a_verdict_on_something_else_closes_the_connection() {
-    let mut world = world(ALL);
+fn a_verdict_on_something_else_closes_the_connection(shards: u16) {
+    let mut world = world(shards, ALL);
     let publisher = connected(&mut world, &Connect::new("publisher"));
     world.send(publisher, &Publish::new("t", "x").encode());
     world.answer(publisher, Verdict::Granted(vec![true]));
@@ -274,23 +288,21 @@ fn a_verdict_on_something_else_closes_the_connection() {
     world.send(subscriber, &wire::subscribe(1, &[("t", 0)]));
     world.answer(subscriber, Verdict::Refused);
     assert!(world.is_closed(subscriber));
-    assert_eq!(world.shards[0].stats().subscriptions, 0);
+    assert_eq!(world.sum(|stats| stats.subscriptions), 0);
 }
 
-#[test]
-fn nobody_is_asked_without_need() {
-    let mut world = world(PUBLISH);
+fn nobody_is_asked_without_need(shards: u16) {
+    let mut world = world(shards, PUBLISH);
     let peer = subscribed(&mut world, "a", "#", 0);
     world.send(peer, &Publish::new("$SYS/x", "x").qos(1, 3).encode());
     assert_eq!(world.take_packets(peer), ["PUBACK 3"], "dropped, whatever anybody says");
     world.lose(peer);
     assert!(world.questions.is_empty());
-    assert_eq!(world.shards[0].stats().messages_reserved_topic, 1);
+    assert_eq!(world.sum(|stats| stats.messages_reserved_topic), 1);
 }
 
-#[test]
-fn acknowledgements_behind_an_answer_wait_for_the_store_in_their_order() {
-    let mut world = World::asking(1, &Limits::default(), Store::Held, PUBLISH);
+fn acknowledgements_behind_an_answer_wait_for_the_store_in_their_order(shards: u16) {
+    let mut world = World::asking(shards, &Limits::default(), Store::Held, PUBLISH);
     let keeper = world.connect(&Connect::new("keeper").persistent()).expect("accepted");
     world.store_all();
     world.send(keeper, &wire::subscribe(1, &[("kept", 1)]));
@@ -306,9 +318,8 @@ fn acknowledgements_behind_an_answer_wait_for_the_store_in_their_order() {
     assert_eq!(world.take_packets(publisher), ["PUBACK 1", "PUBACK 2"]);
 }
 
-#[test]
-fn a_lost_connection_waits_for_no_answer() {
-    let mut world = world(PUBLISH);
+fn a_lost_connection_waits_for_no_answer(shards: u16) {
+    let mut world = world(shards, PUBLISH);
     let watcher = subscribed(&mut world, "watcher", "#", 0);
     let peer = connected(&mut world, &Connect::new("a").will(Will::new("will", "gone", 0)));
     world.send(peer, &Publish::new("t", "x").encode());
@@ -317,5 +328,5 @@ fn a_lost_connection_waits_for_no_answer() {
     deliver(&mut world);
     world.advance(60_000);
     assert_eq!(world.take_packets(watcher), NOTHING);
-    assert_eq!((open_questions(&world), world.shards[0].stats().connections_hook_failed), (0, 0));
+    assert_eq!((open_questions(&world), world.sum(|stats| stats.connections_hook_failed)), (0, 0));
 }
