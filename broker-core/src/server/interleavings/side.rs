@@ -5,6 +5,7 @@ use std::sync::Arc;
 use culex_codec::{Decoded, Packet, ProtocolVersion, decode};
 
 use crate::engine::keys::{ConnectionKey, ShardId};
+use crate::engine::question::Asks;
 use crate::engine::shard::{DELIVERIES_PER_TURN, Effect, Shard, ShardConfig, ShardMessage, Turn};
 use crate::engine::time::{Now, Tick, WallTime};
 use crate::engine::{TopicLimits, admit};
@@ -38,7 +39,7 @@ impl Side {
             panic!("not a CONNECT")
         };
         let admission = admit(&connect, || "".into(), &TopicLimits::from(&limits), 1, "peer".into()).unwrap();
-        let mut shard = Shard::new(ShardConfig { id: ShardId(number), limits, hash_keys: HASH_KEYS });
+        let mut shard = Shard::new(ShardConfig { id: ShardId(number), limits, hash_keys: HASH_KEYS, asks: Asks::default() });
         let connection = shard.handle_attach(&mut turn(commons), admission).unwrap();
         let commons = Arc::clone(commons);
         let mut side = Self { shard, commons, connection, sent: Vec::new(), payloads: Vec::new() };
@@ -92,7 +93,7 @@ impl Side {
                 Effect::Send { messages, .. } => self.sent.extend(messages),
                 // Clean sessions wait for nothing that is stored.
                 Effect::Store(_) | Effect::Event(_) | Effect::Resume { .. } => {}
-                Effect::Close { .. } => panic!("the connection was closed"),
+                Effect::Close { .. } | Effect::Ask { .. } => panic!("nothing closes or asks here"),
             }
         }
         while let Some(key) = self.shard.next_touched() {

@@ -5,11 +5,13 @@ use std::time::Instant;
 use culex_codec::{Decoded, Packet, ProtocolVersion, decode};
 
 use super::*;
+use crate::engine::question::Asks;
 use crate::engine::shard::ShardConfig;
 use crate::engine::{TopicLimits, admit};
 use crate::limits::Limits;
 use crate::server::admit::Rooms;
 use crate::server::clock::tick_of;
+use crate::server::hooks::HookSet;
 use crate::server::metrics::Metrics;
 use crate::server::transport::Transport;
 
@@ -45,10 +47,15 @@ impl Bench {
         let mailbox = Mailbox::new(&poll).unwrap();
         let mailboxes = vec![Arc::clone(&mailbox)];
         let departure = Arc::new(Departure::new(mailboxes.clone()));
-        let shard = Shard::new(ShardConfig { id: ShardId(0), limits, hash_keys: (1, 2) });
+        // Nothing is asked, so nothing has to run.
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let hooks = Arc::new(Hooks::new(HookSet::default(), &limits, runtime.handle().clone()));
+        let (id, hash_keys) = (ShardId(0), (1, 2));
+        let shard = Shard::new(ShardConfig { id, limits, hash_keys, asks: Asks::default() });
         let lane = Lane::new((ShardId(0), shard), (poll, mailbox), departure, Clock::start(), Arc::default());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Self { lane, neighbours: Neighbours { mailboxes, commons, events: Arc::default() }, rooms, listener }
+        let neighbours = Neighbours { mailboxes, commons, events: Arc::default(), hooks };
+        Self { lane, neighbours, rooms, listener }
     }
 
     /// A client with a Keep Alive of 10 seconds that has its CONNACK.
