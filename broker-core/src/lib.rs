@@ -18,6 +18,8 @@
 //! `default-features = false`. [`Broker`] (feature `server`, on by default) drives it with threads and sockets.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "server")]
+pub mod client;
 pub mod engine;
 pub mod limits;
 #[cfg(feature = "server")]

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::cli::human;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::remote::{Remote, topic_name};
-use crate::client::{ClientError, Connection, Event, Publication, Session};
+use culex_core::client::{ClientError, Connection, Event, Publication, Session};
 use crate::exit::Exit;
 
 /// What to publish.

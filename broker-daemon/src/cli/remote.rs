@@ -8,7 +8,7 @@ use clap::ArgAction;
 use culex_codec::{ProtocolVersion, QoS, TopicFilter, TopicName};
 
 use crate::cli::human;
-use crate::client::{ClientError, Options, Secret, Will};
+use culex_core::client::{ClientError, Options, Secret, Will};
 use crate::exit::Exit;
 
 /// Options of a connection, with mosquitto's letters.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use crate::cli::output::NotJson;
 use crate::cli::output::json;
 use crate::cli::output::time::{Utc, since_epoch};
-use crate::client::Message;
+use culex_core::client::Message;
 
 /// A format that was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,7 +24,7 @@ mod tests;
 mod wire;
 
 pub use crate::client::connection::{Connection, Socket};
-pub use crate::client::error::{ClientError, Refusal};
+pub use crate::client::error::{ClientError, Refusal, describe_io};
 pub use crate::client::message::{Event, Message, Publication};
 pub use crate::client::options::{Options, Secret, Will};
 pub use crate::client::session::Session;

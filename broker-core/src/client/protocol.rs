@@ -7,7 +7,7 @@ use culex_codec::{
     Ack, Decoded, Disconnect, Packet, PacketId, Properties, QoS, ReasonCode, Subscribe, SubscribeFiltersBuf,
     SubscriptionOptions, TopicFilter, Unsubscribe, UnsubscribeFiltersBuf, decode,
 };
-use culex_core::engine::qos::{AckError, Outgoing, PublishOutcome, PubrecOutcome, SendAction};
+use crate::engine::qos::{AckError, Outgoing, PublishOutcome, PubrecOutcome, SendAction};
 use tracing::debug;
 
 use crate::client::error::ClientError;

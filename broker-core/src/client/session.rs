@@ -1,6 +1,6 @@
 //! Session State of a Client (section 4.1).
 
-use culex_core::engine::qos::{Receiver, Sender};
+use crate::engine::qos::{Receiver, Sender};
 
 use crate::client::message::Publication;
 
