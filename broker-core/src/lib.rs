@@ -29,6 +29,6 @@ mod server;
 pub use engine::shard::{ConnectionInfo, Event, SessionInfo};
 #[cfg(feature = "server")]
 pub use server::{
-    Admin, AdminError, Broker, BrokerBuilder, Cursor, Events, Failure, Lanes, Page, RetainedInfo,
-    ShutdownError, Snapshot, StartError, Threads,
+    Admin, AdminError, Broker, BrokerBuilder, Cursor, Events, Failure, Lanes, Page, Peer, RetainedInfo,
+    ServeError, ShutdownError, Snapshot, StartError, Threads,
 };

@@ -12,6 +12,7 @@ use mio::Poll;
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task;
 
@@ -104,7 +105,11 @@ pub struct Broker {
 pub(super) struct Inner {
     addresses: Vec<SocketAddr>,
     /// Tells the front door to close; so does its end.
-    closing: watch::Sender<bool>,
+    /// Every task of the broker has a receiver until it ends.
+    pub(super) closing: watch::Sender<bool>,
+    pub(super) front_door: Arc<FrontDoor>,
+    /// Where tasks run.
+    pub(super) runtime: Handle,
     accepting: Mutex<Vec<task::JoinHandle<()>>>,
     pub(super) mailboxes: Vec<Arc<Mailbox<LaneMessage>>>,
     pub(super) hash_keys: (u64, u64),
@@ -153,7 +158,7 @@ impl BrokerBuilder {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub async fn start(self) -> Result<Broker, StartError> {
-        let runtime = tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         if let Threads::Exactly(count) = self.threads
             && count.get() > THREADS_MAX
         {
@@ -201,6 +206,8 @@ impl BrokerBuilder {
         let inner = Inner {
             addresses,
             closing,
+            front_door,
+            runtime,
             accepting,
             mailboxes,
             hash_keys,
@@ -300,6 +307,7 @@ impl Broker {
                 }
             });
             let _ = join.await;
+            self.inner.closing.closed().await;
         };
         let ended = tokio::time::timeout(deadline, end).await;
         // Also if the front door did not close in time.

@@ -12,7 +12,7 @@ use super::transport::Transport;
 /// One connection of a lane. An idle one owns no buffer.
 pub(crate) struct Link {
     pub(crate) key: ConnectionKey,
-    transport: Transport,
+    pub(crate) transport: Transport,
     /// The beginning of a packet whose rest has not come yet.
     partial: Vec<u8>,
     /// The socket may have bytes: an edge was reported and no short read has followed.

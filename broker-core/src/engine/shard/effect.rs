@@ -29,6 +29,8 @@ pub enum Effect {
         connection: ConnectionKey,
         /// What was still to be written.
         outbox: Outbox,
+        /// Why.
+        reason: CloseReason,
     },
     /// The connection is read again: hand over what waits of its bytes.
     Resume {

@@ -1,6 +1,7 @@
 //! What comes into a lane.
 
 use crate::engine::Admission;
+use crate::engine::keys::ConnectionKey;
 use crate::engine::shard::{Shard, ShardMessage, Turn};
 
 use super::super::admit::Permit;
@@ -12,6 +13,8 @@ pub(crate) enum LaneMessage {
     Attach(Box<Newcomer>),
     /// From another shard.
     Shard(ShardMessage),
+    /// A pipe has bytes or room that the lane waited for, or its peer has ended it.
+    PipeReady(ConnectionKey),
     /// A question about its shard, answered by the one who asks.
     Visit(Visit),
     /// The broker ends: read nobody any more, handle what came before this, then say so to the departure.
@@ -36,7 +39,7 @@ impl LaneMessage {
     /// What it counts towards the bytes of a turn.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Attach(_) | Self::Visit(_) | Self::Settle | Self::Leave => 0,
+            Self::Attach(_) | Self::PipeReady(_) | Self::Visit(_) | Self::Settle | Self::Leave => 0,
             Self::Shard(message) => message.bytes(),
         }
     }
