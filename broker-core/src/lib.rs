@@ -26,9 +26,12 @@ pub mod limits;
 mod server;
 
 #[cfg(feature = "server")]
+pub use culex_codec::QoS;
+#[cfg(feature = "server")]
 pub use engine::shard::{ConnectionInfo, Event, SessionInfo};
 #[cfg(feature = "server")]
 pub use server::{
-    Admin, AdminError, Broker, BrokerBuilder, Cursor, Events, Failure, Lanes, Page, Peer, RetainedInfo,
-    ServeError, ShutdownError, Snapshot, StartError, Threads,
+    Admin, AdminError, Broker, BrokerBuilder, Client, ClientBuilder, ConnectError, Cursor, Delivery, Events,
+    Failure, Gone, Inbox, Lanes, Page, Peer, PublishError, RetainedInfo, ServeError, ShutdownError, Snapshot,
+    StartError, SubscribeError, Threads,
 };

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use culex_codec::{DecodeError, EncodeError, PacketType, TopicError};
 use crate::engine::qos::AckError;
+use culex_codec::{DecodeError, EncodeError, PacketType, TopicError};
 
 /// A connection could not be made, or is at its end.
 #[derive(Debug, thiserror::Error)]

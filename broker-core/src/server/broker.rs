@@ -21,6 +21,7 @@ use crate::engine::shard::{Shard, ShardConfig};
 use crate::limits::Limits;
 
 use super::admit::Rooms;
+use super::client::KeptSessions;
 use super::clock::Clock;
 use super::commons::SharedCommons;
 use super::departure::Departure;
@@ -108,6 +109,8 @@ pub(super) struct Inner {
     /// Every task of the broker has a receiver until it ends.
     pub(super) closing: watch::Sender<bool>,
     pub(super) front_door: Arc<FrontDoor>,
+    /// Session State of persistent clients in this process.
+    pub(super) kept: Arc<KeptSessions>,
     /// Where tasks run.
     pub(super) runtime: Handle,
     accepting: Mutex<Vec<task::JoinHandle<()>>>,
@@ -207,6 +210,7 @@ impl BrokerBuilder {
             addresses,
             closing,
             front_door,
+            kept: Arc::default(),
             runtime,
             accepting,
             mailboxes,

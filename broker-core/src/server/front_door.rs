@@ -266,7 +266,11 @@ impl FrontDoor {
 }
 
 /// Says no and lets the peer read it: a close with unread bytes would destroy the CONNACK on its way.
-async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, version: ProtocolVersion, code: ReasonCode) {
+async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    version: ProtocolVersion,
+    code: ReasonCode,
+) {
     let Some(packet) = connack_bytes(version, code) else { return };
     let goodbye = async {
         stream.write_all(&packet).await?;

@@ -19,7 +19,8 @@ fn pair() -> (Link, TcpStream, Poll) {
     let limits = Limits::default();
     let commons = Arc::new(SharedCommons::new(&limits, (1, 2)));
     let metrics = Arc::new(Metrics { lanes: Vec::new(), front_door: Default::default(), commons });
-    let permit = Rooms::new(&limits, metrics).enter(Some(address.ip())).unwrap_or_else(|limit| panic!("{limit}"));
+    let permit =
+        Rooms::new(&limits, metrics).enter(Some(address.ip())).unwrap_or_else(|limit| panic!("{limit}"));
     let poll = Poll::new().unwrap();
     let transport = Transport::Tcp(mio::net::TcpStream::from_std(stream));
     transport.register(poll.registry(), Token(0), || {}).unwrap();

@@ -9,6 +9,7 @@
 mod admin;
 mod admit;
 mod broker;
+mod client;
 mod clock;
 mod commons;
 mod departure;
@@ -33,6 +34,9 @@ mod worker;
 
 pub use self::admin::{Admin, AdminError, Cursor, Page, RetainedInfo};
 pub use self::broker::{Broker, BrokerBuilder, Failure, ShutdownError, StartError, Threads};
+pub use self::client::{
+    Client, ClientBuilder, ConnectError, Delivery, Gone, Inbox, PublishError, SubscribeError,
+};
 pub use self::events::Events;
 pub use self::metrics::Snapshot;
 pub use self::peer::Peer;

@@ -290,11 +290,7 @@ impl AsyncRead for PipeStream {
 }
 
 impl AsyncWrite for PipeStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut half = self.0.inbound.lock();
         let room = std::task::ready!(half.poll_room(context))?;
         let taken = bytes.get(..room).unwrap_or(bytes);

@@ -17,6 +17,8 @@ pub struct Admission {
     pub client_id: Box<str>,
     /// The user it authenticated as.
     pub user_name: Option<Box<str>>,
+    /// Whether the identity is the host's own word: nobody has to authenticate or authorize this connection.
+    pub is_trusted: bool,
     /// Start without the state of an earlier session (Clean Session in 3.x).
     pub clean_start: bool,
     /// Seconds that the session outlives its connection; 0 it does not, `u32::MAX` for ever (5.0 Session Expiry
@@ -91,6 +93,7 @@ pub fn admit(
         is_bridge: connect.is_bridge,
         client_id,
         user_name: connect.user_name.map(Into::into),
+        is_trusted: false,
         clean_start: connect.clean_start,
         session_expiry_s: if connect.clean_start { 0 } else { u32::MAX },
         keep_alive: connect.keep_alive,

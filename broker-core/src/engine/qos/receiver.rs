@@ -55,6 +55,11 @@ impl Receiver {
         self.ids.len() + self.unacknowledged_qos1 as usize
     }
 
+    /// Whether a QoS 2 message with this Packet Identifier awaits PUBREL.
+    pub fn is_awaiting_pubrel(&self, packet_id: PacketId) -> bool {
+        self.ids.contains(packet_id.get())
+    }
+
     /// The Packet Identifiers that await PUBREL, in increasing order.
     pub fn awaiting_pubrel(&self) -> impl Iterator<Item = PacketId> {
         self.ids.iter().filter_map(PacketId::new)
