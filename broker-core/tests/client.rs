@@ -1,11 +1,6 @@
 //! Clients inside the broker's process.
 
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a failed test is what they are for"
-)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a failed test is what they are for")]
 
 use std::future::Future;
 use std::net::SocketAddr;

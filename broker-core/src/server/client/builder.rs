@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use culex_codec::ClientId;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::client::{Connection, Options, Session};
 use crate::engine::error::{CloseReason, Refusal};
@@ -23,7 +23,7 @@ use super::driver::{Driver, Ending};
 use super::error::ConnectError;
 use super::inbox::{Inbox, Shared};
 use super::kept::{Hold, KeptSessions};
-use super::{About, COMMAND_BYTES_MAX, COMMANDS_MAX, Client, Command, VERSION};
+use super::{About, COMMANDS_MAX, Client, Command, VERSION};
 
 /// QoS 1 and 2 messages of a client without acknowledgement, or fewer by the limit `incoming_in_flight`.
 const IN_FLIGHT_MAX: u16 = 100;
@@ -139,8 +139,7 @@ impl ClientBuilder {
         inner.runtime.spawn(newcomer.run(accepted));
         drop(self);
         let is_session_present = answer.await.unwrap_or(Err(ServeError::Stopped.into()))?;
-        let room = Arc::new(Semaphore::new(COMMAND_BYTES_MAX as usize));
-        let about = About { client_id, is_session_present, topic_limits, packet_bytes_max, room };
+        let about = About { client_id, is_session_present, topic_limits, packet_bytes_max };
         let client = Client { commands: sender, inbox: shared, about: Arc::new(about) };
         Ok((client, inbox))
     }
@@ -158,14 +157,15 @@ impl ClientBuilder {
     }
 
     fn options(&self, limits: &Limits) -> Options {
-        let mut options = Options::default();
-        options.version = VERSION;
-        options.clean_session = self.session_expiry_s == 0;
-        // A pipe does not fall silent.
-        options.keep_alive = 0;
-        options.in_flight = IN_FLIGHT_MAX.min(limits.incoming_in_flight);
-        options.is_manual_ack = true;
-        options
+        Options {
+            version: VERSION,
+            clean_session: self.session_expiry_s == 0,
+            // A pipe does not fall silent.
+            keep_alive: 0,
+            in_flight: IN_FLIGHT_MAX.min(limits.incoming_in_flight),
+            is_manual_ack: true,
+            ..Options::default()
+        }
     }
 }
 

@@ -9,9 +9,11 @@ use std::task::{Context, Poll, Waker};
 
 use culex_codec::{PacketId, QoS};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::client::Message;
 
+use super::COMMAND_BYTES_MAX;
 use super::error::Gone;
 
 /// The receiving half of a client in the broker's process.
@@ -101,6 +103,8 @@ impl Deref for Delivery {
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
+    /// Bytes of publications that may wait for the driver; closed at the end.
+    pub(super) room: Arc<Semaphore>,
     messages_max: usize,
     bytes_max: usize,
     is_manual: bool,
@@ -139,7 +143,8 @@ pub(super) struct News {
 
 impl Shared {
     pub(super) fn new(messages_max: usize, bytes_max: usize, is_manual: bool) -> Self {
-        Self { state: Mutex::default(), messages_max, bytes_max, is_manual }
+        let room = Arc::new(Semaphore::new(COMMAND_BYTES_MAX as usize));
+        Self { state: Mutex::default(), room, messages_max, bytes_max, is_manual }
     }
 
     pub(super) fn gone(&self) -> Option<Gone> {
@@ -255,6 +260,7 @@ impl Shared {
         }
         let reader = state.reader.take();
         drop(state);
+        self.room.close();
         wake(reader);
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use culex_codec::{ProtocolVersion, QoS, TopicFilter, TopicName};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::client::{ClientError, Publication, encoded_len};
 use crate::engine::{TopicLimits, is_reserved};
@@ -60,7 +60,6 @@ struct About {
     is_session_present: bool,
     topic_limits: TopicLimits,
     packet_bytes_max: u32,
-    room: Arc<Semaphore>,
 }
 
 /// What a handle asks the driver to do. An answer that never comes says that the client has ended.
@@ -118,7 +117,7 @@ impl Client {
     pub async fn send(&self, publication: Publication) -> Result<(), PublishError> {
         let bytes = self.check(&publication)?;
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(COMMAND_BYTES_MAX);
-        let room = Arc::clone(&self.about.room).acquire_many_owned(bytes).await.map_err(|_| self.gone())?;
+        let room = Arc::clone(&self.inbox.room).acquire_many_owned(bytes).await.map_err(|_| self.gone())?;
         let (taken, answer) = match publication.qos {
             QoS::AtMostOnce => (None, None),
             QoS::AtLeastOnce | QoS::ExactlyOnce => {
@@ -128,7 +127,7 @@ impl Client {
         };
         self.ask(Command::Publish { publication, taken, _room: room }).await?;
         match answer {
-            Some(answer) => answer.await.map_err(|_| self.gone().into()),
+            Some(answer) => Ok(self.await_answer(answer).await?),
             None => Ok(()),
         }
     }
@@ -142,7 +141,7 @@ impl Client {
         let filter = self.check_filter(filter)?;
         let (answer, answered) = oneshot::channel();
         self.ask(Command::Subscribe { filter, qos, answer }).await?;
-        let code = answered.await.map_err(|_| self.gone())?;
+        let code = self.await_answer(answered).await?;
         QoS::from_bits(code).ok_or(SubscribeError::Refused)
     }
 
@@ -154,7 +153,7 @@ impl Client {
         let filter = self.check_filter(filter)?;
         let (answer, answered) = oneshot::channel();
         self.ask(Command::Unsubscribe { filter, answer }).await?;
-        answered.await.map_err(|_| self.gone().into())
+        Ok(self.await_answer(answered).await?)
     }
 
     /// Ends the connection in order, for all handles: what was asked before is done first, for 5 s at most. A persistent
@@ -163,7 +162,7 @@ impl Client {
         let (done, answer) = oneshot::channel();
         if self.ask(Command::Disconnect { done }).await.is_ok() {
             // Without an answer it has ended in another way.
-            let _ = answer.await;
+            let _ = self.await_answer(answer).await;
         }
     }
 
@@ -196,6 +195,15 @@ impl Client {
 
     async fn ask(&self, command: Command) -> Result<(), Gone> {
         self.commands.send(command).await.map_err(|_| self.gone())
+    }
+
+    async fn await_answer<T>(&self, mut answer: oneshot::Receiver<T>) -> Result<T, Gone> {
+        // A command that comes into the channel after the driver has emptied it for the last time would lie there as
+        // long as there are handles. But the driver says that it is gone before that.
+        if let Some(gone) = self.inbox.gone() {
+            return answer.try_recv().map_err(|_| gone);
+        }
+        answer.await.map_err(|_| self.gone())
     }
 
     fn gone(&self) -> Gone {
