@@ -2,9 +2,10 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a failed test is what they are for")]
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::task::Poll;
 use std::time::Duration;
 
 use culex_core::client::{Connection, Event, Options, Publication, Session};
@@ -73,6 +74,17 @@ async fn payload(inbox: &mut Inbox) -> String {
 async fn publish_all(client: &Client, payloads: impl Iterator<Item = u32>, qos: QoS) {
     for number in payloads {
         client.publish("t", number.to_string(), qos).await.unwrap();
+    }
+}
+
+/// Polls a future so many times, as long as it is not ready, and drops it.
+async fn begin<T>(future: impl Future<Output = T>, polls: u32) {
+    let mut future = std::pin::pin!(future);
+    for _ in 0..polls {
+        if poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await {
+            return;
+        }
+        tokio::task::yield_now().await;
     }
 }
 
@@ -314,14 +326,7 @@ fn dropping_a_publish_harms_nothing() {
         let (app, mut inbox) = broker.client("app").await.unwrap();
         app.subscribe("t", QoS::ExactlyOnce).await.unwrap();
         for round in 0_u32..300 {
-            let mut publish = Box::pin(app.publish("t", round.to_string(), QoS::ExactlyOnce));
-            for _ in 0..round % 5 {
-                let _ = std::future::poll_fn(|context| {
-                    std::task::Poll::Ready(publish.as_mut().poll(context).is_ready())
-                })
-                .await;
-            }
-            drop(publish);
+            begin(app.publish("t", round.to_string(), QoS::ExactlyOnce), round % 5).await;
         }
         app.publish("t", "end", QoS::ExactlyOnce).await.unwrap();
         let mut last = None;
@@ -515,14 +520,7 @@ fn a_client_that_nobody_waits_for_any_more_leaves_again() {
     run(async {
         let broker = broker().await;
         for polls in 0..4 {
-            let mut connecting = Box::pin(broker.client("app").connect());
-            for _ in 0..polls {
-                let _ = std::future::poll_fn(|context| {
-                    std::task::Poll::Ready(connecting.as_mut().poll(context).is_ready())
-                })
-                .await;
-            }
-            drop(connecting);
+            begin(broker.client("app").connect(), polls).await;
         }
         await_metric(&broker, "sockets", |count| count == 0).await;
         broker.shutdown(PATIENCE).await.unwrap();
