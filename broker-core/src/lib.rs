@@ -18,17 +18,22 @@
 //! `default-features = false`. [`Broker`] (feature `server`, on by default) drives it with threads and sockets.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "server")]
+pub mod client;
 pub mod engine;
 pub mod limits;
 #[cfg(feature = "server")]
 mod server;
 
 #[cfg(feature = "server")]
+pub use culex_codec::QoS;
+#[cfg(feature = "server")]
 pub use engine::shard::{ConnectionInfo, Event, SessionInfo};
 #[cfg(feature = "server")]
 pub use server::hooks;
 #[cfg(feature = "server")]
 pub use server::{
-    Admin, AdminError, Broker, BrokerBuilder, Cursor, Events, Failure, Lanes, Page, RetainedInfo,
-    ShutdownError, Snapshot, StartError, Threads, WeakBroker,
+    Admin, AdminError, Broker, BrokerBuilder, Client, ClientBuilder, ConnectError, Cursor, Delivery, Events,
+    Failure, Gone, Inbox, Lanes, Page, Peer, PublishError, RetainedInfo, ServeError, ShutdownError, Snapshot,
+    StartError, SubscribeError, Threads, WeakBroker,
 };

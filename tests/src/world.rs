@@ -274,7 +274,7 @@ impl World {
                     Effect::Send { to, messages } => {
                         self.mail.extend(messages.into_iter().map(|message| (to.0, message)));
                     }
-                    Effect::Close { connection, outbox } => {
+                    Effect::Close { connection, outbox, reason: _ } => {
                         let link = self.links.entry(Peer { shard: number, key: connection }).or_default();
                         link.output.extend(outbox.chunks().flatten());
                         link.is_closed = true;

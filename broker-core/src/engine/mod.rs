@@ -25,3 +25,5 @@ mod topics;
 
 pub use connection::{Admission, Will, admit};
 pub use topics::TopicLimits;
+#[cfg(feature = "server")]
+pub(crate) use topics::is_reserved;

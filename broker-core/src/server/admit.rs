@@ -22,7 +22,7 @@ pub(crate) struct Rooms {
 /// The room of one connection; given back when it is dropped.
 pub(crate) struct Permit {
     rooms: Arc<Rooms>,
-    address: IpAddr,
+    address: Option<IpAddr>,
 }
 
 /// Bytes that a connection holds before its CONNECT is complete; given back when it is dropped.
@@ -42,20 +42,24 @@ impl Rooms {
         })
     }
 
-    /// Room for one more connection from `address`, or the name of the limit that is in the way.
-    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Permit, &'static str> {
+    /// Room for one more connection, from `address` if it has one, or the name of the limit that is in the way.
+    pub(crate) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, &'static str> {
         if !take(&self.metrics.front_door.sockets, 1, self.connections_max) {
             return Err("connections");
         }
-        let mut count = self.per_address.entry(address).or_insert(0);
-        if *count >= self.per_address_max {
-            drop(count);
+        let has_room = address.is_none_or(|address| self.enter_from(address));
+        if !has_room {
             self.metrics.front_door.sockets.fetch_sub(1, Ordering::Relaxed);
             return Err("connections_per_address");
         }
-        *count += 1;
-        drop(count);
         Ok(Permit { rooms: Arc::clone(self), address })
+    }
+
+    fn enter_from(&self, address: IpAddr) -> bool {
+        let mut count = self.per_address.entry(address).or_insert(0);
+        let has_room = *count < self.per_address_max;
+        *count += u64::from(has_room);
+        has_room
     }
 
     pub(crate) fn pre_auth(self: &Arc<Self>) -> PreAuthBytes {
@@ -66,7 +70,8 @@ impl Rooms {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.rooms.metrics.front_door.sockets.fetch_sub(1, Ordering::Relaxed);
-        self.rooms.per_address.remove_if_mut(&self.address, |_, count| {
+        let Some(address) = self.address else { return };
+        self.rooms.per_address.remove_if_mut(&address, |_, count| {
             *count = count.saturating_sub(1);
             *count == 0
         });

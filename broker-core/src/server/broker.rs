@@ -12,6 +12,7 @@ use mio::Poll;
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task;
 
@@ -20,6 +21,7 @@ use crate::engine::shard::{Shard, ShardConfig};
 use crate::limits::Limits;
 
 use super::admit::Rooms;
+use super::client::KeptSessions;
 use super::clock::Clock;
 use super::commons::SharedCommons;
 use super::departure::Departure;
@@ -106,7 +108,13 @@ pub struct Broker {
 pub(super) struct Inner {
     addresses: Vec<SocketAddr>,
     /// Tells the front door to close; so does its end.
-    closing: watch::Sender<bool>,
+    /// Every task of the broker has a receiver until it ends.
+    pub(super) closing: watch::Sender<bool>,
+    pub(super) front_door: Arc<FrontDoor>,
+    /// Session State of persistent clients in this process.
+    pub(super) kept: Arc<KeptSessions>,
+    /// Where tasks run.
+    pub(super) runtime: Handle,
     accepting: Mutex<Vec<task::JoinHandle<()>>>,
     pub(super) mailboxes: Vec<Arc<Mailbox<LaneMessage>>>,
     pub(super) hash_keys: (u64, u64),
@@ -155,7 +163,7 @@ impl BrokerBuilder {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub async fn start(self) -> Result<Broker, StartError> {
-        let runtime = tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         if let Threads::Exactly(count) = self.threads
             && count.get() > THREADS_MAX
         {
@@ -205,6 +213,9 @@ impl BrokerBuilder {
         let inner = Inner {
             addresses,
             closing,
+            front_door,
+            kept: Arc::default(),
+            runtime,
             accepting,
             mailboxes,
             hash_keys,
@@ -305,6 +316,7 @@ impl Broker {
                 }
             });
             let _ = join.await;
+            self.inner.closing.closed().await;
         };
         let ended = tokio::time::timeout(deadline, end).await;
         // Also if the front door did not close in time.

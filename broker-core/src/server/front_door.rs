@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use culex_codec::{Connect, DecodeError, Decoded, Packet, PacketType, ProtocolVersion, ReasonCode, decode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,6 +26,7 @@ use super::hooks::{Hooks, Login};
 use super::lane::{LaneMessage, Newcomer};
 use super::mailbox::Mailbox;
 use super::metrics::Metrics;
+use super::peer::Peer;
 use super::refuse::connack_bytes;
 use super::transport::Transport;
 
@@ -113,23 +114,40 @@ impl FrontDoor {
     }
 
     fn enter(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, entering: &mut JoinSet<()>) {
+        let peer = Peer::from(peer);
+        let Ok((number, permit)) = self.number_and_permit(&peer) else { return };
+        let front_door = Arc::clone(self);
+        entering.spawn(async move {
+            // Small packets in both directions; the end of a turn is where we collect them.
+            let _ = stream.set_nodelay(true);
+            if let Some((stream, admission, unread)) = front_door.receive(stream, &peer, number).await {
+                front_door.attach(stream, admission, unread, permit);
+            }
+        });
+    }
+
+    /// The place of a new connection in the order of all, and its room; or the limit that is in the way, which is
+    /// counted and told.
+    pub(crate) fn number_and_permit(&self, peer: &Peer) -> Result<(u64, Permit), &'static str> {
         self.metrics.front_door.sockets_total.fetch_add(1, Ordering::Relaxed);
-        let accept_number = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
-        let permit = match self.rooms.enter(peer.ip()) {
-            Ok(permit) => permit,
+        let number = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
+        match self.rooms.enter(peer.address) {
+            Ok(permit) => Ok((number, permit)),
             Err(limit) => {
                 self.metrics.front_door.sockets_refused.fetch_add(1, Ordering::Relaxed);
                 warn!(%peer, limit, "connection closed: too many");
-                return;
+                Err(limit)
             }
-        };
-        let front_door = Arc::clone(self);
-        entering.spawn(async move { front_door.receive(stream, peer, accept_number, permit).await });
+        }
     }
 
-    async fn receive(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr, number: u64, permit: Permit) {
-        // Small packets in both directions; the end of a turn is where we collect them.
-        let _ = stream.set_nodelay(true);
+    /// Reads CONNECT. Gives the stream back with what was read behind it, or `None` if it does not get in.
+    pub(crate) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        mut stream: S,
+        peer: &Peer,
+        number: u64,
+    ) -> Option<(S, Admission, Vec<u8>)> {
         let timeout = self.limits.connect_timeout;
         let deadline = Instant::now() + timeout;
         let result = match timeout_at(deadline, self.read_connect(&mut stream, peer, number)).await {
@@ -138,15 +156,18 @@ impl FrontDoor {
             Err(_) => Err(Turned::Late(timeout)),
         };
         match result {
-            Ok((admission, unread)) => self.attach(stream, admission, unread, permit),
-            Err(turned) => self.turn_away(stream, peer, turned).await,
+            Ok((admission, unread)) => Some((stream, admission, unread)),
+            Err(turned) => {
+                self.turn_away(stream, peer, turned).await;
+                None
+            }
         }
     }
 
-    async fn read_connect(
+    async fn read_connect<S: AsyncRead + Unpin>(
         &self,
-        stream: &mut TcpStream,
-        peer: SocketAddr,
+        stream: &mut S,
+        peer: &Peer,
         accept_number: u64,
     ) -> Result<Arrival, Turned> {
         let mut budget = self.rooms.pre_auth();
@@ -201,9 +222,9 @@ impl FrontDoor {
         }
     }
 
-    fn admit(&self, connect: &Connect<'_>, peer: SocketAddr, number: u64) -> Result<Admission, Turned> {
+    fn admit(&self, connect: &Connect<'_>, peer: &Peer, number: u64) -> Result<Admission, Turned> {
         let limits = TopicLimits::from(&self.limits);
-        admit(connect, generated_client_id, &limits, number, peer.to_string().into()).map_err(|refusal| {
+        admit(connect, generated_client_id, &limits, number, peer.label.clone()).map_err(|refusal| {
             let client_id = connect.client_id.as_str().into();
             Turned::Refused { refusal, version: connect.version, client_id }
         })
@@ -217,6 +238,17 @@ impl FrontDoor {
                 return;
             }
         };
+        self.hand_over(transport, admission, unread, permit);
+    }
+
+    /// Gives an admitted connection to the lane of its session.
+    pub(crate) fn hand_over(
+        &self,
+        transport: Transport,
+        admission: Admission,
+        unread: Vec<u8>,
+        permit: Permit,
+    ) {
         let count = u16::try_from(self.lanes.len()).unwrap_or(u16::MAX);
         let shard = shard_of(&admission.client_id, self.hash_keys, count);
         if let Some(lane) = self.lanes.get(usize::from(shard.0)) {
@@ -232,7 +264,7 @@ impl FrontDoor {
         }
     }
 
-    async fn turn_away(&self, stream: TcpStream, peer: SocketAddr, turned: Turned) {
+    async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: &Peer, turned: Turned) {
         let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
         let cells = &self.metrics.front_door;
         match &turned {
@@ -245,11 +277,11 @@ impl FrontDoor {
             Turned::Refused { refusal, version, client_id } => {
                 count(&cells.connect_refused);
                 let (client_id, refusal) = (client_id.clone(), *refusal);
-                self.tell(Event::Refused { client_id, peer: peer.to_string().into(), refusal });
+                self.tell(Event::Refused { client_id, peer: peer.label.clone(), refusal });
                 refuse(stream, *version, refusal.reason_code()).await;
             }
             Turned::NotAdmitted { refusal, version, client_id, user_name } => {
-                let (client_id, refusal, peer) = (client_id.clone(), *refusal, peer.to_string().into());
+                let (client_id, refusal, peer) = (client_id.clone(), *refusal, peer.label.clone());
                 if matches!(refusal, Refusal::BadCredentials | Refusal::NotAuthorized) {
                     count(&cells.connect_unauthorized);
                     self.tell(Event::AuthenticationFailed { client_id, peer, user_name: user_name.clone() });
@@ -282,7 +314,11 @@ impl FrontDoor {
 }
 
 /// Says no and lets the peer read it: a close with unread bytes would destroy the CONNACK on its way.
-async fn refuse(mut stream: TcpStream, version: ProtocolVersion, code: ReasonCode) {
+async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    version: ProtocolVersion,
+    code: ReasonCode,
+) {
     let Some(packet) = connack_bytes(version, code) else { return };
     let goodbye = async {
         stream.write_all(&packet).await?;
@@ -299,7 +335,7 @@ async fn refuse(mut stream: TcpStream, version: ProtocolVersion, code: ReasonCod
 }
 
 /// A ClientId that nobody can guess or has already [MQTT-3.1.3-6].
-fn generated_client_id() -> Box<str> {
+pub(crate) fn generated_client_id() -> Box<str> {
     let mut random = [0; 12];
     if getrandom::fill(&mut random).is_err() {
         // Without a source of random numbers the broker does not start, so this is out of reach; a counter would

@@ -13,7 +13,7 @@ use super::transport::Transport;
 /// One connection of a lane. An idle one owns no buffer.
 pub(crate) struct Link {
     pub(crate) key: ConnectionKey,
-    transport: Transport,
+    pub(crate) transport: Transport,
     /// The beginning of a packet whose rest has not come yet.
     partial: Vec<u8>,
     /// Bytes at the front of `partial` that are done with. They stay until no complete packet is left, so that handing

@@ -19,10 +19,11 @@ fn pair() -> (Link, TcpStream, Poll) {
     let limits = Limits::default();
     let commons = Arc::new(SharedCommons::new(&limits, (1, 2)));
     let metrics = Arc::new(Metrics { lanes: Vec::new(), front_door: Default::default(), commons });
-    let permit = Rooms::new(&limits, metrics).enter(address.ip()).unwrap_or_else(|limit| panic!("{limit}"));
+    let permit =
+        Rooms::new(&limits, metrics).enter(Some(address.ip())).unwrap_or_else(|limit| panic!("{limit}"));
     let poll = Poll::new().unwrap();
     let transport = Transport::Tcp(mio::net::TcpStream::from_std(stream));
-    transport.register(poll.registry(), Token(0)).unwrap();
+    transport.register(poll.registry(), Token(0), || {}).unwrap();
     (Link::new(ConnectionKey { slot: 0, generation: 0 }, transport, Vec::new(), permit), peer, poll)
 }
 

@@ -9,6 +9,7 @@
 mod admin;
 mod admit;
 mod broker;
+mod client;
 mod clock;
 mod commons;
 mod departure;
@@ -23,7 +24,10 @@ mod lane;
 mod link;
 mod mailbox;
 mod metrics;
+mod peer;
+mod pipe;
 mod refuse;
+mod serve;
 mod store;
 mod sync;
 mod transport;
@@ -32,7 +36,12 @@ mod worker;
 
 pub use self::admin::{Admin, AdminError, Cursor, Page, RetainedInfo};
 pub use self::broker::{Broker, BrokerBuilder, Failure, ShutdownError, StartError, Threads};
+pub use self::client::{
+    Client, ClientBuilder, ConnectError, Delivery, Gone, Inbox, PublishError, SubscribeError,
+};
 pub use self::events::Events;
 pub use self::metrics::Snapshot;
+pub use self::peer::Peer;
+pub use self::serve::ServeError;
 pub use self::weak::WeakBroker;
 pub use self::worker::Lanes;

@@ -7,32 +7,72 @@ use std::os::fd::AsRawFd;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-/// A byte stream with a descriptor that a lane can poll.
+use crate::engine::error::CloseReason;
+
+use super::pipe::PipeEnd;
+
+/// A byte stream that a lane reads and writes without waiting.
 pub(crate) enum Transport {
     /// A plain TCP connection.
     Tcp(mio::net::TcpStream),
+    /// Memory, with a tokio task on the other side.
+    Pipe(PipeEnd),
 }
 
 impl Transport {
     /// Edge-triggered, both directions, once for the life of the connection: no system call in steady state.
-    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
-        let Self::Tcp(stream) = self;
-        registry.register(&mut SourceFd(&stream.as_raw_fd()), token, Interest::READABLE | Interest::WRITABLE)
+    /// What has no descriptor calls `notify` instead, for both directions alike.
+    pub(crate) fn register(
+        &self,
+        registry: &Registry,
+        token: Token,
+        notify: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                registry.register(&mut SourceFd(&stream.as_raw_fd()), token, interest)
+            }
+            Self::Pipe(pipe) => {
+                pipe.register(Box::new(notify));
+                Ok(())
+            }
+        }
     }
 
-    /// Reads without waiting. A count below the buffer's length means that the socket was drained.
+    /// Whether the peer has ended its direction of a pipe. A socket says so with its event.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        match self {
+            Self::Tcp(_) => false,
+            Self::Pipe(pipe) => pipe.has_ended(),
+        }
+    }
+
+    /// Why the connection ends; only a peer in this process can be told.
+    pub(crate) fn note_fate(&self, reason: CloseReason) {
+        match self {
+            Self::Tcp(_) => {}
+            Self::Pipe(pipe) => pipe.note_fate(reason),
+        }
+    }
+
+    /// Reads without waiting. A count below the buffer's length means that nothing is left.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Self::Tcp(stream) = self;
-        retry_interrupted(|| stream.read(buffer))
+        match self {
+            Self::Tcp(stream) => retry_interrupted(|| stream.read(buffer)),
+            Self::Pipe(pipe) => pipe.read(buffer),
+        }
     }
 
     /// Writes without waiting.
     pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let Self::Tcp(stream) = self;
-        retry_interrupted(|| match slices {
-            [one] => stream.write(one),
-            several => stream.write_vectored(several),
-        })
+        match self {
+            Self::Tcp(stream) => retry_interrupted(|| match slices {
+                [one] => stream.write(one),
+                several => stream.write_vectored(several),
+            }),
+            Self::Pipe(pipe) => pipe.write_vectored(slices),
+        }
     }
 
     /// Ends the stream after what came was read away, up to a bound: a close with unread bytes would be a reset, which
@@ -49,9 +89,11 @@ impl Transport {
 
     /// Ends the stream in order: what was written is sent, then FIN.
     pub(crate) fn shutdown(&self) {
-        let Self::Tcp(stream) = self;
-        // A stream that the peer has ended already cannot be shut down again; nothing is left to do then.
-        let _ = stream.shutdown(Shutdown::Write);
+        match self {
+            // A stream that the peer has ended already cannot be shut down again; nothing is left to do then.
+            Self::Tcp(stream) => drop(stream.shutdown(Shutdown::Write)),
+            Self::Pipe(pipe) => pipe.shutdown(),
+        }
     }
 }
 

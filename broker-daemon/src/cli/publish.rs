@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use culex_core::client::{ClientError, Connection, Event, Publication, Session};
 use tokio::sync::mpsc;
 
 use crate::cli::human;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::remote::{Remote, topic_name};
-use crate::client::{ClientError, Connection, Event, Publication, Session};
 use crate::exit::Exit;
 
 /// What to publish.

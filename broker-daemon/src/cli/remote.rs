@@ -6,9 +6,9 @@ use std::io;
 use bytes::Bytes;
 use clap::ArgAction;
 use culex_codec::{ProtocolVersion, QoS, TopicFilter, TopicName};
+use culex_core::client::{ClientError, Options, Secret, Will};
 
 use crate::cli::human;
-use crate::client::{ClientError, Options, Secret, Will};
 use crate::exit::Exit;
 
 /// Options of a connection, with mosquitto's letters.

@@ -5,13 +5,13 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use culex_codec::{QoS, TopicFilter, TopicName};
+use culex_core::client::{ClientError, Connection, Event, Message, Session};
 use tokio::time::sleep;
 
 use crate::cli::human;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{Format, Layout, NotJson, print};
 use crate::cli::remote::{Remote, topic_filter};
-use crate::client::{ClientError, Connection, Event, Message, Session};
 use crate::exit::Exit;
 
 /// What to subscribe to, and how to print it.

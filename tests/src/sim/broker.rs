@@ -247,7 +247,7 @@ impl Broker {
                         self.host.borrow_mut().mail[usize::from(to.0)]
                             .extend(messages.into_iter().map(Mail::Shard));
                     }
-                    Effect::Close { connection, outbox } => {
+                    Effect::Close { connection, outbox, reason: _ } => {
                         let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();
                         self.host.borrow_mut().close(number, connection, &bytes);
                     }

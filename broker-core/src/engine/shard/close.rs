@@ -37,7 +37,7 @@ impl Shard {
             | CloseReason::Administrative => {}
         }
         let session_key = connection.session;
-        self.closing.push(Effect::Close { connection: key, outbox: connection.outbox });
+        self.closing.push(Effect::Close { connection: key, outbox: connection.outbox, reason });
         let Some(session) = self.session_mut(session_key) else { return };
         session.connection = None;
         let will = session.will.take();

@@ -30,6 +30,8 @@ pub enum Effect {
         connection: ConnectionKey,
         /// What was still to be written.
         outbox: Outbox,
+        /// Why.
+        reason: CloseReason,
     },
     /// Find out, then call [`Shard::handle_answer`](super::Shard::handle_answer). Until then the connection is not
     /// read; once it is closed, nobody waits for the answer any more.

@@ -39,7 +39,12 @@ impl Side {
             panic!("not a CONNECT")
         };
         let admission = admit(&connect, || "".into(), &TopicLimits::from(&limits), 1, "peer".into()).unwrap();
-        let mut shard = Shard::new(ShardConfig { id: ShardId(number), limits, hash_keys: HASH_KEYS, asks: Asks::default() });
+        let mut shard = Shard::new(ShardConfig {
+            id: ShardId(number),
+            limits,
+            hash_keys: HASH_KEYS,
+            asks: Asks::default(),
+        });
         let connection = shard.handle_attach(&mut turn(commons), admission).unwrap();
         let commons = Arc::clone(commons);
         let mut side = Self { shard, commons, connection, sent: Vec::new(), payloads: Vec::new() };

@@ -1,5 +1,6 @@
 //! The end of a turn: what the shard wants done is done, then what it wrote is written.
 
+use crate::engine::error::CloseReason;
 use crate::engine::keys::ConnectionKey;
 use crate::engine::outbox::Outbox;
 use crate::engine::shard::{Effect, ShardMessage, Turn};
@@ -37,14 +38,14 @@ impl Lane {
                     mailbox.send(messages.into_iter().map(LaneMessage::Shard), bytes);
                 }
             }
-            Effect::Close { connection, outbox } => self.close(connection, outbox),
+            Effect::Close { connection, outbox, reason } => self.close(connection, outbox, Some(reason)),
             Effect::Ask { connection, question } => self.ask(neighbours, connection, *question),
             Effect::Resume { connection } => self.queue(connection),
             Effect::Event(event) => neighbours.events.tell(event),
         }
     }
 
-    pub(super) fn close(&mut self, key: ConnectionKey, mut outbox: Outbox) {
+    pub(super) fn close(&mut self, key: ConnectionKey, mut outbox: Outbox, reason: Option<CloseReason>) {
         let link =
             self.links.get_mut(key.slot as usize).and_then(|place| place.take_if(|link| link.key == key));
         let link = link.or_else(|| {
@@ -52,6 +53,9 @@ impl Lane {
             Some(self.leaving.swap_remove(place))
         });
         if let Some(mut link) = link {
+            if let Some(reason) = reason {
+                link.transport.note_fate(reason);
+            }
             let written = link.finish(&mut outbox, &mut self.shared);
             self.shard.handle_written(key, written);
         }

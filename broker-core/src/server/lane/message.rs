@@ -21,6 +21,8 @@ pub(crate) enum LaneMessage {
     },
     /// From another shard.
     Shard(ShardMessage),
+    /// A pipe has bytes or room that the lane waited for, or its peer has ended it.
+    PipeReady(ConnectionKey),
     /// A question about its shard, answered by the one who asks.
     Visit(Visit),
     /// The broker ends: read nobody any more, handle what came before this, then say so to the departure.
@@ -45,7 +47,7 @@ impl LaneMessage {
     /// What it counts towards the bytes of a turn.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Attach(_) | Self::Visit(_) | Self::Settle | Self::Leave => 0,
+            Self::Attach(_) | Self::PipeReady(_) | Self::Visit(_) | Self::Settle | Self::Leave => 0,
             Self::Answer { connection: _, verdict } => verdict.bytes(),
             Self::Shard(message) => message.bytes(),
         }

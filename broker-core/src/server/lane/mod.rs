@@ -35,6 +35,7 @@ use std::time::Duration;
 use mio::{Events, Poll, Token};
 
 use crate::engine::chunks::Chunks;
+use crate::engine::error::CloseReason;
 use crate::engine::keys::{ConnectionKey, ShardId};
 use crate::engine::shard::{DELIVERIES_PER_TURN, Shard, Turn};
 use crate::engine::time::Tick;
@@ -201,6 +202,17 @@ impl Lane {
         turn.now = now;
     }
 
+    /// As [`Self::note`] for a connection without a descriptor.
+    fn note_pipe(&mut self, key: ConnectionKey) {
+        let Some(link) = link_of(&mut self.links, key) else { return };
+        link.is_readable = true;
+        link.is_hung_up |= link.transport.is_hung_up();
+        if std::mem::take(&mut link.is_blocked) {
+            self.shard.touch(key);
+        }
+        self.queue(key);
+    }
+
     fn queue(&mut self, key: ConnectionKey) {
         if let Some(link) = link_of(&mut self.links, key)
             && !link.is_queued
@@ -225,6 +237,7 @@ impl Lane {
                 // Nothing new begins any more; its client was not told that it was taken.
                 LaneMessage::Answer { .. } => {}
                 LaneMessage::Shard(message) => self.shard.handle_message(turn, message),
+                LaneMessage::PipeReady(key) => self.note_pipe(key),
                 LaneMessage::Visit(visit) => visit(&mut self.shard, turn),
                 LaneMessage::Settle => {
                     self.settle();
@@ -246,6 +259,7 @@ impl Lane {
                     // A new socket has room for four bytes; if it has not, the peer gets the close alone.
                     let _ = transport.write_vectored(&[io::IoSlice::new(&bytes)]);
                 }
+                transport.note_fate(CloseReason::Refused(refusal));
                 transport.finish(&mut self.shared);
                 return;
             }
@@ -255,7 +269,9 @@ impl Lane {
             self.links.push(None);
         }
         // Registering reports what is there already, so nothing that came meanwhile is missed.
-        let is_registered = transport.register(self.poll.registry(), Token(slot)).is_ok();
+        let mailbox = Arc::clone(&self.mailbox);
+        let notify = move || mailbox.send([LaneMessage::PipeReady(key)], 0);
+        let is_registered = transport.register(self.poll.registry(), Token(slot), notify).is_ok();
         if let Some(place) = self.links.get_mut(slot) {
             // A take-over in this turn: the old connection is closed at its end.
             self.leaving.extend(place.replace(Link::new(key, transport, unread, permit)));

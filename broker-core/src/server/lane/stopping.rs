@@ -29,7 +29,7 @@ impl Lane {
         let keys: Vec<ConnectionKey> = self.links.iter_from(0).flatten().map(|link| link.key).collect();
         for key in keys {
             let outbox = self.shard.outbox(key).map(std::mem::take);
-            self.close(key, outbox.unwrap_or_default());
+            self.close(key, outbox.unwrap_or_default(), None);
         }
         self.stage = Stage::Gone;
         self.drop_mail();

@@ -72,7 +72,7 @@ impl Bench {
         };
         let limits = TopicLimits::from(&Limits::default());
         let admission = admit(&connect, || "".into(), &limits, u64::from(number), "".into()).unwrap();
-        let permit = self.rooms.enter(address.ip()).unwrap_or_else(|limit| panic!("{limit}"));
+        let permit = self.rooms.enter(Some(address.ip())).unwrap_or_else(|limit| panic!("{limit}"));
         let transport = Transport::Tcp(mio::net::TcpStream::from_std(end.try_clone().unwrap()));
         let newcomer = Newcomer { transport, admission, unread: Vec::new(), permit };
         self.lane.mailbox.send([LaneMessage::Attach(Box::new(newcomer))], 0);

@@ -3,10 +3,11 @@
 use std::fmt::Write;
 use std::time::SystemTime;
 
+use culex_core::client::Message;
+
 use crate::cli::output::NotJson;
 use crate::cli::output::json;
 use crate::cli::output::time::{Utc, since_epoch};
-use crate::client::Message;
 
 /// A format that was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 
 use std::time::SystemTime;
 
+use culex_core::client::Message;
 use serde_json::Value;
 
 use crate::cli::output::NotJson;
 use crate::cli::output::time::Utc;
-use crate::client::Message;
 
 /// What becomes of the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::client::Message;
+use culex_core::client::Message;
 
 mod format;
 mod json;

@@ -1,4 +1,5 @@
-//! An MQTT Client: `culex pub` and `culex sub` are built on it, and so is whatever connects this broker to another.
+//! An MQTT Client over any byte stream: `culex pub` and `culex sub` are built on it, and so are the clients inside the
+//! broker's process ([`Broker::client`](crate::Broker::client)), which is what an embedder wants.
 //!
 //! [`Connection`] has no task, no channel and no lock: its owner polls [`Connection::event`], which moves bytes until
 //! something happened. Dropping that future loses nothing, so it belongs into a `select!`. What the peer can make
@@ -15,6 +16,7 @@
 mod connection;
 mod error;
 mod handshake;
+mod held;
 mod message;
 mod options;
 mod protocol;
@@ -24,7 +26,8 @@ mod tests;
 mod wire;
 
 pub use crate::client::connection::{Connection, Socket};
-pub use crate::client::error::{ClientError, Refusal};
+pub use crate::client::error::{ClientError, Refusal, describe_io};
 pub use crate::client::message::{Event, Message, Publication};
 pub use crate::client::options::{Options, Secret, Will};
 pub use crate::client::session::Session;
+pub(crate) use crate::client::wire::encoded_len;

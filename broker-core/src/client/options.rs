@@ -30,6 +30,9 @@ pub struct Options {
     pub will: Option<Will>,
     /// QoS 1 and 2 messages that may wait for an acknowledgement, 1 … 65,535. Default 20.
     pub in_flight: u16,
+    /// Whether QoS 1 and 2 messages wait for [`Connection::acknowledge`](crate::client::Connection::acknowledge).
+    /// Default false: they are acknowledged when they come.
+    pub is_manual_ack: bool,
     /// Largest packet accepted from the Server, in bytes. Default 268,435,460, the largest there is.
     pub packet_bytes_max: u32,
     /// Time for name lookup, connection and CONNACK together. Default 10 s.
@@ -49,6 +52,7 @@ impl Default for Options {
             password: None,
             will: None,
             in_flight: 20,
+            is_manual_ack: false,
             packet_bytes_max: 268_435_460,
             connect_timeout: Duration::from_secs(10),
         }

@@ -33,10 +33,25 @@ pub struct Publication {
     pub is_retained: bool,
 }
 
+impl Publication {
+    /// A message that does not become a Retained Message.
+    pub fn new(topic: impl Into<String>, payload: impl Into<Bytes>, qos: QoS) -> Self {
+        Self { topic: topic.into(), payload: payload.into(), qos, is_retained: false }
+    }
+
+    /// The same message as the topic's Retained Message; without a payload it removes the one there is
+    /// [MQTT-3.3.1-10].
+    #[must_use]
+    pub fn retained(self) -> Self {
+        Self { is_retained: true, ..self }
+    }
+}
+
 /// What happened on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A message arrived. Its acknowledgement is on the way.
+    /// A message arrived. Its acknowledgement is on the way, or the owner's with
+    /// [`Options::is_manual_ack`](crate::client::Options::is_manual_ack).
     Message(Message),
     /// The Server has taken a QoS 1 or 2 message.
     Published {

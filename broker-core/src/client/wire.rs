@@ -41,9 +41,7 @@ impl Wire {
 
     /// That a message can be sent at all, whatever its Packet Identifier.
     pub(super) fn check(&self, publication: &Publication) -> Result<(), ClientError> {
-        let packet_id = if publication.qos == QoS::AtMostOnce { None } else { PacketId::new(1) };
-        publish(publication, packet_id, false)?.encoded_len(self.version)?;
-        Ok(())
+        encoded_len(publication, self.version).map(|_| ())
     }
 
     pub(super) fn pub_ack(&mut self, packet_id: PacketId) -> Result<(), ClientError> {
@@ -65,6 +63,12 @@ impl Wire {
         debug!("sending PUBCOMP (m{})", packet_id.get());
         self.write(&Packet::PubComp(Ack::success(packet_id)))
     }
+}
+
+/// Bytes of the PUBLISH that carries a message.
+pub(crate) fn encoded_len(publication: &Publication, version: ProtocolVersion) -> Result<usize, ClientError> {
+    let packet_id = if publication.qos == QoS::AtMostOnce { None } else { PacketId::new(1) };
+    Ok(publish(publication, packet_id, false)?.encoded_len(version)?)
 }
 
 fn publish(

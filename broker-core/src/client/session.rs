@@ -1,6 +1,6 @@
 //! Session State of a Client (section 4.1).
 
-use culex_core::engine::qos::{Receiver, Sender};
+use crate::engine::qos::{Receiver, Sender};
 
 use crate::client::message::Publication;
 
@@ -20,6 +20,11 @@ impl Default for Session {
 }
 
 impl Session {
+    /// Whether there is nothing that another connection would have to go on with.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sender.queued_len() == 0 && self.receiver.awaiting_pubrel_len() == 0
+    }
+
     /// QoS 1 and 2 messages without a final acknowledgement.
     pub fn in_flight(&self) -> usize {
         self.sender.in_flight_len()

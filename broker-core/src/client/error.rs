@@ -2,15 +2,15 @@
 
 use std::io;
 
+use crate::engine::qos::AckError;
 use culex_codec::{DecodeError, EncodeError, PacketType, TopicError};
-use culex_core::engine::qos::AckError;
 
 /// A connection could not be made, or is at its end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
     /// The network did not let us connect.
-    #[error("cannot connect to {host}:{port}: {}", crate::cli::human::io(source))]
+    #[error("cannot connect to {host}:{port}: {}", describe_io(source))]
     Connect {
         /// Whom.
         host: String,
@@ -20,7 +20,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The Server's name means nothing.
-    #[error("cannot find the host {host}: {}", crate::cli::human::io(source))]
+    #[error("cannot find the host {host}: {}", describe_io(source))]
     Lookup {
         /// Its name.
         host: String,
@@ -50,7 +50,7 @@ pub enum ClientError {
     #[error("the broker is silent: no answer to a ping within the keep alive time")]
     Silent,
     /// Reading or writing failed.
-    #[error("the connection broke: {}", crate::cli::human::io(.0))]
+    #[error("the connection broke: {}", describe_io(.0))]
     Io(#[source] io::Error),
     /// What the Server sent is not MQTT.
     #[error("the broker sent a malformed packet: {0}")]
@@ -110,5 +110,30 @@ impl Refusal {
             0x05 | 0x87 => Self::NotAuthorized,
             other => Self::Other(other),
         }
+    }
+}
+
+/// An I/O error without "(os error 111)", in lower case as the end of a sentence.
+pub fn describe_io(error: &io::Error) -> String {
+    let text = error.to_string();
+    // As the standard library begins what the resolver says.
+    let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+    let text = text.split(" (os error").next().unwrap_or_default().trim_end_matches('.');
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => error.kind().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_errors_read_as_sentences() {
+        assert_eq!(describe_io(&io::Error::from_raw_os_error(2)), "no such file or directory");
+        assert_eq!(describe_io(&io::Error::from(io::ErrorKind::TimedOut)), "timed out");
+        assert_eq!(describe_io(&io::Error::other("")), "other error");
     }
 }

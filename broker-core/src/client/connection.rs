@@ -80,25 +80,36 @@ impl Connection {
         options: &Options,
         session: Session,
     ) -> Result<Self, ClientError> {
+        let mut connection = Self::attached(stream, options, session);
+        connection.protocol.connect(options)?;
+        connection.accepted().await?;
+        Ok(connection)
+    }
+
+    /// Over a stream whose CONNECT the Server has already, by another way. Next is [`Self::accepted`].
+    pub(crate) fn attached(stream: Box<dyn Socket>, options: &Options, session: Session) -> Self {
         // A clean session starts without state on both sides [MQTT-3.1.2-6].
         let session = if options.clean_session { Session::default() } else { session };
-        let protocol = Protocol::new(options, session)?;
         let (reader, writer) = split(stream);
-        let mut connection = Self {
+        Self {
             reader,
             writer,
-            protocol,
+            protocol: Protocol::new(options, session),
             input: BytesMut::new(),
             keep_alive: (options.keep_alive > 0).then(|| Duration::from_secs(u64::from(options.keep_alive))),
             last_sent: Instant::now(),
             session_present: false,
-        };
+        }
+    }
+
+    /// Waits for CONNACK.
+    pub(crate) async fn accepted(&mut self) -> Result<(), ClientError> {
         loop {
-            if let Some(session_present) = connection.protocol.handle_conn_ack(&mut connection.input)? {
-                connection.session_present = session_present;
-                return Ok(connection);
+            if let Some(session_present) = self.protocol.handle_conn_ack(&mut self.input)? {
+                self.session_present = session_present;
+                return Ok(());
             }
-            connection.move_bytes(1).await?;
+            self.move_bytes(1).await?;
         }
     }
 
@@ -150,6 +161,15 @@ impl Connection {
         self.protocol.unsubscribe(filters)
     }
 
+    /// Acknowledges a QoS 1 or 2 message, with [`Options::is_manual_ack`]. The acknowledgement waits for those of the
+    /// messages before. Unknown identifiers mean nothing.
+    ///
+    /// # Errors
+    /// If the Server has more messages in flight than there are Packet Identifiers.
+    pub fn acknowledge(&mut self, packet_id: PacketId) -> Result<(), ClientError> {
+        self.protocol.acknowledge(packet_id)
+    }
+
     /// Moves bytes until something happened. Dropping this future loses nothing.
     ///
     /// # Errors
@@ -180,13 +200,18 @@ impl Connection {
     /// # Errors
     /// If the last bytes cannot be written within 5 s.
     pub async fn disconnect(mut self) -> Result<(), ClientError> {
+        self.say_goodbye().await
+    }
+
+    /// As [`Self::disconnect`], and the Session is still there.
+    pub(crate) async fn say_goodbye(&mut self) -> Result<(), ClientError> {
         self.protocol.drain();
         let goodbye = async {
             while self.protocol.is_receiving() {
                 self.step().await?;
             }
             self.protocol.disconnect()?;
-            let Self { writer, protocol, .. } = &mut self;
+            let Self { writer, protocol, .. } = self;
             writer.write_all_buf(&mut protocol.wire.out).await.map_err(ClientError::Io)?;
             writer.shutdown().await.map_err(ClientError::Io)
         };

@@ -321,3 +321,51 @@ fn a_password_is_never_shown() {
     assert!(!format!("{options:?}").contains("hunter2"));
     assert_eq!(options.version, ProtocolVersion::V311);
 }
+
+fn manual() -> Options {
+    Options { is_manual_ack: true, ..persistent() }
+}
+
+#[test]
+fn acknowledgements_of_the_owner_leave_in_the_order_of_the_messages() {
+    run(async {
+        let (mut connection, mut theirs) = connected(&manual(), Session::default(), &[0x20, 2, 1, 0]).await;
+        theirs
+            .write_all(b"\x32\x06\0\x01t\0\x05x\x34\x06\0\x01t\0\x06x\x32\x06\0\x01t\0\x07x")
+            .await
+            .unwrap();
+        let mut packet_ids = Vec::new();
+        while packet_ids.len() < 3 {
+            let Event::Message(message) = connection.event().await.unwrap() else { panic!() };
+            packet_ids.push(message.packet_id.unwrap());
+        }
+        for packet_id in [packet_ids[2], packet_ids[1], packet_ids[1]] {
+            connection.acknowledge(packet_id).unwrap();
+            assert!(connection.is_idle(), "nothing leaves before the first one");
+        }
+        connection.acknowledge(packet_ids[0]).unwrap();
+        expect(&mut connection, &mut theirs, &[0x40, 2, 0, 5, 0x50, 2, 0, 6, 0x40, 2, 0, 7]).await;
+        theirs.write_all(&[0x62, 2, 0, 6]).await.unwrap();
+        expect(&mut connection, &mut theirs, &[0x70, 2, 0, 6]).await;
+    });
+}
+
+#[test]
+fn what_the_owner_did_not_acknowledge_comes_again_and_what_it_did_does_not() {
+    run(async {
+        let (mut connection, mut theirs) = connected(&manual(), Session::default(), &[0x20, 2, 1, 0]).await;
+        theirs.write_all(b"\x34\x06\0\x01t\0\x05x\x34\x06\0\x01t\0\x06x").await.unwrap();
+        let Event::Message(first) = connection.event().await.unwrap() else { panic!() };
+        let Event::Message(second) = connection.event().await.unwrap() else { panic!() };
+        // Its PUBREC waits for the first one and never leaves.
+        connection.acknowledge(second.packet_id.unwrap()).unwrap();
+
+        let session = connection.into_session();
+        let (mut connection, mut theirs) = connected(&manual(), session, &[0x20, 2, 1, 0]).await;
+        theirs.write_all(b"\x3c\x06\0\x01t\0\x05x\x3c\x06\0\x01t\0\x06x").await.unwrap();
+        let Event::Message(again) = connection.event().await.unwrap() else { panic!() };
+        assert_eq!((again.packet_id, again.is_duplicate), (first.packet_id, true));
+        connection.acknowledge(again.packet_id.unwrap()).unwrap();
+        expect(&mut connection, &mut theirs, &[0x50, 2, 0, 5, 0x50, 2, 0, 6]).await;
+    });
+}

@@ -2,15 +2,16 @@
 
 use std::collections::VecDeque;
 
+use crate::engine::qos::{AckError, Outgoing, PublishOutcome, PubrecOutcome, SendAction};
 use bytes::{Bytes, BytesMut};
 use culex_codec::{
     Ack, Decoded, Disconnect, Packet, PacketId, Properties, QoS, ReasonCode, Subscribe, SubscribeFiltersBuf,
     SubscriptionOptions, TopicFilter, Unsubscribe, UnsubscribeFiltersBuf, decode,
 };
-use culex_core::engine::qos::{AckError, Outgoing, PublishOutcome, PubrecOutcome, SendAction};
 use tracing::debug;
 
 use crate::client::error::ClientError;
+use crate::client::held::Held;
 use crate::client::message::{Event, Message, Publication};
 use crate::client::options::Options;
 use crate::client::session::Session;
@@ -28,12 +29,12 @@ pub(super) struct Protocol {
     is_written_wanted: bool,
     is_draining: bool,
     is_ping_answered: bool,
+    pub(super) held: Option<Held>,
 }
 
 impl Protocol {
-    /// Begins with CONNECT.
-    pub(super) fn new(options: &Options, session: Session) -> Result<Self, ClientError> {
-        let mut protocol = Self {
+    pub(super) fn new(options: &Options, session: Session) -> Self {
+        Self {
             wire: Wire { version: options.version, out: BytesMut::new() },
             session,
             packet_bytes_max: options.packet_bytes_max,
@@ -42,9 +43,8 @@ impl Protocol {
             is_written_wanted: false,
             is_draining: false,
             is_ping_answered: true,
-        };
-        protocol.connect(options)?;
-        Ok(protocol)
+            held: options.is_manual_ack.then(Held::default),
+        }
     }
 
     /// Takes one packet off the front of `input`; gives how many more bytes it needs, 0 if it was whole.
@@ -117,6 +117,11 @@ impl Protocol {
             return Ok(());
         }
         match (qos, packet_id) {
+            (QoS::AtLeastOnce | QoS::ExactlyOnce, Some(packet_id)) if self.held.is_some() => {
+                if !self.hold(packet_id, qos)? {
+                    return Ok(());
+                }
+            }
             (QoS::AtLeastOnce, Some(packet_id)) => self.wire.pub_ack(packet_id)?,
             (QoS::ExactlyOnce, Some(packet_id)) => {
                 let outcome = self.session.receiver.on_publish(packet_id);
@@ -270,9 +275,10 @@ impl Protocol {
         self.is_draining = true;
     }
 
-    /// Whether a QoS 2 message that we took is still unreleased.
+    /// Whether PUBREC was sent for a QoS 2 message that is still unreleased.
     pub(super) fn is_receiving(&self) -> bool {
-        self.session.receiver.awaiting_pubrel_len() > 0
+        let without_pubrec = self.held.as_ref().map_or(0, Held::taken_len);
+        self.session.receiver.awaiting_pubrel_len() > without_pubrec
     }
 
     pub(super) fn disconnect(&mut self) -> Result<(), ClientError> {

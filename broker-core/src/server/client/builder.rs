@@ -1,0 +1,258 @@
+//! How a client in the broker's process is made.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use culex_codec::ClientId;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::client::{Connection, Options, Session};
+use crate::engine::error::{CloseReason, Refusal};
+use crate::engine::{Admission, TopicLimits};
+use crate::limits::Limits;
+
+use super::super::broker::Broker;
+use super::super::front_door::{FrontDoor, generated_client_id};
+use super::super::peer::Peer;
+use super::super::pipe::{PipeFate, pipe};
+use super::super::serve::ServeError;
+use super::super::transport::Transport;
+use super::driver::{Driver, Ending};
+use super::error::ConnectError;
+use super::inbox::{Inbox, Shared};
+use super::kept::{Hold, KeptSessions};
+use super::{About, COMMANDS_MAX, Client, Command, VERSION};
+
+/// QoS 1 and 2 messages of a client without acknowledgement, or fewer by the limit `incoming_in_flight`.
+const IN_FLIGHT_MAX: u16 = 100;
+const INBOX_MESSAGES: u16 = 1024;
+const INBOX_BYTES: usize = 4 << 20;
+const PEER: &str = "in-process";
+
+/// What a client in the broker's process connects with; from [`Broker::client`]. Await it, or [`Self::connect`].
+#[derive(Debug, Clone)]
+#[must_use = "a client connects when this is awaited"]
+pub struct ClientBuilder {
+    broker: Broker,
+    client_id: String,
+    /// Seconds that the session outlives the connection.
+    session_expiry_s: u32,
+    is_manual_ack: bool,
+    inbox_messages: u16,
+    inbox_bytes: usize,
+}
+
+impl Broker {
+    /// A client in this process with this ClientId; an empty one is made up. It needs no socket and no listener, and
+    /// nobody asks it who it is.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use culex_core::{Broker, QoS};
+    ///
+    /// let broker = Broker::builder().start().await?;
+    /// let (app, mut inbox) = broker.client("app").await?;
+    /// app.subscribe("sensors/#", QoS::AtLeastOnce).await?;
+    /// app.publish("sensors/cellar", "12.5", QoS::AtLeastOnce).await?;
+    /// let message = inbox.next().await.ok_or("the broker has stopped")?;
+    /// assert_eq!((&*message.topic, &*message.payload), ("sensors/cellar", &b"12.5"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn client(&self, client_id: impl Into<String>) -> ClientBuilder {
+        ClientBuilder {
+            broker: self.clone(),
+            client_id: client_id.into(),
+            session_expiry_s: 0,
+            is_manual_ack: false,
+            inbox_messages: INBOX_MESSAGES,
+            inbox_bytes: INBOX_BYTES,
+        }
+    }
+}
+
+impl ClientBuilder {
+    /// Keeps the session (Clean Session 0): subscriptions, and messages of QoS 1 and 2 that come meanwhile, under the
+    /// limits `queue_messages` and `queue_bytes`. It ends when no client with this ClientId was there for so long, in
+    /// whole seconds rounded up, at least 1 s; [`Duration::MAX`] is for ever. Default: it ends with the connection.
+    pub fn persistent(mut self, expiry: Duration) -> Self {
+        let seconds = expiry.as_secs().saturating_add(u64::from(expiry.subsec_nanos() > 0));
+        self.session_expiry_s = u32::try_from(seconds).unwrap_or(u32::MAX).max(1);
+        self
+    }
+
+    /// QoS 1 and 2 messages are acknowledged by [`Delivery::ack`](super::Delivery::ack) only; otherwise by being taken out
+    /// of the inbox. When as many are taken and not acknowledged as the broker has in flight (100 by default), no more
+    /// come.
+    pub fn manual_ack(mut self) -> Self {
+        self.is_manual_ack = true;
+        self
+    }
+
+    /// Messages that the inbox holds, 1 … 65,535. Default 1024. Of QoS 1 and 2 never more than the limit `in_flight`.
+    pub fn inbox_messages(mut self, messages: u16) -> Self {
+        self.inbox_messages = messages.max(1);
+        self
+    }
+
+    /// Bytes of messages from which on the inbox is full. Default 4 MiB.
+    pub fn inbox_bytes(mut self, bytes: usize) -> Self {
+        self.inbox_bytes = bytes;
+        self
+    }
+
+    /// Connects, which ends an older client with this ClientId, and resolves when the broker has accepted. The work is done
+    /// by a task on the broker's runtime; dropping this future disconnects.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(self) -> Result<(Client, Inbox), ConnectError> {
+        let client_id = self.client_id()?;
+        let inner = &self.broker.inner;
+        // The driver lives as long as it has this: `shutdown` waits for it.
+        let closing = inner.closing.subscribe();
+        if *closing.borrow() {
+            return Err(ServeError::Stopped.into());
+        }
+        let is_persistent = self.session_expiry_s > 0;
+        let shared = Arc::new(Shared::new(self.inbox_messages.into(), self.inbox_bytes, self.is_manual_ack));
+        // From here on the driver knows when nobody is there any more.
+        let inbox = Inbox::new(Arc::clone(&shared));
+        let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let limits = &inner.front_door.limits;
+        let (topic_limits, packet_bytes_max) = (TopicLimits::from(limits), limits.packet_bytes);
+        let newcomer = Newcomer {
+            front_door: Arc::clone(&inner.front_door),
+            kept: Arc::clone(&inner.kept),
+            options: self.options(limits),
+            client_id: client_id.clone(),
+            session_expiry_s: self.session_expiry_s,
+            inbox_messages: self.inbox_messages,
+            ending: Ending { inbox: Arc::clone(&shared), is_persistent },
+            commands,
+            closing,
+        };
+        let (accepted, answer) = oneshot::channel();
+        inner.runtime.spawn(newcomer.run(accepted));
+        drop(self);
+        let is_session_present = answer.await.unwrap_or(Err(ServeError::Stopped.into()))?;
+        let about = About { client_id, is_session_present, topic_limits, packet_bytes_max };
+        let client = Client { commands: sender, inbox: shared, about: Arc::new(about) };
+        Ok((client, inbox))
+    }
+
+    fn client_id(&self) -> Result<Box<str>, ConnectError> {
+        if self.client_id.is_empty() {
+            return match self.session_expiry_s {
+                0 => Ok(generated_client_id()),
+                // [MQTT-3.1.3-8]
+                _ => Err(ConnectError::Refused(Refusal::EmptyClientId)),
+            };
+        }
+        ClientId::new(&self.client_id).map_err(ConnectError::ClientId)?;
+        Ok(self.client_id.as_str().into())
+    }
+
+    fn options(&self, limits: &Limits) -> Options {
+        Options {
+            version: VERSION,
+            clean_session: self.session_expiry_s == 0,
+            // A pipe does not fall silent.
+            keep_alive: 0,
+            in_flight: IN_FLIGHT_MAX.min(limits.incoming_in_flight),
+            is_manual_ack: true,
+            ..Options::default()
+        }
+    }
+}
+
+impl IntoFuture for ClientBuilder {
+    type Output = Result<(Client, Inbox), ConnectError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.connect())
+    }
+}
+
+/// A client before CONNACK.
+struct Newcomer {
+    ending: Ending,
+    commands: mpsc::Receiver<Command>,
+    front_door: Arc<FrontDoor>,
+    kept: Arc<KeptSessions>,
+    options: Options,
+    client_id: Box<str>,
+    session_expiry_s: u32,
+    inbox_messages: u16,
+    closing: watch::Receiver<bool>,
+}
+
+impl Newcomer {
+    async fn run(self, accepted: oneshot::Sender<Result<bool, ConnectError>>) {
+        match self.attach().await {
+            Ok(driver) => {
+                // If nobody waits any more, handles and inbox are gone, and the driver finds that.
+                let _ = accepted.send(Ok(driver.connection.is_session_present()));
+                driver.run().await;
+            }
+            Err(error) => drop(accepted.send(Err(error))),
+        }
+    }
+
+    async fn attach(self) -> Result<Driver, ConnectError> {
+        let mut hold = self.hold().await;
+        let session = hold.as_mut().map_or_else(Session::default, Hold::take_session);
+        let (number, permit) =
+            self.front_door.number_and_permit(&Peer::from(PEER)).map_err(ServeError::TooMany)?;
+        let admission = self.admission(number);
+        let (end, stream) = pipe();
+        let fate = stream.fate();
+        let mut connection = Connection::attached(Box::new(stream), &self.options, session);
+        self.front_door.hand_over(Transport::Pipe(end), admission, Vec::new(), permit);
+        if connection.accepted().await.is_err() {
+            if let Some(hold) = hold {
+                hold.give_back(connection.into_session());
+            }
+            return Err(refused(&fate));
+        }
+        let Self { ending, commands, closing, .. } = self;
+        Ok(Driver { ending, connection, commands, fate, hold, closing, pending: Default::default() })
+    }
+
+    async fn hold(&self) -> Option<Hold> {
+        if self.ending.is_persistent {
+            return Some(self.kept.take(&self.client_id, &self.ending.inbox).await);
+        }
+        self.kept.forget(&self.client_id);
+        None
+    }
+
+    fn admission(&self, accept_number: u64) -> Admission {
+        Admission {
+            version: VERSION,
+            is_bridge: false,
+            client_id: self.client_id.clone(),
+            user_name: None,
+            is_trusted: true,
+            clean_start: self.session_expiry_s == 0,
+            session_expiry_s: self.session_expiry_s,
+            keep_alive: 0,
+            receive_maximum: self.inbox_messages,
+            will: None,
+            accept_number,
+            peer: PEER.into(),
+        }
+    }
+}
+
+fn refused(fate: &PipeFate) -> ConnectError {
+    match fate.reason() {
+        Some(CloseReason::Refused(Refusal::Superseded) | CloseReason::TakenOver) => ConnectError::TakenOver,
+        Some(CloseReason::Refused(refusal)) => ConnectError::Refused(refusal),
+        Some(_) | None => ServeError::Stopped.into(),
+    }
+}
