@@ -1,21 +1,5 @@
-//! The Culex MQTT broker as a library.
-//!
-//! ```
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use culex_core::Broker;
-//! use std::time::Duration;
-//!
-//! let broker = Broker::builder().listen("127.0.0.1:0".parse()?).start().await?;
-//! println!("listening on {}", broker.local_addrs()[0]);
-//! // … MQTT 3.1 and 3.1.1 clients publish and subscribe …
-//! broker.shutdown(Duration::from_secs(10)).await?;
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! [`engine`] is the broker as deterministic state machines without any I/O; it builds alone with
-//! `default-features = false`. [`Broker`] (feature `server`, on by default) drives it with threads and sockets.
+#![cfg_attr(feature = "server", doc = include_str!("../README.md"))]
+#![cfg_attr(not(feature = "server"), doc = "The engine of the Culex MQTT broker: see [`engine`].")]
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "server")]
@@ -25,8 +9,7 @@ pub mod limits;
 #[cfg(feature = "server")]
 mod server;
 
-#[cfg(feature = "server")]
-pub use culex_codec::QoS;
+pub use culex_codec::{self as codec, QoS};
 #[cfg(feature = "server")]
 pub use engine::shard::{ConnectionInfo, Event, SessionInfo};
 #[cfg(feature = "server")]
@@ -37,3 +20,12 @@ pub use server::{
     Failure, Gone, Inbox, Lanes, Page, Peer, PublishError, RetainedInfo, ServeError, ShutdownError, Snapshot,
     StartError, SubscribeError, Threads, WeakBroker,
 };
+
+/// The blocks of the guide and of the README of the repository are compiled and run too.
+#[cfg(all(doctest, feature = "server"))]
+mod documents {
+    #[doc = include_str!("../../docs/embedding.md")]
+    struct Embedding;
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+}

@@ -26,7 +26,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 }
 
 async fn start(limits: Limits) -> Broker {
-    Broker::builder().limits(limits).start().await.unwrap()
+    Broker::builder().without_listener().limits(limits).start().await.unwrap()
 }
 
 async fn expect(stream: &mut DuplexStream, expected: &[u8]) {

@@ -263,7 +263,7 @@ impl Broker {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use culex_core::{Broker, Cursor};
-    /// # let broker = Broker::builder().start().await?;
+    /// # let broker = Broker::builder().without_listener().start().await?;
     /// let admin = broker.admin();
     /// let mut page = admin.clients(Cursor::default(), 100).await?;
     /// loop {

@@ -100,7 +100,7 @@ impl Broker {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use culex_core::{Broker, Event};
     /// # use std::time::Duration;
-    /// let broker = Broker::builder().start().await?;
+    /// let broker = Broker::builder().without_listener().start().await?;
     /// let mut events = broker.events();
     /// tokio::spawn(async move {
     ///     while let Some(event) = events.next().await {

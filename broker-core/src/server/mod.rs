@@ -31,11 +31,10 @@ mod serve;
 mod store;
 mod sync;
 mod transport;
-mod weak;
 mod worker;
 
 pub use self::admin::{Admin, AdminError, Cursor, Page, RetainedInfo};
-pub use self::broker::{Broker, BrokerBuilder, Failure, ShutdownError, StartError, Threads};
+pub use self::broker::{Broker, BrokerBuilder, Failure, ShutdownError, StartError, Threads, WeakBroker};
 pub use self::client::{
     Client, ClientBuilder, ConnectError, Delivery, Gone, Inbox, PublishError, SubscribeError,
 };
@@ -43,5 +42,4 @@ pub use self::events::Events;
 pub use self::metrics::Snapshot;
 pub use self::peer::Peer;
 pub use self::serve::ServeError;
-pub use self::weak::WeakBroker;
 pub use self::worker::Lanes;

@@ -53,7 +53,7 @@ impl Broker {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use culex_core::{Broker, QoS};
     ///
-    /// let broker = Broker::builder().start().await?;
+    /// let broker = Broker::builder().without_listener().start().await?;
     /// let (app, mut inbox) = broker.client("app").await?;
     /// app.subscribe("sensors/#", QoS::AtLeastOnce).await?;
     /// app.publish("sensors/cellar", "12.5", QoS::AtLeastOnce).await?;

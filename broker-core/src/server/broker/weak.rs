@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use super::broker::{Broker, Inner};
+use super::{Broker, Inner};
 
 /// A handle for what belongs to a broker itself, for example a hook: it does not keep the broker alive.
 #[derive(Clone, Default)]

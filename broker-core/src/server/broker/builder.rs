@@ -1,12 +1,11 @@
-//! The handle of a running broker, and its builder.
+//! What a broker is started with, and its start.
 
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Weak};
-use std::thread::{JoinHandle, available_parallelism};
-use std::time::Duration;
+use std::thread::available_parallelism;
 
 use mio::Poll;
 use parking_lot::Mutex;
@@ -14,24 +13,24 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task;
 
 use crate::engine::keys::ShardId;
 use crate::engine::shard::{Shard, ShardConfig};
 use crate::limits::Limits;
 
-use super::admit::Rooms;
-use super::client::KeptSessions;
-use super::clock::Clock;
-use super::commons::SharedCommons;
-use super::departure::Departure;
-use super::events::EventHub;
-use super::front_door::FrontDoor;
-use super::hooks::{HookSet, Hooks};
-use super::lane::{Lane, LaneMessage, Neighbours};
-use super::mailbox::Mailbox;
-use super::metrics::{LaneCells, Metrics, Snapshot};
-use super::worker::{self, Lanes, Movement};
+use super::super::admit::Rooms;
+use super::super::clock::Clock;
+use super::super::commons::SharedCommons;
+use super::super::departure::Departure;
+use super::super::events::EventHub;
+use super::super::front_door::FrontDoor;
+use super::super::hooks::{HookSet, Hooks};
+use super::super::lane::{Lane, LaneMessage, Neighbours};
+use super::super::mailbox::Mailbox;
+use super::super::metrics::{LaneCells, Metrics};
+use super::super::worker::{self, Lanes, Movement};
+use super::runtime::Runtime;
+use super::{Broker, Failure, Inner, StartError};
 
 /// Connections that the operating system keeps for us until we accept them.
 const BACKLOG: i32 = 4096;
@@ -50,86 +49,29 @@ pub enum Threads {
     Exactly(NonZeroUsize),
 }
 
-/// Why a broker did not start. Nothing of it is left running.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// There is no tokio runtime around the call.
-    #[error("no tokio runtime: call start() inside one, for example in #[tokio::main]")]
-    NoRuntime,
-    /// A listener's address cannot be had.
-    #[error("cannot listen on {addr}: {source}")]
-    Bind {
-        /// The address.
-        addr: SocketAddr,
-        /// What the operating system says.
-        source: io::Error,
-    },
-    /// More lanes than 1024.
-    #[error("{0} threads are too many, at most 1024")]
-    TooManyThreads(usize),
-    /// Threads, polls or random numbers cannot be had.
-    #[error("cannot start: {0}")]
-    System(#[source] io::Error),
-}
-
-/// Why a shutdown was not clean.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ShutdownError {
-    /// A lane did not end in time; its thread was left behind.
-    #[error("the broker did not stop within {0:?}")]
-    Deadline(Duration),
-}
-
-/// Why a running broker gave up.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Failure(String);
-
 /// What a broker is started with.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct BrokerBuilder {
     listeners: Vec<SocketAddr>,
+    is_without_listener: bool,
     limits: Limits,
     threads: Threads,
     movement: Movement,
-    pub(super) hooks: HookSet,
-}
-
-/// A running broker. A cheap handle: clones mean the same broker, which runs until [`Broker::shutdown`] or until
-/// the last handle is gone.
-#[derive(Clone)]
-pub struct Broker {
-    pub(super) inner: Arc<Inner>,
-}
-
-pub(super) struct Inner {
-    addresses: Vec<SocketAddr>,
-    /// Tells the front door to close; so does its end.
-    /// Every task of the broker has a receiver until it ends.
-    pub(super) closing: watch::Sender<bool>,
-    pub(super) front_door: Arc<FrontDoor>,
-    /// Session State of persistent clients in this process.
-    pub(super) kept: Arc<KeptSessions>,
-    /// Where tasks run.
-    pub(super) runtime: Handle,
-    accepting: Mutex<Vec<task::JoinHandle<()>>>,
-    pub(super) mailboxes: Vec<Arc<Mailbox<LaneMessage>>>,
-    pub(super) hash_keys: (u64, u64),
-    /// The lanes keep it; it ends with them.
-    pub(super) events: Weak<EventHub>,
-    departure: Arc<Departure>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    failure: watch::Receiver<Option<Failure>>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(in super::super) hooks: HookSet,
 }
 
 impl BrokerBuilder {
     /// Accepts plain TCP connections on this address; port 0 takes a free one. May be called several times.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listeners.push(address);
+        self
+    }
+
+    /// Nobody connects over the network: only clients in this process and streams that are handed over, see
+    /// [`Broker::client`] and [`Broker::serve`].
+    pub const fn without_listener(mut self) -> Self {
+        self.is_without_listener = true;
         self
     }
 
@@ -158,16 +100,38 @@ impl BrokerBuilder {
         self
     }
 
-    /// Binds every listener and starts. When it returns, clients can connect.
+    /// Binds every listener and starts on the tokio runtime around this call. When it returns, clients can connect.
+    ///
+    /// The runtime must outlive the broker, and have its I/O and time drivers enabled (`enable_all`).
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub async fn start(self) -> Result<Broker, StartError> {
         let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        self.start_on(Runtime::Shared(runtime))
+    }
+
+    /// Starts on a runtime that belongs to the broker, with one thread named `culex-runtime`. For programs without
+    /// tokio, and for those whose runtime may be busy with other things. It waits for nothing, so it may be called
+    /// anywhere; [`Broker::runtime`] is where to run what is asynchronous.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub fn start_on_own_runtime(self) -> Result<Broker, StartError> {
+        self.start_on(Runtime::own().map_err(StartError::System)?)
+    }
+
+    fn start_on(self, runtime: Runtime) -> Result<Broker, StartError> {
+        let handle = runtime.handle().clone();
+        // Listeners register with it.
+        let _entered = handle.enter();
         if let Threads::Exactly(count) = self.threads
             && count.get() > THREADS_MAX
         {
             return Err(StartError::TooManyThreads(count.get()));
+        }
+        if self.listeners.is_empty() && !self.is_without_listener {
+            return Err(StartError::NoListener);
         }
         let listeners = self.bind()?;
         let hash_keys = random_keys().map_err(StartError::System)?;
@@ -185,7 +149,7 @@ impl BrokerBuilder {
         let (failed, failure) = watch::channel(None);
         let clock = Clock::start();
         let lanes = self.make_lanes(hash_keys, doors, &departure, clock, &metrics.lanes);
-        let hooks = Arc::new(Hooks::new(self.hooks, &self.limits, runtime.clone()));
+        let hooks = Arc::new(Hooks::new(self.hooks, &self.limits, handle.clone()));
         let team = worker::Team::new(
             Neighbours { mailboxes: mailboxes.clone(), commons, events: hub, hooks: Arc::clone(&hooks) },
             clock,
@@ -207,7 +171,7 @@ impl BrokerBuilder {
         let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let accepting = listeners
             .into_iter()
-            .map(|listener| runtime.spawn(Arc::clone(&front_door).accept(listener, closing.subscribe())))
+            .map(|listener| handle.spawn(Arc::clone(&front_door).accept(listener, closing.subscribe())))
             .collect();
         let (accepting, threads) = (Mutex::new(accepting), Mutex::new(threads));
         let inner = Inner {
@@ -215,13 +179,15 @@ impl BrokerBuilder {
             closing,
             front_door,
             kept: Arc::default(),
-            runtime,
+            runtime: handle.clone(),
+            owned_runtime: Mutex::new(Some(runtime)),
             accepting,
             mailboxes,
             hash_keys,
             events,
             departure,
             threads,
+            stopped: Mutex::new(None),
             failure,
             metrics,
         };
@@ -265,76 +231,6 @@ impl BrokerBuilder {
             Lane::new((id, shard), door, Arc::clone(departure), clock, Arc::clone(cells))
         });
         lanes.collect()
-    }
-}
-
-impl Broker {
-    /// A broker without listeners and with default limits, to be filled in.
-    pub fn builder() -> BrokerBuilder {
-        BrokerBuilder::default()
-    }
-
-    /// The addresses that are listened on, in the order of [`BrokerBuilder::listen`].
-    pub fn local_addrs(&self) -> &[SocketAddr] {
-        &self.inner.addresses
-    }
-
-    /// All counters and gauges.
-    pub fn metrics(&self) -> Snapshot {
-        self.inner.metrics.snapshot()
-    }
-
-    /// Resolves when the broker has given up on itself; never in a healthy broker.
-    pub async fn failed(&self) -> Failure {
-        let mut failure = self.inner.failure.clone();
-        match failure.wait_for(Option::is_some).await {
-            Ok(found) => found.clone().unwrap_or_else(|| Failure(String::new())),
-            // All lanes have ended in order.
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    /// Stops accepting, then reading; writes what was on its way, closes every connection and joins every thread. A
-    /// second call finds nothing left to do.
-    ///
-    /// # Errors
-    /// [`ShutdownError::Deadline`] if that takes longer than `deadline`.
-    pub async fn shutdown(&self, deadline: Duration) -> Result<(), ShutdownError> {
-        self.inner.closing.send_replace(true);
-        let accepting = std::mem::take(&mut *self.inner.accepting.lock());
-        let threads = std::mem::take(&mut *self.inner.threads.lock());
-        let end = async {
-            for task in accepting {
-                // It fails only if its runtime has ended, and the task with it.
-                let _ = task.await;
-            }
-            self.inner.departure.begin();
-            let join = task::spawn_blocking(move || {
-                for thread in threads {
-                    // A panic of a lane was reported as a failure already.
-                    let _ = thread.join();
-                }
-            });
-            let _ = join.await;
-            self.inner.closing.closed().await;
-        };
-        let ended = tokio::time::timeout(deadline, end).await;
-        // Also if the front door did not close in time.
-        self.inner.departure.begin();
-        ended.map_err(|_| ShutdownError::Deadline(deadline))
-    }
-}
-
-impl std::fmt::Debug for Broker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Broker").field("addresses", &self.inner.addresses).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // The front door closes because `closing` is gone.
-        self.departure.begin();
     }
 }
 

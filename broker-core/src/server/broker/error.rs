@@ -1,0 +1,52 @@
+//! What can go wrong with a broker as a whole.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Why a broker did not start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is no tokio runtime around the call.
+    #[error(
+        "no tokio runtime: call start() inside one, for example in #[tokio::main], or start_on_own_runtime()"
+    )]
+    NoRuntime,
+    /// Nobody could connect.
+    #[error(
+        "no listener: call listen(address), or without_listener() if clients in this process or streams are all"
+    )]
+    NoListener,
+    /// A listener's address cannot be had.
+    #[error("cannot listen on {addr}: {source}")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// More lanes than 1024.
+    #[error("{0} threads are too many, at most 1024")]
+    TooManyThreads(usize),
+    /// Threads, polls or random numbers cannot be had.
+    #[error("cannot start: {0}")]
+    System(#[source] io::Error),
+}
+
+/// Why a shutdown was not clean.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// It takes longer. The broker goes on stopping; another call waits again.
+    #[error("the broker did not stop within {0:?}; it goes on stopping")]
+    Deadline(Duration),
+    /// The runtime of the broker ended first, and with it the front door. The lanes end by themselves.
+    #[error("the runtime ended before the broker; shut the broker down first")]
+    NoRuntime,
+}
+
+/// Why a running broker gave up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(pub(super) String);
