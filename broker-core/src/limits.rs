@@ -66,6 +66,9 @@ pub struct Limits {
     pub connections_per_address: Limit,
     /// Subscriptions of one session. Default 20,000. One more is answered with the failure code.
     pub subscriptions_per_session: Limit,
+    /// Topic filters of one packet that are looked at. Default 5,000. The others of a SUBSCRIBE are answered with the
+    /// failure code; an UNSUBSCRIBE with more closes its connection, as its answer cannot say no.
+    pub filters_per_packet: Limit,
     /// Levels of a topic name or filter. Default 200. A deeper PUBLISH closes its connection, a deeper filter is
     /// answered with the failure code.
     pub topic_levels: Limit,
@@ -79,6 +82,10 @@ pub struct Limits {
     pub queue_messages: Limit,
     /// Bytes that wait in a session (topic and payload). Default 16 MiB. Beyond it `when_full` decides.
     pub queue_bytes: Limit,
+    /// The same for all sessions together, and 64 bytes for each message. Default 512 MiB. Beyond it `when_full`
+    /// decides too, but a client that is connected and keeps up gets its next message all the same. Each shard may
+    /// have up to 128 KiB of it in hand.
+    pub queue_total_bytes: Limit,
     /// What a full queue does. Default: drop the newest.
     pub when_full: WhenFull,
     /// Retained Messages. Default 1,000,000. One more is delivered but not retained.
@@ -95,6 +102,10 @@ pub struct Limits {
     pub pre_auth_bytes: u32,
     /// The same for all connections together. Default 64 MiB. A connection that needs more is closed.
     pub pre_auth_total_bytes: Limit,
+    /// Bytes of packets whose rest has not come, of all connections after CONNECT. Default 256 MiB; each shard has an equal
+    /// part, and room for one packet of `packet_bytes` at least. Beyond it the connections are closed whose packets
+    /// take the most room for the longest time (bytes times time), until a sixteenth is free.
+    pub partial_total_bytes: Limit,
     /// Time from accept to a complete CONNECT, 1 s … 30 s. Default 10 s. Later closes the connection. A hook that
     /// authenticates has what is left of it.
     pub connect_timeout: Duration,
@@ -110,12 +121,14 @@ impl Default for Limits {
             connections: Limit::default_of(100_000),
             connections_per_address: Limit::default_of(20_000),
             subscriptions_per_session: Limit::default_of(20_000),
+            filters_per_packet: Limit::default_of(5000),
             topic_levels: Limit::default_of(200),
             topic_bytes: u16::MAX,
             in_flight: 100,
             incoming_in_flight: u16::MAX,
             queue_messages: Limit::default_of(10_000),
             queue_bytes: Limit::default_of(16 << 20),
+            queue_total_bytes: Limit::default_of(512 << 20),
             when_full: WhenFull::DropNewest,
             retained_messages: Limit::default_of(1_000_000),
             retained_bytes: Limit::default_of(512 << 20),
@@ -123,6 +136,7 @@ impl Default for Limits {
             outbox_bytes: Limit::default_of(1 << 20),
             pre_auth_bytes: 64 << 10,
             pre_auth_total_bytes: Limit::default_of(64 << 20),
+            partial_total_bytes: Limit::default_of(256 << 20),
             connect_timeout: Duration::from_secs(10),
             hook_timeout: Duration::from_secs(30),
         }

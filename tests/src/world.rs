@@ -54,6 +54,7 @@ pub struct World {
     now: Now,
     store: Store,
     mail: VecDeque<(u16, ShardMessage)>,
+    is_mail_held: bool,
     links: BTreeMap<Peer, Link>,
     accepted: u64,
 }
@@ -67,6 +68,13 @@ struct Link {
 }
 
 const HASH_KEYS: (u64, u64) = (7, 11);
+
+impl Peer {
+    /// The shard that has it.
+    pub const fn shard(self) -> u16 {
+        self.shard
+    }
+}
 
 impl World {
     /// So many shards with these limits.
@@ -90,6 +98,7 @@ impl World {
             now: Now { tick: Tick(1_000), wall: WallTime(1_700_000_000_000) },
             store,
             mail: VecDeque::new(),
+            is_mail_held: false,
             links: BTreeMap::new(),
             accepted: 0,
         }
@@ -180,6 +189,17 @@ impl World {
         self.shards.iter().map(|shard| number(&shard.stats())).sum()
     }
 
+    /// Messages between shards stay on their way until [`World::release_mail`].
+    pub const fn hold_mail(&mut self) {
+        self.is_mail_held = true;
+    }
+
+    /// Messages between shards arrive.
+    pub fn release_mail(&mut self) {
+        self.is_mail_held = false;
+        self.run();
+    }
+
     /// Whether the broker has closed the connection.
     pub fn is_closed(&self, peer: Peer) -> bool {
         self.links.get(&peer).is_none_or(|link| link.is_closed)
@@ -209,7 +229,9 @@ impl World {
     pub fn run(&mut self) {
         loop {
             let mut has_moved = false;
-            while let Some((to, message)) = self.mail.pop_front() {
+            while !self.is_mail_held
+                && let Some((to, message)) = self.mail.pop_front()
+            {
                 self.turn(to, |shard, turn| shard.handle_message(turn, message));
                 has_moved = true;
             }

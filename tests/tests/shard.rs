@@ -27,6 +27,7 @@ culex_tests::on_shards!(
     take_over_while_connack_is_held_answers_the_newest_only,
     a_slow_old_attempt_does_not_end_the_newer_connection,
     session_limit_refuses_the_new_and_evicts_nobody,
+    a_connect_that_is_refused_for_the_session_limit_ends_nothing,
     full_queue_drops_by_policy_counts_and_tells_once_a_minute,
     queue_bytes_are_a_limit_of_their_own_but_one_message_always_fits,
     in_flight_window_bounds_what_is_sent_and_keeps_the_rest_in_order,
@@ -200,6 +201,20 @@ fn session_limit_refuses_the_new_and_evicts_nobody(shards: u16) {
     world.lose(back);
     clean(&mut world, "a");
     world.connect(&Connect::new("c").persistent()).expect("a clean start has made room");
+}
+
+/// The simulator's seed 54667.
+fn a_connect_that_is_refused_for_the_session_limit_ends_nothing(shards: u16) {
+    let limits = Limits { sessions: Limit::at_most(1).unwrap(), ..Limits::default() };
+    let mut world = World::new(shards, &limits, Store::Open);
+    persistent(&mut world, "other");
+    let live = clean(&mut world, "a");
+    subscribed(&mut world, live, "t", 0);
+    assert_eq!(world.connect(&Connect::new("a").persistent()), Err(Refusal::TooManySessions));
+    assert!(!world.is_closed(live));
+    world.send(live, &Publish::new("t", "x").encode());
+    assert_eq!(world.take_packets(live), ["PUBLISH t x"]);
+    assert_eq!(world.commons.sessions_open(), 1);
 }
 
 fn offline_queue(shards: u16, limits: &Limits, messages: u16) -> (World, Vec<String>) {

@@ -35,6 +35,11 @@ pub trait Commons {
     fn open_session(&self) -> Option<SessionId>;
     /// The room of an ended session.
     fn close_session(&self, id: SessionId);
+    /// Room for `bytes` more in the queues of all sessions; `false`, and nothing changes, if the limit
+    /// `queue_total_bytes` forbids it.
+    fn take_queue_room(&self, bytes: u64) -> bool;
+    /// Room that is not needed any more.
+    fn give_queue_room(&self, bytes: u64);
     /// Keeps a message as the Retained Message of its topic. `None` if the limits forbid it; then nothing changes.
     fn set_retained(&self, publication: &Arc<Publication>) -> Option<RetainedVersion>;
     /// Removes the Retained Message of a topic.
@@ -57,6 +62,7 @@ pub trait Commons {
 pub struct LocalCommons {
     state: RefCell<State>,
     sessions_max: u64,
+    queue_bytes_max: u64,
 }
 
 #[derive(Debug)]
@@ -66,6 +72,7 @@ struct State {
     publications: u64,
     session_ids: u64,
     sessions_open: u64,
+    queue_bytes: u64,
 }
 
 impl LocalCommons {
@@ -77,8 +84,13 @@ impl LocalCommons {
             publications: 0,
             session_ids: 0,
             sessions_open: 0,
+            queue_bytes: 0,
         };
-        Self { state: RefCell::new(state), sessions_max: limits.sessions.get() }
+        Self {
+            state: RefCell::new(state),
+            sessions_max: limits.sessions.get(),
+            queue_bytes_max: limits.queue_total_bytes.get(),
+        }
     }
 
     /// Subscriptions in the routing table.
@@ -89,6 +101,11 @@ impl LocalCommons {
     /// Sessions that outlive their connection.
     pub fn sessions_open(&self) -> u64 {
         self.state.borrow().sessions_open
+    }
+
+    /// Room in the queues of all sessions that shards have taken.
+    pub fn queue_room_taken(&self) -> u64 {
+        self.state.borrow().queue_bytes
     }
 
     /// Retained Messages.
@@ -132,6 +149,17 @@ impl Commons for LocalCommons {
 
     fn close_session(&self, _id: SessionId) {
         self.state.borrow_mut().sessions_open -= 1;
+    }
+
+    fn take_queue_room(&self, bytes: u64) -> bool {
+        let mut state = self.state.borrow_mut();
+        let sum = state.queue_bytes.checked_add(bytes).filter(|sum| *sum <= self.queue_bytes_max);
+        state.queue_bytes = sum.unwrap_or(state.queue_bytes);
+        sum.is_some()
+    }
+
+    fn give_queue_room(&self, bytes: u64) {
+        self.state.borrow_mut().queue_bytes -= bytes;
     }
 
     fn set_retained(&self, publication: &Arc<Publication>) -> Option<RetainedVersion> {

@@ -25,6 +25,9 @@ pub enum ProtocolError {
     /// More QoS 2 messages in flight than the limit `incoming_in_flight`.
     #[error("more than {0} QoS 2 messages in flight (limit incoming_in_flight)")]
     TooManyInFlight(u16),
+    /// An UNSUBSCRIBE with more filters than the limit `filters_per_packet`.
+    #[error("an UNSUBSCRIBE of more than {0} filters (limit filters_per_packet)")]
+    TooManyFilters(u64),
     /// A Topic Name over the limit `topic_levels`.
     #[error("a topic of {levels} levels (limit topic_levels {max})")]
     TopicTooDeep {
@@ -50,6 +53,7 @@ impl ProtocolError {
             Self::SecondConnect | Self::ServerPacket(_) | Self::WrongAcknowledgement { .. } => {
                 ReasonCode::ProtocolError
             }
+            Self::TooManyFilters(_) => ReasonCode::QuotaExceeded,
             Self::TooManyInFlight(_) => ReasonCode::ReceiveMaximumExceeded,
             Self::TopicTooDeep { .. } | Self::TopicTooLong { .. } => ReasonCode::TopicNameInvalid,
         }
@@ -132,6 +136,9 @@ pub enum CloseReason {
     /// A hook that was asked about one of its packets gave no answer.
     #[error("no answer about its packet: {0}")]
     Hook(HookFailure),
+    /// Its unfinished packet took the most room for the longest time when the limit `partial_total_bytes` was reached.
+    #[error("an unfinished packet, one of the costliest (limit partial_total_bytes)")]
+    PartialPacket,
     /// The broker or its operator ended the connection.
     #[error("ended by the broker")]
     Administrative,
@@ -152,9 +159,12 @@ impl CloseReason {
     /// Whether the peer broke a rule or the host failed; such an end is worth a warning in the log.
     pub const fn is_violation(&self) -> bool {
         match self {
-            Self::Malformed(_) | Self::Protocol(_) | Self::Refused(_) | Self::Hook(_) | Self::Internal => {
-                true
-            }
+            Self::Malformed(_)
+            | Self::Protocol(_)
+            | Self::Refused(_)
+            | Self::PartialPacket
+            | Self::Hook(_)
+            | Self::Internal => true,
             Self::Disconnected | Self::Lost | Self::KeepAlive | Self::TakenOver | Self::Administrative => {
                 false
             }

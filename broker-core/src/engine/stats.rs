@@ -67,9 +67,10 @@ stats! {
     queue_bytes: Gauge, "Bytes of these messages, counted per session.";
     dropped_slow_reader: Counter, "QoS 0 messages dropped because a connection did not read (limit outbox_bytes).";
     dropped_queue_full: Counter, "Messages dropped at a full session queue (limits queue_messages, queue_bytes).";
+    dropped_queue_total: Counter, "Messages dropped because the queues of all sessions are full (limit queue_total_bytes).";
     dropped_session_ended: Counter, "Queued messages that ended with their session.";
     retained_refused: Counter, "Messages not retained (limits retained_messages, retained_bytes).";
-    subscriptions_refused: Counter, "Subscriptions refused (limits subscriptions_per_session, topic_levels, topic_bytes).";
+    subscriptions_refused: Counter, "Subscriptions refused (limits subscriptions_per_session, filters_per_packet, topic_levels, topic_bytes).";
     subscriptions_denied: Counter, "Subscriptions that a hook refused.";
     sessions_refused: Counter, "Connections refused (limit sessions).";
     connections_taken_over: Counter, "Connections ended because a newer one has the same ClientId.";
@@ -80,6 +81,8 @@ stats! {
     connections_protocol_error: Counter, "Connections closed for a packet that is not allowed.";
     questions: Counter, "Packets that a hook was asked about.";
     questions_open: Gauge, "Connections that wait for the answer of a hook.";
+    connections_partial: Counter, "Connections closed for an unfinished packet (limit partial_total_bytes).";
+    partial_bytes: Gauge, "Bytes of packets whose rest has not come.";
     wills_published: Counter, "Will Messages published.";
     panics: Counter, "Panics while handling the bytes of one connection.";
 }

@@ -24,6 +24,8 @@ pub(crate) struct SharedCommons {
     session_ids: AtomicU64,
     sessions_open: AtomicU64,
     sessions_max: u64,
+    queue_bytes: AtomicU64,
+    queue_bytes_max: u64,
 }
 
 impl SharedCommons {
@@ -36,6 +38,8 @@ impl SharedCommons {
             session_ids: AtomicU64::new(0),
             sessions_open: AtomicU64::new(0),
             sessions_max: limits.sessions.get(),
+            queue_bytes: AtomicU64::new(0),
+            queue_bytes_max: limits.queue_total_bytes.get(),
         }
     }
 
@@ -82,6 +86,18 @@ impl Commons for SharedCommons {
 
     fn close_session(&self, _id: SessionId) {
         self.sessions_open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn take_queue_room(&self, bytes: u64) -> bool {
+        self.queue_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+                taken.checked_add(bytes).filter(|sum| *sum <= self.queue_bytes_max)
+            })
+            .is_ok()
+    }
+
+    fn give_queue_room(&self, bytes: u64) {
+        self.queue_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn set_retained(&self, publication: &Arc<Publication>) -> Option<RetainedVersion> {

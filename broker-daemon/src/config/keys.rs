@@ -89,6 +89,12 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
         doc: "Subscriptions of one session. One more is answered with the failure code.",
     },
     Key {
+        name: "filters_per_packet",
+        setting: Setting::Limit { field: |l| &mut l.filters_per_packet, unit: Count },
+        doc: "Topic filters of one packet. The others of a SUBSCRIBE get the failure code; an UNSUBSCRIBE with more \
+              closes its connection.",
+    },
+    Key {
         name: "topic_levels",
         setting: Setting::Limit { field: |l| &mut l.topic_levels, unit: Count },
         doc: "Levels of a topic. A deeper PUBLISH closes its connection, a deeper filter gets the failure code.",
@@ -121,6 +127,12 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
         name: "queue_bytes",
         setting: Setting::Limit { field: |l| &mut l.queue_bytes, unit: Bytes },
         doc: "Bytes that wait in a session, topic and payload. Beyond it `when_full` decides.",
+    },
+    Key {
+        name: "queue_total_bytes",
+        setting: Setting::Limit { field: |l| &mut l.queue_total_bytes, unit: Bytes },
+        doc: "The same for all sessions together, and 64 bytes for each message. Beyond it `when_full` decides, but \
+              a client that is connected and keeps up is served.",
     },
     Key {
         name: "when_full",
@@ -170,6 +182,12 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
         name: "pre_auth_total_bytes",
         setting: Setting::Limit { field: |l| &mut l.pre_auth_total_bytes, unit: Bytes },
         doc: "The same for all connections together. One that needs more is closed.",
+    },
+    Key {
+        name: "partial_total_bytes",
+        setting: Setting::Limit { field: |l| &mut l.partial_total_bytes, unit: Bytes },
+        doc: "Bytes of packets whose rest has not come, of all connections after CONNECT. Beyond it those are closed \
+              that take the most room for the longest time.",
     },
     Key {
         name: "connect_timeout",

@@ -47,6 +47,16 @@ impl Commons for Broker {
         self.local.close_session(id);
     }
 
+    fn take_queue_room(&self, bytes: u64) -> bool {
+        self.preempt();
+        self.local.take_queue_room(bytes)
+    }
+
+    fn give_queue_room(&self, bytes: u64) {
+        self.preempt();
+        self.local.give_queue_room(bytes);
+    }
+
     fn set_retained(&self, publication: &Arc<Publication>) -> Option<RetainedVersion> {
         self.preempt();
         self.local.set_retained(publication)

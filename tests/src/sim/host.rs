@@ -24,6 +24,15 @@ pub(super) enum Mail {
     Shard(ShardMessage),
 }
 
+impl Mail {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Attach { .. } => 0,
+            Self::Shard(message) => message.bytes(),
+        }
+    }
+}
+
 /// What the oracles have to know of the broker.
 #[derive(Debug)]
 pub(super) enum Note {
@@ -104,6 +113,7 @@ impl Host {
     pub(super) fn begin_turn(&mut self, number: u16, effort: Effort) -> Begun {
         let shard = usize::from(number);
         let is_all = effort == Effort::All;
+        let full = self.plan.mailbox_bytes;
         let mut begun = Begun {
             now: self.now,
             stored: self.stored[shard].take(),
@@ -136,6 +146,12 @@ impl Host {
                 begun.ready.push(index);
             }
         }
+        let is_full = |mailbox: &VecDeque<Mail>| mailbox.iter().map(Mail::bytes).sum::<usize>() >= full;
+        let mut others = self.mail.iter().enumerate().filter(|(other, _)| *other != shard);
+        if !begun.ready.is_empty() && others.any(|(_, mailbox)| is_full(mailbox)) {
+            self.counts.add(Reach::MailboxFull);
+            begun.ready.clear();
+        }
         if !is_all && begun.ready.len() > 1 {
             let first = self.rng.index(begun.ready.len());
             begun.ready.rotate_left(first);
@@ -147,6 +163,17 @@ impl Host {
 
     pub(super) fn pop_mail(&mut self, number: u16) -> Option<Mail> {
         self.mail[usize::from(number)].pop_front()
+    }
+
+    /// Payloads of the messages that other shards have sent to this one, and that it has not taken.
+    pub(super) fn on_their_way(&self, number: u16) -> Vec<String> {
+        let payload = |mail: &Mail| match mail {
+            Mail::Attach { .. } => None,
+            Mail::Shard(ShardMessage::Deliver { publication, .. }) => {
+                Some(String::from_utf8_lossy(&publication.payload).into_owned())
+            }
+        };
+        self.mail[usize::from(number)].iter().filter_map(payload).collect()
     }
 
     pub(super) fn keep(&mut self, number: u16, batch: StoreBatch) -> Pace {
@@ -167,6 +194,13 @@ impl Host {
     }
 
     pub(super) fn event(&mut self, event: &Event) {
+        if let Event::Dropped { client_id, .. } = event {
+            let is_online = self.keys.values().any(|link| {
+                let link = &self.links[*link];
+                client_id.strip_prefix('c').and_then(|number| number.parse().ok()) == Some(link.client)
+            });
+            self.counts.add(if is_online { Reach::DroppedOnline } else { Reach::DroppedOffline });
+        }
         if let Event::Disconnected { peer, reason, .. } = event {
             self.trace.note(format_args!("broker closed {peer}: {reason}"));
             if let Some(link) = peer.strip_prefix('L').and_then(|number| number.parse().ok()) {

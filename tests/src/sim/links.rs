@@ -7,9 +7,6 @@ use super::host::{Host, Note};
 use super::network::{Link, Stage};
 use super::report::Reach;
 
-/// Bytes by which an outbox may exceed its limit: what one turn answers, and one message.
-const OUTBOX_SLACK_BYTES: u64 = 16 << 10;
-
 impl Host {
     /// A connection that a client opens. Its number is its place in the order of accept().
     pub(super) fn dial(&mut self, client: usize, shard: u16, is_reliable: bool) -> usize {
@@ -132,11 +129,6 @@ impl Host {
     ) -> Option<usize> {
         let index = *self.keys.get(&(number, key))?;
         let due = now.0 + self.rng.below(self.plan.delay_max_ms + 1);
-        let limit = self.plan.limits.outbox_bytes.get().saturating_add(OUTBOX_SLACK_BYTES);
-        if bytes.len() as u64 > limit {
-            let text = format!("{} bytes wait for L{index}", bytes.len());
-            self.notes.push_back(Note::Broken(text));
-        }
         let link = &mut self.links[index];
         if link.is_blocked {
             return None;

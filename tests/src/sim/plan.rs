@@ -37,6 +37,8 @@ pub(super) struct Plan {
     pub(super) delay_max_ms: u64,
     /// Bytes on the way to one client before the broker is blocked.
     pub(super) pipe_bytes: usize,
+    /// Bytes from which on a mailbox is full, and the other shards read no connection.
+    pub(super) mailbox_bytes: usize,
     pub(super) has_large_payloads: bool,
 }
 
@@ -56,6 +58,7 @@ impl Plan {
             slow_acks_permille: rng.pick(&[0, 200, 700]),
             delay_max_ms: rng.pick(&[0, 5, 50, 400]),
             pipe_bytes: rng.pick(&[200, 2_000, 64 << 10]),
+            mailbox_bytes: rng.pick(&[300, 3_000, 16 << 20]),
             has_large_payloads,
         }
     }
@@ -70,6 +73,9 @@ fn limits(rng: &mut Rng, has_large_payloads: bool) -> Limits {
     if rng.chance(100) {
         limits.queue_bytes = at_most(100 + rng.below(400));
     }
+    if rng.chance(150) {
+        limits.queue_total_bytes = at_most(300 + rng.below(2000));
+    }
     if rng.chance(500) {
         limits.when_full = WhenFull::DropOldest;
     }
@@ -78,6 +84,15 @@ fn limits(rng: &mut Rng, has_large_payloads: bool) -> Limits {
     }
     if rng.chance(100) {
         limits.retained_messages = at_most(1 + rng.below(5));
+    }
+    if rng.chance(50) {
+        limits.retained_bytes = at_most(10 + rng.below(100));
+    }
+    if rng.chance(100) {
+        limits.filters_per_packet = at_most(1 + rng.below(2));
+    }
+    if rng.chance(100) {
+        limits.partial_total_bytes = at_most(20 + rng.below(100));
     }
     if rng.chance(100) {
         limits.subscriptions_per_session = at_most(1 + rng.below(3));

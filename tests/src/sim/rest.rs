@@ -58,9 +58,10 @@ impl Simulation {
         let mut dropped = Vec::new();
         for shard in &self.broker.shards {
             let stats = shard.borrow().stats();
-            dropped.push(stats.dropped_queue_full + stats.dropped_slow_reader);
+            dropped.push(stats.dropped_queue_full + stats.dropped_queue_total + stats.dropped_slow_reader);
             for (count, what) in [
                 (stats.dropped_queue_full, Reach::QueueDropped),
+                (stats.dropped_queue_total, Reach::QueueTotalDropped),
                 (stats.dropped_slow_reader, Reach::SlowReaderDropped),
                 (stats.retained_refused, Reach::RetainedRefused),
             ] {

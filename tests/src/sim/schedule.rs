@@ -45,7 +45,9 @@ impl Simulation {
         let shards: Vec<u16> = clients.iter().map(|client| client.shard).collect();
         let mut oracle = Oracle::new(&shards, usize::from(plan.shards), plan.limits.in_flight);
         let default = culex_core::limits::Limits::default();
-        oracle.may_refuse_retained = plan.limits.retained_messages != default.retained_messages;
+        oracle.may_refuse_retained = plan.limits.retained_messages != default.retained_messages
+            || plan.limits.retained_bytes != default.retained_bytes;
+        oracle.may_close_partial = plan.limits.partial_total_bytes != default.partial_total_bytes;
         let operations_left = plan.operations;
         Self { broker, clients, oracle, plan, operations_left }
     }
@@ -211,7 +213,7 @@ impl Simulation {
         if has_notes {
             self.oracle.check_owners(self.clients.len());
         }
-        self.oracle.check_gauges(&self.broker, &self.plan.limits);
+        self.oracle.check_gauges(&self.broker, &self.plan);
     }
 
     /// An old attempt got in late and may have replaced the session: only a clean start helps.

@@ -128,7 +128,8 @@ fn unsubscribe(client: &mut Client, context: &mut Context<'_>, rng: &mut Rng) {
     let filter = if mine.is_empty() { rng.index(FILTERS.len()) } else { rng.pick(&mine) };
     let id = client.packet_id();
     context.note(format_args!("{} UNSUBSCRIBE id {id} {}", client.id, FILTERS[filter]));
-    let sent = context.oracle.on_unsubscribe(client.index, &[filter]);
+    let on_their_way = context.broker.host.borrow().on_their_way(client.shard);
+    let sent = context.oracle.on_unsubscribe(client.index, &[filter], &on_their_way);
     client.send(context, &wire::unsubscribe(id, &[FILTERS[filter]]));
     client.requests.insert(id, Request::Unsubscribe(vec![filter], sent));
 }

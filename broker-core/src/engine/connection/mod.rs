@@ -53,6 +53,7 @@ pub(crate) struct Connection {
     pub(crate) silence_max_ms: u32,
     /// Bytes of the packet that is coming in, and when the last complete one came.
     pub(crate) partial_bytes: u32,
+    pub(crate) partial_since: Tick,
     pub(crate) last_packet: Tick,
     /// When the keep-alive timer is armed for.
     pub(crate) timer: Option<Tick>,
@@ -77,6 +78,7 @@ impl Connection {
             held: 0,
             silence_max_ms: u32::from(admission.keep_alive) * SILENCE_MS_PER_KEEP_ALIVE_S,
             partial_bytes: 0,
+            partial_since: now.tick,
             last_packet: now.tick,
             timer: None,
             outbox: Outbox::default(),
@@ -129,6 +131,16 @@ impl Connections {
 
     pub(crate) fn remove(&mut self, key: ConnectionKey) -> Option<Connection> {
         self.slots.remove(key.slot, key.generation)
+    }
+
+    /// What unfinished packets cost, in bytes times milliseconds.
+    pub(crate) fn partial_costs(&self, now: Tick) -> impl Iterator<Item = (u64, ConnectionKey)> {
+        let holders = self.slots.iter().filter(|(_, _, connection)| connection.partial_bytes > 0);
+        holders.map(move |(slot, generation, connection)| {
+            let age_ms = now.0.saturating_sub(connection.partial_since.0) + 1;
+            let cost = u64::from(connection.partial_bytes).saturating_mul(age_ms);
+            (cost, ConnectionKey { slot, generation })
+        })
     }
 
     pub(crate) fn keys(&self) -> Vec<ConnectionKey> {

@@ -43,6 +43,8 @@ pub(crate) struct Session {
     /// With the floor: Retained Messages up to this version come from their store, later ones live.
     subscriptions: FilterMap<RetainedVersion>,
     floor_max: RetainedVersion,
+    /// The routing table's generation after the last UNSUBSCRIBE: older routes may name what it has left since.
+    pub(crate) left_at: u64,
     /// Retained Messages that new subscriptions still have to get, by Topic Filter: one that comes again begins again.
     pub(crate) feeds: BTreeMap<Box<str>, Feed>,
     /// When a full queue was last reported, and what was dropped since.
@@ -64,6 +66,7 @@ impl Session {
             receiver: Receiver::new(incoming_max),
             subscriptions: FilterMap::new(),
             floor_max: RetainedVersion(0),
+            left_at: 0,
             feeds: BTreeMap::new(),
             drops_reported: None,
             drops_unreported: 0,
@@ -96,18 +99,20 @@ impl Session {
         self.subscriptions.remove(filter.as_str())
     }
 
-    /// Whether a live message that was retained as `version` reaches this session through the store of Retained
-    /// Messages instead: if that is so for every subscription that matches. One that is older gets all live, as the
-    /// store has only the newest of each topic. Only a message that was on its way while a subscription was made gets
-    /// past the first line.
-    pub(crate) fn is_fed(&self, topic: TopicName<'_>, version: RetainedVersion) -> bool {
-        if version > self.floor_max {
-            return false;
-        }
+    /// Whether the routes of a live message do not say for sure that it is taken, because it was on its way while a
+    /// subscription was made or ended. Two comparisons on the way of every message.
+    pub(crate) fn must_match_again(&self, generation: u64, retained: Option<RetainedVersion>) -> bool {
+        generation < self.left_at || retained.is_some_and(|version| version <= self.floor_max)
+    }
+
+    /// Whether a live message is for a subscription that is there now [MQTT-3.10.4-2]. One that was retained comes
+    /// through the store of Retained Messages instead if its version is not above the floor of any; a subscription that
+    /// is older than it gets all live, as the store has only the newest of each topic. Cost: O(subscriptions).
+    pub(crate) fn takes_live(&self, topic: TopicName<'_>, retained: Option<RetainedVersion>) -> bool {
         let matches = |filter: &str| TopicFilter::assume_valid(filter).matches(topic);
-        let mut floors =
-            self.subscriptions.iter().filter(|(filter, _)| matches(filter)).map(|(_, floor)| *floor);
-        floors.next().is_some_and(|first| version <= first && floors.all(|floor| version <= floor))
+        self.subscriptions
+            .iter()
+            .any(|(filter, floor)| retained.is_none_or(|version| version > *floor) && matches(filter))
     }
 
     /// Whether it has something to send that waits for room.
@@ -130,7 +135,8 @@ mod tests {
     }
 
     fn is_fed(session: &Session, version: u64) -> bool {
-        session.is_fed(TopicName::assume_valid("a/b"), RetainedVersion(version))
+        let retained = Some(RetainedVersion(version));
+        session.must_match_again(0, retained) && !session.takes_live(TopicName::assume_valid("a/b"), retained)
     }
 
     #[test]
@@ -152,5 +158,14 @@ mod tests {
         let session = session(&[("a/b", 5), ("a/b", 10)]);
         assert!(!is_fed(&session, 8));
         assert_eq!(session.feeds.len(), 1);
+    }
+    #[test]
+    fn a_subscription_that_ended_takes_nothing_that_was_routed_before() {
+        let mut session = session(&[("a/b", 0), ("a/c", 0)]);
+        assert!(session.unsubscribe(TopicFilter::assume_valid("a/b")));
+        session.left_at = 7;
+        assert!(session.must_match_again(6, None) && !session.must_match_again(7, None));
+        assert!(!session.takes_live(TopicName::assume_valid("a/b"), None));
+        assert!(session.takes_live(TopicName::assume_valid("a/c"), None));
     }
 }

@@ -22,7 +22,7 @@ impl Shard {
         let id = session.id;
         match session.sender.on_puback(ack.packet_id) {
             Ok(acked) => {
-                self.note_done(id, &acked);
+                self.note_done(turn, id, &acked);
                 self.send_more(turn, session_key);
                 Ok(())
             }
@@ -40,7 +40,7 @@ impl Shard {
         let id = session.id;
         let is_promise = match session.sender.on_pubrec(ack.packet_id, ack.reason_code.is_error()) {
             Ok(PubrecOutcome::Release(acked)) => {
-                self.note_dequeued(0, acked.message.publication.bytes());
+                self.note_dequeued(turn, 0, acked.message.publication.bytes());
                 if let Some(session) = id {
                     let publication = acked.message.publication.id;
                     let packet_id = ack.packet_id;
@@ -51,7 +51,7 @@ impl Shard {
             // The first PUBREC may still wait for the store, and with it PUBREL.
             Ok(PubrecOutcome::ReleaseAgain { .. }) => id.is_some(),
             Ok(PubrecOutcome::Refused(acked)) => {
-                self.note_done(id, &acked);
+                self.note_done(turn, id, &acked);
                 self.send_more(turn, session_key);
                 return Ok(());
             }
@@ -73,7 +73,7 @@ impl Shard {
         let id = session.id;
         match session.sender.on_pubcomp(ack.packet_id) {
             Ok(_) => {
-                self.note_dequeued(1, 0);
+                self.note_dequeued(turn, 1, 0);
                 if let Some(session) = id {
                     self.gate.record(Record::Completed { session, packet_id: ack.packet_id });
                 }
@@ -89,9 +89,9 @@ impl Shard {
         self.session_mut(session).map(|found| (session, found))
     }
 
-    fn note_done(&mut self, session: Option<SessionId>, acked: &Acked<Queued>) {
+    fn note_done(&mut self, turn: &Turn<'_>, session: Option<SessionId>, acked: &Acked<Queued>) {
         let publication = &acked.message.publication;
-        self.note_dequeued(1, publication.bytes());
+        self.note_dequeued(turn, 1, publication.bytes());
         if let Some(session) = session {
             self.gate.record(Record::Done { session, publication: publication.id });
         }

@@ -5,7 +5,7 @@ use culex_codec::ReasonCode;
 
 use crate::engine::connection::{Admission, Connection, State};
 use crate::engine::error::{CloseReason, Refusal};
-use crate::engine::keys::{ConnectionKey, SessionKey};
+use crate::engine::keys::{ConnectionKey, SessionId, SessionKey};
 use crate::engine::session::Session;
 use crate::engine::store::Record;
 use crate::engine::timers::Timer;
@@ -47,11 +47,14 @@ impl Shard {
         turn: &mut Turn<'_>,
         admission: &mut Admission,
     ) -> Result<ConnectionKey, Refusal> {
-        let has_ended = self.take_over(turn, admission)?;
+        // All that can refuse comes before all that changes.
+        self.check_newest(admission)?;
+        let id = self.reserve_session(turn, admission)?;
+        let has_ended = self.take_over(turn, admission);
         let found = self.by_client_id.get(&admission.client_id).copied();
         let session_key = match found {
             Some(key) => key,
-            None => self.start_session(turn, admission)?,
+            None => self.start_session(admission, id)?,
         };
         let connection = Connection::new(admission, session_key, turn.now);
         let deadline = connection.silence_deadline();
@@ -84,40 +87,54 @@ impl Shard {
         Ok(key)
     }
 
+    /// A slow old attempt must not end the newer connection.
+    fn check_newest(&self, admission: &Admission) -> Result<(), Refusal> {
+        let owner =
+            self.by_client_id.get(&admission.client_id).and_then(|key| self.session(*key)?.connection);
+        let number = owner.and_then(|key| self.connections.get(key)).map(|owner| owner.accept_number);
+        match number {
+            Some(number) if number > admission.accept_number => Err(Refusal::Superseded),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Room for a session that will start and outlive its connection. One that goes on has its room.
+    fn reserve_session(&self, turn: &Turn<'_>, admission: &Admission) -> Result<Option<SessionId>, Refusal> {
+        let old = self.by_client_id.get(&admission.client_id).and_then(|key| self.session(*key));
+        let goes_on = !admission.clean_start && old.is_some_and(|session| session.expiry_s > 0);
+        if admission.session_expiry_s == 0 || goes_on {
+            return Ok(None);
+        }
+        turn.commons.open_session().map(Some).ok_or(Refusal::TooManySessions)
+    }
+
     /// Ends an older connection of this ClientId [MQTT-3.1.4-2], and the older session if a clean one is wanted
     /// [MQTT-3.1.2-6]. Says whether a session ended.
-    fn take_over(&mut self, turn: &mut Turn<'_>, admission: &Admission) -> Result<bool, Refusal> {
-        let Some(old) = self.by_client_id.get(&admission.client_id).copied() else { return Ok(false) };
-        let owner = self.session(old).and_then(|session| session.connection);
-        if let Some(owner) = owner {
-            // A slow old attempt must not end the newer one.
-            let number = self.connections.get(owner).map(|connection| connection.accept_number);
-            if number.is_some_and(|number| number > admission.accept_number) {
-                return Err(Refusal::Superseded);
-            }
+    fn take_over(&mut self, turn: &mut Turn<'_>, admission: &Admission) -> bool {
+        let Some(old) = self.by_client_id.get(&admission.client_id).copied() else { return false };
+        if let Some(owner) = self.session(old).and_then(|session| session.connection) {
             self.stats.connections_taken_over += 1;
             self.close(turn, owner, CloseReason::TakenOver);
         }
-        if admission.clean_start && self.session(old).is_some() {
+        let has_ended = admission.clean_start && self.session(old).is_some();
+        if has_ended {
             self.end_session(turn, old);
-            return Ok(true);
         }
-        Ok(false)
+        has_ended
     }
 
-    fn start_session(&mut self, turn: &mut Turn<'_>, admission: &Admission) -> Result<SessionKey, Refusal> {
+    fn start_session(&mut self, admission: &Admission, id: Option<SessionId>) -> Result<SessionKey, Refusal> {
         let mut session =
             Session::new(admission.client_id.clone(), self.limits.in_flight, self.limits.incoming_in_flight);
         session.expiry_s = admission.session_expiry_s;
-        if session.expiry_s > 0 {
-            let id = turn.commons.open_session().ok_or(Refusal::TooManySessions)?;
-            session.id = Some(id);
-            self.stats.sessions_persistent += 1;
-            self.gate.record(Record::SessionStarted { session: id, client_id: admission.client_id.clone() });
-        }
+        session.id = id;
         let (slot, generation) = self.sessions.insert(session).ok_or(Refusal::TooManySessions)?;
         let key = SessionKey { slot, generation };
         self.by_client_id.insert(admission.client_id.clone(), key);
+        if let Some(session) = id {
+            self.stats.sessions_persistent += 1;
+            self.gate.record(Record::SessionStarted { session, client_id: admission.client_id.clone() });
+        }
         Ok(key)
     }
 

@@ -24,11 +24,14 @@ impl Shard {
         if let Some(pending) = &connection.pending {
             self.forget_question(key, pending);
         }
+        self.stats.partial_bytes =
+            self.stats.partial_bytes.saturating_sub(u64::from(connection.partial_bytes));
         match reason {
             CloseReason::Malformed(_) => self.stats.connections_malformed += 1,
             CloseReason::Protocol(_) => self.stats.connections_protocol_error += 1,
             CloseReason::KeepAlive => self.stats.connections_keep_alive += 1,
             CloseReason::Hook(_) => self.stats.connections_hook_failed += 1,
+            CloseReason::PartialPacket => self.stats.connections_partial += 1,
             CloseReason::Internal => self.stats.panics += 1,
             CloseReason::Disconnected
             | CloseReason::Lost
@@ -94,10 +97,9 @@ impl Shard {
         }
         self.stats.subscriptions =
             self.stats.subscriptions.saturating_sub(session.subscription_count() as u64);
-        let queued = session.sender.queued_len() as u64;
-        self.stats.queue_messages = self.stats.queue_messages.saturating_sub(queued);
-        self.stats.queue_bytes = self.stats.queue_bytes.saturating_sub(session.sender.queued_bytes() as u64);
-        self.stats.dropped_session_ended += queued;
+        let queued = session.sender.queued_len();
+        self.note_dequeued(turn, queued, session.sender.queued_bytes());
+        self.stats.dropped_session_ended += queued as u64;
         if let Some(id) = session.id {
             self.stats.sessions_persistent = self.stats.sessions_persistent.saturating_sub(1);
             turn.commons.close_session(id);

@@ -36,7 +36,12 @@ struct Copies<'a> {
     publisher: Option<(ShardId, SessionKey)>,
     retained: Option<RetainedVersion>,
     publication: Option<&'a Arc<Publication>>,
+    /// The routes are not older than this.
+    generation: u64,
 }
+
+/// Filters that may be looked at for the price of one delivery.
+const FILTERS_PER_DELIVERY: usize = 16;
 
 impl Shard {
     /// Hands a message to all who subscribed to it. Says whether the store was told to keep something of it that
@@ -44,7 +49,7 @@ impl Shard {
     pub(super) fn route(&mut self, turn: &mut Turn<'_>, inbound: &Inbound<'_>) -> bool {
         // The Retained Message is set before the routes are read; see Commons.
         let (mut publication, change, retained) = self.retain(turn, inbound);
-        let routes = self.routes_of(turn, inbound);
+        let (generation, routes) = self.routes_of(turn, inbound);
         if routes.is_empty() {
             self.stats.messages_unrouted += 1;
         }
@@ -59,6 +64,7 @@ impl Shard {
             publisher: inbound.publisher,
             retained,
             publication: publication.as_ref(),
+            generation,
         };
         if publication.is_none() {
             self.connections.heads.clear();
@@ -69,7 +75,8 @@ impl Shard {
             } else if let Some(publication) = &publication {
                 let (publication, routes) = (Arc::clone(publication), Arc::clone(&routes));
                 let publisher = inbound.publisher;
-                self.send_to(shard, ShardMessage::Deliver { publication, routes, retained, publisher });
+                let message = ShardMessage::Deliver { publication, routes, generation, retained, publisher };
+                self.send_to(shard, message);
             }
         }
         is_promise
@@ -103,17 +110,17 @@ impl Shard {
         }
     }
 
-    fn routes_of(&mut self, turn: &Turn<'_>, inbound: &Inbound<'_>) -> Arc<Routes> {
+    fn routes_of(&mut self, turn: &Turn<'_>, inbound: &Inbound<'_>) -> (u64, Arc<Routes>) {
         // Before the routes are read: an entry may be newer than its number, never older.
         let generation = turn.commons.generation();
         let topic = inbound.message.topic;
         if let Some(routes) = self.cache.get(topic, generation) {
-            return Arc::clone(routes);
+            return (generation, Arc::clone(routes));
         }
         turn.commons.routes(topic, &mut self.routes);
         let routes = self.routes.to_shared();
         self.cache.insert(topic, generation, Arc::clone(&routes));
-        routes
+        (generation, routes)
     }
 
     /// Whether somebody needs the message beyond this turn, or more cheaply than by a copy.
@@ -165,6 +172,7 @@ impl Shard {
         turn: &mut Turn<'_>,
         publication: &Arc<Publication>,
         routes: &Routes,
+        generation: u64,
         retained: Option<RetainedVersion>,
         publisher: Option<(ShardId, SessionKey)>,
     ) {
@@ -175,6 +183,7 @@ impl Shard {
             publisher,
             retained,
             publication: Some(publication),
+            generation,
         };
         for (shard, targets) in routes.by_shard() {
             if shard == self.id {
@@ -193,14 +202,15 @@ impl Shard {
             }
             let key = target.session;
             let Some(session) = self.sessions.get(key.slot, key.generation) else { continue };
-            if copies.retained.is_some_and(|version| session.is_fed(copies.message.topic, version)) {
-                // The feed makes a record of its own; this one has to end.
-                if let (Some(session), Some(publication)) = (session.id, copies.publication)
-                    && copies.qos.min(target.qos) != QoS::AtMostOnce
-                {
-                    self.gate.record(Record::Done { session, publication: publication.id });
+            if session.must_match_again(copies.generation, copies.retained) {
+                // A session may have very many filters, so this is work too.
+                let looks = session.subscription_count() / FILTERS_PER_DELIVERY;
+                turn.deliveries_left =
+                    turn.deliveries_left.saturating_sub(u32::try_from(looks).unwrap_or(u32::MAX));
+                if !session.takes_live(copies.message.topic, copies.retained) {
+                    self.end_record(session.id, copies, target);
+                    continue;
                 }
-                continue;
             }
             // [MQTT-3.3.1-9]: 3.1.1 never sets RETAIN for an established subscription.
             let is_retain = copies.is_retain && target.retain_as_published;
@@ -213,6 +223,16 @@ impl Shard {
                 // route() makes a publication for every target that needs one.
                 (QoS::AtLeastOnce | QoS::ExactlyOnce, None) => debug_assert!(false, "nothing to queue"),
             }
+        }
+    }
+
+    /// A stored session does not get a message that was recorded for it. If it comes as a Retained Message, that has a
+    /// record of its own.
+    fn end_record(&mut self, session: Option<SessionId>, copies: &Copies<'_>, target: &Target) {
+        if let (Some(session), Some(publication)) = (session, copies.publication)
+            && copies.qos.min(target.qos) != QoS::AtMostOnce
+        {
+            self.gate.record(Record::Done { session, publication: publication.id });
         }
     }
 

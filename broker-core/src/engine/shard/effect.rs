@@ -59,6 +59,8 @@ pub enum ShardMessage {
         publication: Arc<Publication>,
         /// All its targets; the receiver takes its own.
         routes: Arc<Routes>,
+        /// A generation of the routing table that the routes are not older than.
+        generation: u64,
         /// The version that it took or removed among the Retained Messages.
         retained: Option<RetainedVersion>,
         /// Who published it, for No Local.

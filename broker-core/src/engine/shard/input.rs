@@ -44,7 +44,7 @@ impl Shard {
             let rest = bytes.get(done..).unwrap_or_default();
             if !connection.is_reading() || (turn.deliveries_left == 0 && !rest.is_empty()) {
                 if done > 0 {
-                    connection.last_packet = turn.now.tick;
+                    self.note_partial(turn, key, 0, true);
                 }
                 return Consumed { bytes: done, is_cut_short: true };
             }
@@ -63,15 +63,6 @@ impl Shard {
             };
             if let Err(reason) = result {
                 self.close(turn, key, reason);
-            }
-        }
-    }
-
-    fn note_partial(&mut self, turn: &Turn<'_>, key: ConnectionKey, bytes: usize, has_complete: bool) {
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.partial_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            if has_complete {
-                connection.last_packet = turn.now.tick;
             }
         }
     }
@@ -110,8 +101,8 @@ impl Shard {
     /// A message of another shard.
     pub fn handle_message(&mut self, turn: &mut Turn<'_>, message: ShardMessage) {
         match message {
-            ShardMessage::Deliver { publication, routes, retained, publisher } => {
-                self.deliver_foreign(turn, &publication, &routes, retained, publisher);
+            ShardMessage::Deliver { publication, routes, generation, retained, publisher } => {
+                self.deliver_foreign(turn, &publication, &routes, generation, retained, publisher);
             }
         }
     }

@@ -28,7 +28,9 @@ mod feed;
 mod inbound;
 mod input;
 mod inspect;
+mod partial;
 mod queue;
+mod queue_room;
 mod subscribe;
 
 use std::collections::VecDeque;
@@ -52,6 +54,7 @@ use super::timers::Timers;
 use super::topics::TopicLimits;
 
 use self::answers::Gate;
+use self::queue_room::QueueRoom;
 
 pub use self::answers::connack;
 pub use self::effect::{Effect, Event, ShardMessage};
@@ -107,6 +110,7 @@ pub struct Shard {
     effects: VecDeque<Effect>,
     /// Somebody wants to know of every subscription.
     tells_subscriptions: bool,
+    queue_room: QueueRoom,
     stats: Stats,
 }
 
@@ -124,6 +128,7 @@ impl Shard {
             id,
             asks,
             topic_limits: TopicLimits::from(&limits),
+            queue_room: QueueRoom::new(limits.queue_total_bytes),
             limits,
             connections: Connections::default(),
             sessions: Slots::default(),

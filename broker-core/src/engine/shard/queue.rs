@@ -17,6 +17,14 @@ use super::{Event, Shard, Turn};
 /// Drops are told once per session in this time.
 const DROP_REPORT_INTERVAL_MS: u64 = 60_000;
 
+/// Why a queue takes no more.
+#[derive(Clone, Copy)]
+enum Full {
+    Session,
+    /// All queues together.
+    Total,
+}
+
 impl Shard {
     /// Puts a message at the end of a session's queue, or drops one by policy if it is full.
     pub(super) fn enqueue(&mut self, turn: &mut Turn<'_>, key: SessionKey, qos: QoS, queued: Queued) {
@@ -39,16 +47,8 @@ impl Shard {
     /// Whether the queue takes `bytes` more.
     fn make_room(&mut self, turn: &Turn<'_>, key: SessionKey, bytes: usize, newest: &Queued) -> bool {
         loop {
-            let (messages_max, bytes_max) = (self.limits.queue_messages, self.limits.queue_bytes);
+            let Some(full) = self.full_for(turn, key, bytes) else { return true };
             let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return false };
-            let messages = session.sender.queued_len() as u64 + 1;
-            let total = session.sender.queued_bytes() as u64 + bytes as u64;
-            // An empty queue takes any message that was accepted at all.
-            let is_full =
-                messages > 1 && (messages_max.is_exceeded_by(messages) || bytes_max.is_exceeded_by(total));
-            if !is_full {
-                return true;
-            }
             let oldest = match self.limits.when_full {
                 WhenFull::DropNewest => None,
                 WhenFull::DropOldest => session.sender.drop_oldest_waiting(),
@@ -62,14 +62,34 @@ impl Shard {
                 self.gate.record(Record::Done { session, publication });
             }
             if let Some(bytes) = dropped_bytes {
-                self.note_dequeued(1, bytes);
+                self.note_dequeued(turn, 1, bytes);
             }
-            self.stats.dropped_queue_full += 1;
+            match full {
+                Full::Session => self.stats.dropped_queue_full += 1,
+                Full::Total => self.stats.dropped_queue_total += 1,
+            }
             self.note_drop(turn.now.tick, key);
             if is_done {
                 return false;
             }
         }
+    }
+
+    /// The limit that is in the way of a message of `bytes`.
+    fn full_for(&mut self, turn: &Turn<'_>, key: SessionKey, bytes: usize) -> Option<Full> {
+        let (messages_max, bytes_max) = (self.limits.queue_messages, self.limits.queue_bytes);
+        let session = self.sessions.get(key.slot, key.generation)?;
+        // An empty queue takes any message that was accepted at all. So whoever keeps up is served, however much waits
+        // for others.
+        if session.sender.queued_len() == 0 && session.connection.is_some() {
+            return None;
+        }
+        let messages = session.sender.queued_len() as u64 + 1;
+        let total = session.sender.queued_bytes() as u64 + bytes as u64;
+        if messages > 1 && (messages_max.is_exceeded_by(messages) || bytes_max.is_exceeded_by(total)) {
+            return Some(Full::Session);
+        }
+        (!self.queue_room.has_for(turn.commons, &self.stats, bytes)).then_some(Full::Total)
     }
 
     /// A message to a session was dropped: tells it now or with the next ones.
@@ -86,9 +106,10 @@ impl Shard {
     }
 
     /// A session has `messages` and `bytes` fewer in its queue.
-    pub(super) fn note_dequeued(&mut self, messages: usize, bytes: usize) {
+    pub(super) fn note_dequeued(&mut self, turn: &Turn<'_>, messages: usize, bytes: usize) {
         self.stats.queue_messages = self.stats.queue_messages.saturating_sub(messages as u64);
         self.stats.queue_bytes = self.stats.queue_bytes.saturating_sub(bytes as u64);
+        self.queue_room.settle(turn.commons, &self.stats);
     }
 
     /// Sends as long as the window and the outbox have room: first what was in flight when the last connection ended,

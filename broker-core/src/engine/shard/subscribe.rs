@@ -3,7 +3,7 @@
 use culex_codec::{PacketId, QoS, Subscribe, TopicFilter, Unsubscribe};
 use smallvec::SmallVec;
 
-use crate::engine::error::CloseReason;
+use crate::engine::error::{CloseReason, ProtocolError};
 use crate::engine::keys::{ConnectionKey, SessionKey};
 use crate::engine::question::{FilterRequest, PendingPacket};
 use crate::engine::route::{RouteOptions, Subscriber};
@@ -13,8 +13,8 @@ use super::answers::Answer;
 use super::{Effect, Event, Shard, Turn};
 
 const FAILURE: u8 = 0x80;
-/// So many filters of one packet are always looked at, and more only if a session may have more.
-const FILTERS_EXAMINED_MIN: u64 = 1024;
+/// What a filter costs of the turn: one in the routing table is more work than a delivery.
+const DELIVERIES_PER_FILTER: u32 = 4;
 
 impl Shard {
     pub(super) fn on_subscribe(
@@ -23,8 +23,8 @@ impl Shard {
         key: ConnectionKey,
         subscribe: &Subscribe<'_>,
     ) -> Result<(), CloseReason> {
-        // No session has room for more, so the rest of a packet of millions is refused without a look.
-        let room = self.limits.subscriptions_per_session.get().max(FILTERS_EXAMINED_MIN);
+        // The rest of a packet of millions is refused without a look.
+        let room = self.limits.filters_per_packet.get();
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         let beyond = subscribe.filters.len().saturating_sub(room);
         let requests =
@@ -54,6 +54,7 @@ impl Shard {
         let session_key = connection.session;
         let mut codes = SmallVec::new();
         for (filter, qos, is_allowed) in requests {
+            turn.deliveries_left = turn.deliveries_left.saturating_sub(DELIVERIES_PER_FILTER);
             let is_granted = self.subscribe(turn, session_key, filter, qos, is_allowed);
             codes.push(if is_granted { qos as u8 } else { FAILURE }); // [MQTT-3.8.4-5, MQTT-3.9.3-1]
         }
@@ -115,13 +116,21 @@ impl Shard {
         key: ConnectionKey,
         unsubscribe: &Unsubscribe<'_>,
     ) -> Result<(), CloseReason> {
+        // UNSUBACK of 3.1.1 cannot say no to a filter.
+        let filters_max = self.limits.filters_per_packet.get();
+        if usize::try_from(filters_max).is_ok_and(|max| unsubscribe.filters.iter().nth(max).is_some()) {
+            return Err(CloseReason::Protocol(ProtocolError::TooManyFilters(filters_max)));
+        }
         let Some(connection) = self.connections.get(key) else { return Ok(()) };
         let session_key = connection.session;
         let Some(session) = self.sessions.get_mut(session_key.slot, session_key.generation) else {
             return Ok(());
         };
+        let mut has_left = false;
         for filter in unsubscribe.filters.iter() {
+            turn.deliveries_left = turn.deliveries_left.saturating_sub(DELIVERIES_PER_FILTER);
             if session.unsubscribe(filter) {
+                has_left = true;
                 turn.commons.unsubscribe(filter, self.id, session_key); // [MQTT-3.10.4-2]
                 self.stats.subscriptions = self.stats.subscriptions.saturating_sub(1);
                 if let Some(session) = session.id {
@@ -133,6 +142,10 @@ impl Shard {
                     self.closing.push(Effect::Event(event));
                 }
             }
+        }
+        if has_left {
+            // After unsubscribe: what was routed earlier is on its way and no longer wanted.
+            session.left_at = turn.commons.generation();
         }
         let is_promise = session.id.is_some();
         self.answer(turn, key, Answer::UnsubAck(unsubscribe.packet_id), is_promise); // [MQTT-3.10.4-5]

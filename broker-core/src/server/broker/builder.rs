@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::engine::keys::ShardId;
 use crate::engine::shard::{Shard, ShardConfig};
-use crate::limits::Limits;
+use crate::limits::{Limit, Limits};
 
 use super::super::admit::Rooms;
 use super::super::clock::Clock;
@@ -223,15 +223,28 @@ impl BrokerBuilder {
         clock: Clock,
         cells: &[Arc<LaneCells>],
     ) -> Vec<Lane> {
+        let limits = limits_of_shard(&self.limits, doors.len());
         let doors = doors.into_iter().zip(cells).zip(0..);
         let lanes = doors.map(|((door, cells), number)| {
             let id = ShardId(number);
-            let (limits, asks) = (self.limits.clone(), self.hooks.asks());
+            let (limits, asks) = (limits.clone(), self.hooks.asks());
             let shard = Shard::new(ShardConfig { id, limits, hash_keys, asks });
             Lane::new((id, shard), door, Arc::clone(departure), clock, Arc::clone(cells))
         });
         lanes.collect()
     }
+}
+
+/// The limits of one of `count` shards: of the room for unfinished packets each has an equal part.
+fn limits_of_shard(all: &Limits, count: usize) -> Limits {
+    let part = all.partial_total_bytes.get() / count.max(1) as u64;
+    let partial_total_bytes = match all.partial_total_bytes {
+        Limit::AtMost(total) => {
+            Limit::at_most(part.max(u64::from(all.packet_bytes))).unwrap_or(Limit::AtMost(total))
+        }
+        Limit::Unlimited => Limit::Unlimited,
+    };
+    Limits { partial_total_bytes, ..all.clone() }
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

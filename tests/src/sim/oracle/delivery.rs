@@ -27,15 +27,22 @@ impl Oracle {
         let found = &self.messages[message];
         let reader = &self.readers[client];
         let mut qos_max = None;
-        let mut has_ended = false;
+        let (mut has_ended, mut has_all_ended) = (false, true);
         for interval in reader.matching(found.topic) {
             has_ended |= interval.unsuback.is_some();
+            has_all_ended &= interval.unsuback.is_some();
             if interval.unsuback.is_none_or(|stamp| stamp > found.sent) {
                 qos_max = qos_max.max(Some(interval.qos));
             }
         }
         if has_ended {
             self.reach(Reach::AfterUnsuback);
+        }
+        // QoS 0 is not queued. What waited in a queue may still come [MQTT-3.10.4-3].
+        if has_all_ended && publish.qos == 0 {
+            self.fail(format!("c{client} gets m{message} at QoS 0 after UNSUBACK"));
+        } else if has_all_ended {
+            self.reach(Reach::QueuedAfterUnsuback);
         }
         match qos_max {
             None => self.fail(format!("c{client} gets m{message}, but has no subscription for it")),
@@ -52,8 +59,6 @@ impl Oracle {
         let published = if found.qos == 1 { found.sends } else { 1 };
         let reader = &mut self.readers[client];
         let subscribes = u32::try_from(reader.matching(found.topic).count()).unwrap_or(u32::MAX);
-        // A subscription that ends while a message is on its way takes its floor with it.
-        let is_leaving = reader.matching(found.topic).any(|interval| interval.unsubscribe_sent.is_some());
         let receipt = reader.receipts.entry(message).or_default();
         if receipt.last_link != Some(link) {
             receipt.on_last_link = 0;
@@ -80,7 +85,7 @@ impl Oracle {
             Some("too often on one connection")
         } else if fed > subscribes {
             Some("as retained more often than it subscribed")
-        } else if !is_leaving && fed + live > published + subscribes.saturating_sub(1) {
+        } else if fed + live > published + subscribes.saturating_sub(1) {
             Some("both live and as retained")
         } else {
             None
@@ -128,7 +133,8 @@ impl Oracle {
         }
         let is_one = reader.matching(found.topic).count() == 1;
         let mut has_retained_order = false;
-        if found.is_retain && is_one && receipt.live_seen + receipt.fed_seen == 1 {
+        if found.is_retain && !self.may_refuse_retained && is_one && receipt.live_seen + receipt.fed_seen == 1
+        {
             let last =
                 reader.retained_order.entry((found.publisher, found.topic, publish.qos)).or_insert(message);
             has_retained_order = *last != message;

@@ -3,17 +3,33 @@
 use std::collections::BTreeSet;
 use std::sync::Weak;
 
+use culex_core::engine::shard::Shard;
 use culex_core::engine::stats::Stats;
 use culex_core::limits::Limits;
 
 use crate::sim::broker::Broker;
+use crate::sim::plan::Plan;
 use crate::sim::report::Reach;
 
 use super::Oracle;
 
+/// Retained Messages that one step of a new subscription may bring, and one more.
+const SLICE_MESSAGES: u64 = 4;
+/// The largest message of the script, with what a queue adds.
+const MESSAGE_BYTES_MAX: u64 = 5100;
+/// The same without shared payloads.
+const SMALL_MESSAGE_BYTES_MAX: u64 = 110;
+/// Every so many steps each session is looked at.
+const STEPS_PER_LOOK: u64 = 16;
+/// Bytes by which an outbox may exceed its limit: what one turn answers, and one message.
+const OUTBOX_SLACK_BYTES: u64 = 1 << 10;
+
 impl Oracle {
     /// Between turns: no gauge is over its limit, and each agrees with what it counts.
-    pub(in crate::sim) fn check_gauges(&mut self, broker: &Broker, limits: &Limits) {
+    pub(in crate::sim) fn check_gauges(&mut self, broker: &Broker, plan: &Plan) {
+        let limits = &plan.limits;
+        self.gauge_checks += 1;
+        let is_all_due = self.gauge_checks.is_multiple_of(STEPS_PER_LOOK);
         let mut persistent = 0;
         let mut subscriptions = 0;
         let mut wills = 0;
@@ -22,8 +38,12 @@ impl Oracle {
             persistent += stats.sessions_persistent;
             subscriptions += stats.subscriptions;
             wills += stats.wills_published;
-            self.check_shard(&stats, limits);
+            self.check_stats(&stats, limits);
+            if is_all_due {
+                self.check_sessions(&shard.borrow(), limits);
+            }
         }
+        self.check_queues(broker, limits, plan.has_large_payloads);
         let open = broker.local.sessions_open();
         let routed = broker.local.subscription_count() as u64;
         let retained = broker.local.retained_count() as u64;
@@ -44,16 +64,62 @@ impl Oracle {
         }
     }
 
-    fn check_shard(&mut self, stats: &Stats, limits: &Limits) {
-        // One message always fits into an empty queue.
-        let messages = limits.queue_messages.get().saturating_mul(stats.sessions);
-        let bytes = limits.queue_bytes.get().saturating_add(1 << 14).saturating_mul(stats.sessions);
-        let subscriptions = limits.subscriptions_per_session.get().saturating_mul(stats.sessions);
-        if stats.queue_messages > messages || stats.queue_bytes > bytes || stats.subscriptions > subscriptions
-        {
+    /// All queues together are within their limit, but for what whoever keeps up has in flight.
+    fn check_queues(&mut self, broker: &Broker, limits: &Limits, has_large: bool) {
+        let taken = broker.local.queue_room_taken();
+        let stats = || broker.shards.iter().map(|shard| shard.borrow().stats());
+        let used: u64 = stats().map(|stats| stats.queue_bytes + stats.queue_messages * 64).sum();
+        let sessions: u64 = stats().map(|stats| stats.sessions).sum();
+        let bytes_max = if has_large { MESSAGE_BYTES_MAX } else { SMALL_MESSAGE_BYTES_MAX };
+        let beside = sessions * (u64::from(limits.in_flight) + SLICE_MESSAGES) * bytes_max;
+        if limits.queue_total_bytes.is_exceeded_by(taken) || used > taken + beside {
+            self.fail(format!(
+                "queues of {used} bytes, room for {taken}, limit {:?}",
+                limits.queue_total_bytes
+            ));
+        }
+    }
+
+    /// Every session and every connection on its own.
+    fn check_sessions(&mut self, shard: &Shard, limits: &Limits) {
+        let mut sessions = Vec::new();
+        let rest = shard.sessions_from(0, usize::MAX, false, &mut sessions);
+        debug_assert!(rest.is_none(), "a simulation has few sessions");
+        let stats = shard.stats();
+        let (mut messages, mut bytes) = (0, 0);
+        for session in &sessions {
+            messages += session.queue_messages;
+            bytes += session.queue_bytes;
+            // One message always fits into an empty queue, and a slice of Retained Messages ends with one.
+            let is_over = limits.queue_messages.is_exceeded_by(session.queue_messages)
+                || session.queue_bytes > limits.queue_bytes.get().saturating_add(MESSAGE_BYTES_MAX)
+                || limits.subscriptions_per_session.is_exceeded_by(session.subscriptions)
+                || session.in_flight > u64::from(limits.in_flight);
+            let outbox = session.connection.as_ref().map_or(0, |connection| connection.outbox_bytes);
+            if is_over || outbox > limits.outbox_bytes.get().saturating_add(OUTBOX_SLACK_BYTES) {
+                self.fail(format!("over the limits: {session:?}"));
+            }
+        }
+        let counted = (stats.sessions, stats.queue_messages, stats.queue_bytes);
+        if counted != (sessions.len() as u64, messages, bytes) {
+            self.fail(format!("{counted:?} is counted, {messages} messages and {bytes} bytes are there"));
+        }
+    }
+
+    fn check_stats(&mut self, stats: &Stats, limits: &Limits) {
+        if limits.partial_total_bytes.is_exceeded_by(stats.partial_bytes) {
             self.fail(format!("over the limits: {stats:?}"));
         }
-        if (stats.queue_messages == 0) != (stats.queue_bytes == 0) && stats.queue_messages == 0 {
+        let default = Limits::default();
+        let has_queue_limit =
+            limits.queue_messages != default.queue_messages || limits.queue_bytes != default.queue_bytes;
+        let is_needless = (stats.dropped_queue_full > 0 && !has_queue_limit)
+            || (stats.dropped_queue_total > 0 && limits.queue_total_bytes == default.queue_total_bytes)
+            || (stats.dropped_slow_reader > 0 && limits.outbox_bytes == default.outbox_bytes);
+        if is_needless {
+            self.fail(format!("dropped without need: {stats:?}"));
+        }
+        if stats.queue_messages == 0 && stats.queue_bytes > 0 {
             self.fail(format!("bytes without messages: {stats:?}"));
         }
     }
@@ -72,8 +138,9 @@ impl Oracle {
                 stats.subscriptions,
                 stats.queue_messages,
                 stats.queue_bytes,
+                stats.partial_bytes,
             ];
-            if gauges != [0; 5] {
+            if gauges != [0; 6] {
                 self.fail(format!("a shard without clients has {stats:?}"));
             }
         }

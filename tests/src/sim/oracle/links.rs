@@ -25,7 +25,7 @@ impl Oracle {
         let (mut is_stale, mut has_newer_owner) = (false, false);
         for other in newer {
             is_stale |= other.is_attached;
-            has_newer_owner |= other.is_attached && other.closed.is_none() && !other.is_displaced;
+            has_newer_owner |= other.is_attached && other.closed.is_none();
         }
         if has_newer_owner {
             self.fail(format!("L{link} takes the session of c{client} from a newer connection"));
@@ -42,9 +42,11 @@ impl Oracle {
     pub(in crate::sim) fn on_refused(&mut self, link: usize, refusal: Refusal) {
         let client = self.links[link].client;
         if refusal != Refusal::Superseded {
-            // It has taken over before it was refused; the end of the old connection is told at the end of the turn.
-            for other in self.links.iter_mut().take(link).filter(|other| other.client == client) {
-                other.is_displaced = true;
+            // It changes nothing: see the end of a connection for take-over.
+            let is_live =
+                |other: &LinkState| other.client == client && other.is_attached && other.closed.is_none();
+            if self.links.iter().take(link).any(is_live) {
+                self.reach(Reach::RefusedBesideLive);
             }
             return;
         }
@@ -63,10 +65,12 @@ impl Oracle {
             CloseReason::Lost => Reach::ClosedLost,
             CloseReason::KeepAlive => Reach::ClosedKeepAlive,
             CloseReason::TakenOver => Reach::ClosedTakenOver,
+            CloseReason::PartialPacket if self.may_close_partial => Reach::ClosedPartial,
             CloseReason::Malformed(_)
             | CloseReason::Protocol(_)
             | CloseReason::Refused(_)
             | CloseReason::Hook(_)
+            | CloseReason::PartialPacket
             | CloseReason::Administrative
             | CloseReason::Internal => {
                 return self.fail(format!("L{index} of a correct client is closed: {reason}"));
@@ -80,6 +84,13 @@ impl Oracle {
         self.links[index].closed = Some(reason);
         if reason == CloseReason::Disconnected && link.disconnect_end.is_none() {
             self.fail(format!("L{index} is closed for a DISCONNECT that nobody sent"));
+        }
+        if reason == CloseReason::TakenOver {
+            let client = self.links[index].client;
+            let mut newer = self.links.get(index + 1..).unwrap_or_default().iter();
+            if !newer.any(|other| other.client == client && other.is_attached) {
+                self.fail(format!("L{index} is taken over by nobody"));
+            }
         }
         if reason != CloseReason::Disconnected && has_disconnected {
             self.fail(format!("L{index} is closed ({reason}) after its DISCONNECT was handled"));

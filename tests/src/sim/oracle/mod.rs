@@ -65,8 +65,6 @@ struct LinkState {
     is_attached: bool,
     closed: Option<CloseReason>,
     will: Option<usize>,
-    /// A newer attempt has ended it.
-    is_displaced: bool,
 }
 
 /// All of them, and what they have found.
@@ -76,16 +74,18 @@ pub(super) struct Oracle {
     pub(super) in_flight_max: u16,
     /// Retained Messages may be refused, so what is stored is not known.
     pub(super) may_refuse_retained: bool,
+    /// There is a limit for unfinished packets that correct clients may reach.
+    pub(super) may_close_partial: bool,
     pub(super) counts: Counts,
     /// What is wrong; the first of it ends the run.
     pub(super) violations: Vec<String>,
     readers: Vec<Reader>,
     links: Vec<LinkState>,
     wills_due: u64,
-    misses: Vec<u64>,
-    /// The last message that did not come, for a failure.
-    last_miss: String,
+    /// Messages that did not come, by shard of the receiver.
+    misses: Vec<Vec<String>>,
     stamp: u64,
+    gauge_checks: u64,
 }
 
 impl Oracle {
@@ -94,14 +94,15 @@ impl Oracle {
             messages: Vec::new(),
             in_flight_max,
             may_refuse_retained: false,
+            may_close_partial: false,
             counts: Counts::default(),
             violations: Vec::new(),
             readers: shards_of_clients.iter().map(|shard| Reader::new(*shard)).collect(),
             links: Vec::new(),
             wills_due: 0,
-            misses: vec![0; shards],
-            last_miss: String::new(),
+            misses: vec![Vec::new(); shards],
             stamp: 0,
+            gauge_checks: 0,
         }
     }
 
@@ -167,8 +168,7 @@ impl Oracle {
             }
             return may_be_clear.then_some(ANONYMOUS);
         }
-        let number: Option<usize> = text.split_once(';').and_then(|(number, _)| number.parse().ok());
-        let found = number.filter(|number| {
+        let found = message_number(&text).filter(|number| {
             self.messages.get(*number).is_some_and(|message| {
                 TOPICS[message.topic] == publish.topic
                     && message.qos >= publish.qos
@@ -180,4 +180,9 @@ impl Oracle {
         }
         found
     }
+}
+
+/// The number that a payload begins with.
+fn message_number(payload: &str) -> Option<usize> {
+    payload.split_once(';').and_then(|(number, _)| number.parse().ok())
 }

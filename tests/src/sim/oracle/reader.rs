@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::sim::names::matches;
 use crate::sim::report::Reach;
 
-use super::Oracle;
+use super::{Oracle, message_number};
 
 /// A request that waits for its acknowledgement; filters by number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub(super) struct Reader {
     /// Copies over all its sessions.
     pub(super) ever: BTreeMap<usize, u32>,
     pub(super) judged: BTreeSet<usize>,
+    /// Messages that were on their way to its shard when it unsubscribed.
+    pub(super) excused: BTreeSet<usize>,
     pub(super) connack: u64,
     pub(super) link: Option<usize>,
 }
@@ -73,6 +75,7 @@ impl Reader {
             retained_order: BTreeMap::new(),
             ever: BTreeMap::new(),
             judged: BTreeSet::new(),
+            excused: BTreeSet::new(),
             connack: 0,
             link: None,
         }
@@ -153,8 +156,16 @@ impl Oracle {
         }
     }
 
-    pub(in crate::sim) fn on_unsubscribe(&mut self, client: usize, filters: &[usize]) -> u64 {
+    /// What is on its way to the client's shard may be dropped: it is not being delivered yet [MQTT-3.10.4-2].
+    pub(in crate::sim) fn on_unsubscribe(
+        &mut self,
+        client: usize,
+        filters: &[usize],
+        on_their_way: &[String],
+    ) -> u64 {
         let now = self.tick();
+        let numbers = on_their_way.iter().filter_map(|payload| message_number(payload));
+        self.readers[client].excused.extend(numbers);
         for interval in &mut self.readers[client].intervals {
             if filters.contains(&interval.filter) {
                 interval.unsubscribe_sent.get_or_insert(now);
