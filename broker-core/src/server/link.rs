@@ -26,6 +26,8 @@ pub(crate) struct Link {
     /// The end of the stream was reported with the last edge; no further edge will come, so a short read is not
     /// the end of the reading.
     pub(crate) is_hung_up: bool,
+    /// Nothing has come since a read left nothing behind.
+    pub(crate) is_drained: bool,
     /// The socket took less than it was given; the WRITABLE edge is awaited.
     pub(crate) is_blocked: bool,
     /// A write has failed. What the peer sent before is still to be read, maybe a DISCONNECT; then this is the end.
@@ -82,6 +84,7 @@ impl Link {
             _permit: permit,
             is_readable: false,
             is_hung_up: false,
+            is_drained: false,
             is_blocked: false,
             is_broken: false,
             is_queued: false,
@@ -171,9 +174,13 @@ impl Link {
     /// One read. If it brings less than it could, or nothing, the socket is empty: the next byte brings an edge.
     fn read_once(&mut self, buffer: &mut [u8]) -> ReadOutcome {
         match self.transport.read(buffer) {
-            Ok(0) => ReadOutcome::Ended,
+            Ok(0) => {
+                self.is_drained = true;
+                ReadOutcome::Ended
+            }
             Ok(count) => {
-                self.is_readable &= count == buffer.len() || self.is_hung_up;
+                self.is_drained = count < buffer.len();
+                self.is_readable &= !self.is_drained || self.is_hung_up;
                 ReadOutcome::Bytes(count)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.is_broken => {
@@ -186,6 +193,10 @@ impl Link {
 
     /// A last write, then the end of the stream. Returns how many bytes were written.
     pub(crate) fn finish(&mut self, outbox: &mut Outbox, shared: &mut [u8]) -> usize {
+        if outbox.is_empty() && self.is_drained {
+            // Nothing is left to say or to read away, so the close alone is an end in order.
+            return 0;
+        }
         let before = outbox.len();
         // One attempt: whoever does not take it now has left or does not read.
         let _ = self.write(outbox);

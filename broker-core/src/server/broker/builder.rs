@@ -10,7 +10,8 @@ use std::thread::available_parallelism;
 use mio::Poll;
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -23,7 +24,7 @@ use super::super::clock::Clock;
 use super::super::commons::SharedCommons;
 use super::super::departure::Departure;
 use super::super::events::EventHub;
-use super::super::front_door::FrontDoor;
+use super::super::front_door::{FrontDoor, INHERITS_NODELAY, Listener};
 use super::super::hooks::{HookSet, Hooks};
 use super::super::lane::{Lane, LaneMessage, Neighbours};
 use super::super::mailbox::Mailbox;
@@ -168,7 +169,8 @@ impl BrokerBuilder {
             events: events.clone(),
         });
         let (closing, _) = watch::channel(false);
-        let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let addresses =
+            listeners.iter().filter_map(|listener| listener.get_ref().local_addr().ok()).collect();
         let accepting = listeners
             .into_iter()
             .map(|listener| handle.spawn(Arc::clone(&front_door).accept(listener, closing.subscribe())))
@@ -194,7 +196,7 @@ impl BrokerBuilder {
         Ok(Broker { inner: Arc::new(inner) })
     }
 
-    fn bind(&self) -> Result<Vec<TcpListener>, StartError> {
+    fn bind(&self) -> Result<Vec<Listener>, StartError> {
         self.listeners
             .iter()
             .map(|addr| bind(*addr).map_err(|source| StartError::Bind { addr: *addr, source }))
@@ -247,7 +249,7 @@ fn limits_of_shard(all: &Limits, count: usize) -> Limits {
     Limits { partial_total_bytes, ..all.clone() }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> io::Result<Listener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // Each address means itself; who wants both families names both.
@@ -256,9 +258,17 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     // A restart need not wait for the connections of the last run to time out.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
+    if INHERITS_NODELAY {
+        socket.set_tcp_nodelay(true)?;
+    }
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
-    TcpListener::from_std(socket.into())
+    let listener = mio::net::TcpListener::from_std(socket.into());
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe for types that may swap their descriptor; this one does not"
+    )]
+    AsyncFd::with_interest(listener, Interest::READABLE)
 }
 
 fn random_keys() -> io::Result<(u64, u64)> {

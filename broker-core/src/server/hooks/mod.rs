@@ -146,6 +146,11 @@ impl Hooks {
         self.set.authenticate.as_ref().map(|_| Login::new(admission, password))
     }
 
+    /// Whether a hook is asked about a CONNECT at all.
+    pub(crate) fn is_asked(&self, admission: &Admission, login: Option<&Login>) -> bool {
+        login.is_some() || (admission.will.is_some() && self.set.asks().publish)
+    }
+
     /// Whether a CONNECT gets in, and with which will. Whether it has an answer or not, it ends at `deadline`.
     pub(crate) async fn admit(
         &self,
@@ -153,7 +158,7 @@ impl Hooks {
         login: Option<Login>,
         deadline: Instant,
     ) -> Result<(), Refusal> {
-        if login.is_none() && (admission.will.is_none() || !self.set.asks().publish) {
+        if !self.is_asked(admission, login.as_ref()) {
             return Ok(());
         }
         let deadline = deadline.min(Instant::now() + self.timeout);

@@ -206,6 +206,7 @@ impl Lane {
     fn note_pipe(&mut self, key: ConnectionKey) {
         let Some(link) = link_of(&mut self.links, key) else { return };
         link.is_readable = true;
+        link.is_drained = false;
         link.is_hung_up |= link.transport.is_hung_up();
         if std::mem::take(&mut link.is_blocked) {
             self.shard.touch(key);

@@ -96,6 +96,7 @@ impl Lane {
         let is_over = event.is_read_closed() || event.is_error();
         link.is_readable |= event.is_readable() || is_over;
         link.is_hung_up |= is_over;
+        link.is_drained &= !event.is_readable();
         if event.is_writable() && link.is_blocked {
             link.is_blocked = false;
             self.shard.touch(link.key);

@@ -1,0 +1,148 @@
+//! The CONNECT packet: read as it comes, within a budget, and checked.
+
+use culex_codec::{Decoded, Packet, PacketType, ProtocolVersion, decode};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, timeout_at};
+
+use crate::engine::{Admission, TopicLimits, admit};
+
+use super::super::admit::PreAuthBytes;
+use super::super::hooks::Login;
+use super::super::peer::Peer;
+use super::turn_away::Turned;
+use super::{FrontDoor, generated_client_id};
+
+/// Bytes of one read.
+const READ_BYTES: usize = 1024;
+
+/// What has come of a connection's first packet.
+pub(super) struct Beginning {
+    bytes: Vec<u8>,
+    budget: PreAuthBytes,
+    /// A buffer that is as long as what may still be read at once.
+    room: [u8; READ_BYTES],
+}
+
+/// A CONNECT that is complete, and what follows it.
+pub(super) struct Arrival {
+    pub(super) admission: Admission,
+    login: Option<Login>,
+    pub(super) unread: Vec<u8>,
+}
+
+impl FrontDoor {
+    pub(super) fn begin(&self) -> Beginning {
+        Beginning { bytes: Vec::new(), budget: self.rooms.pre_auth(), room: [0; READ_BYTES] }
+    }
+
+    /// Reads CONNECT, behind what has come already, and asks whether it may come in. Gives the stream back with what was
+    /// read behind it, or `None` if it does not get in.
+    pub(super) async fn receive_rest<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        mut stream: S,
+        peer: &Peer,
+        number: u64,
+        mut beginning: Beginning,
+        begun: Result<Option<Arrival>, Turned>,
+    ) -> Option<(S, Admission, Vec<u8>)> {
+        let timeout = self.limits.connect_timeout;
+        let deadline = Instant::now() + timeout;
+        let read = async {
+            match begun? {
+                Some(arrival) => Ok(arrival),
+                None => self.read_connect(&mut stream, peer, number, &mut beginning).await,
+            }
+        };
+        let result = match timeout_at(deadline, read).await {
+            Ok(Ok(arrival)) => self.ask_hooks(arrival, deadline).await,
+            Ok(Err(turned)) => Err(turned),
+            Err(_) => Err(Turned::Late(timeout)),
+        };
+        // The bytes count until it is admitted.
+        drop(beginning);
+        match result {
+            Ok((admission, unread)) => Some((stream, admission, unread)),
+            Err(turned) => {
+                self.turn_away(stream, peer, turned).await;
+                None
+            }
+        }
+    }
+
+    async fn read_connect<S: AsyncRead + Unpin>(
+        &self,
+        stream: &mut S,
+        peer: &Peer,
+        number: u64,
+        beginning: &mut Beginning,
+    ) -> Result<Arrival, Turned> {
+        loop {
+            let count = match stream.read(self.room(beginning)?).await {
+                Ok(0) | Err(_) => return Err(Turned::Gone),
+                Ok(count) => count,
+            };
+            if let Some(arrival) = self.examine(beginning, count, peer, number)? {
+                return Ok(arrival);
+            }
+        }
+    }
+
+    /// Where the next bytes go. What follows a CONNECT of the allowed size does not count: it stays where it is.
+    pub(super) fn room<'a>(&self, beginning: &'a mut Beginning) -> Result<&'a mut [u8], Turned> {
+        let left = (self.limits.pre_auth_bytes as usize).saturating_sub(beginning.bytes.len());
+        match beginning.room.get_mut(..left.min(READ_BYTES)) {
+            Some(room) if !room.is_empty() => Ok(room),
+            _ => Err(Turned::OverBudget(u64::from(self.limits.pre_auth_bytes), "pre_auth_bytes")),
+        }
+    }
+
+    /// Looks at `count` bytes that were read into the room: is the packet complete?
+    pub(super) fn examine(
+        &self,
+        beginning: &mut Beginning,
+        count: usize,
+        peer: &Peer,
+        number: u64,
+    ) -> Result<Option<Arrival>, Turned> {
+        if !beginning.budget.grow(count as u64) {
+            return Err(Turned::OverBudget(self.limits.pre_auth_total_bytes.get(), "pre_auth_total_bytes"));
+        }
+        beginning.bytes.extend_from_slice(beginning.room.get(..count).unwrap_or_default());
+        let bytes = &beginning.bytes;
+        // Before anything else, and before anything is kept for it: is it a CONNECT?
+        if bytes.first().is_some_and(|first| first >> 4 != PacketType::Connect as u8) {
+            return Err(Turned::NotConnect);
+        }
+        let max = self.limits.pre_auth_bytes.min(self.limits.packet_bytes);
+        let (connect, len) = match decode(bytes, ProtocolVersion::V311, max)? {
+            Decoded::Incomplete { .. } => return Ok(None),
+            Decoded::Packet { packet: Packet::Connect(connect), len } => (connect, len),
+            Decoded::Packet { .. } => return Err(Turned::NotConnect),
+        };
+        let limits = TopicLimits::from(&self.limits);
+        let admission = admit(&connect, generated_client_id, &limits, number, peer.label.clone());
+        let admission = admission.map_err(|refusal| {
+            let client_id = connect.client_id.as_str().into();
+            Turned::Refused { refusal, version: connect.version, client_id }
+        })?;
+        let login = self.hooks.login(&admission, connect.password);
+        let unread = bytes.get(len..).unwrap_or_default().to_vec();
+        Ok(Some(Arrival { admission, login, unread }))
+    }
+
+    /// Whether a hook has to be asked about it.
+    pub(super) fn is_asked(&self, arrival: &Arrival) -> bool {
+        self.hooks.is_asked(&arrival.admission, arrival.login.as_ref())
+    }
+
+    async fn ask_hooks(&self, arrival: Arrival, deadline: Instant) -> Result<(Admission, Vec<u8>), Turned> {
+        let Arrival { mut admission, login, unread } = arrival;
+        match self.hooks.admit(&mut admission, login, deadline).await {
+            Ok(()) => Ok((admission, unread)),
+            Err(refusal) => {
+                let Admission { version, client_id, user_name, .. } = admission;
+                Err(Turned::NotAdmitted { refusal, version, client_id, user_name })
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Everything before a session: accept, the CONNECT packet, and the deadline for both. Whoever does not get past
+//! here never reaches a shard.
+//!
+//! ```text
+//!   accept ─► read once ── CONNECT is there, nobody to ask ──────────────────────────────► lane
+//!                 └─ else a task: rest of CONNECT ─► hooks ─► admitted ──────────────────► lane
+//!                                                      └─ turn_away: told, counted, closed
+//! ```
+
+mod connect;
+mod turn_away;
+
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::warn;
+
+use crate::engine::Admission;
+use crate::engine::shard::{Event, shard_of};
+use crate::limits::Limits;
+
+use super::admit::{Permit, Rooms};
+use super::events::EventHub;
+use super::hooks::Hooks;
+use super::lane::{LaneMessage, Newcomer};
+use super::mailbox::Mailbox;
+use super::metrics::Metrics;
+use super::peer::Peer;
+use super::transport::Transport;
+
+use self::connect::{Arrival, Beginning};
+use self::turn_away::Turned;
+
+/// Pause after a failed accept, for example because no descriptor is left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether an accepted socket has TCP_NODELAY because its listener has it.
+pub(crate) const INHERITS_NODELAY: bool = cfg!(target_os = "linux");
+
+/// A listening socket. Its connections are accepted without registering them anywhere: most go on to their lane at
+/// once.
+pub(crate) type Listener = AsyncFd<mio::net::TcpListener>;
+
+/// What all listeners of a broker share.
+pub(crate) struct FrontDoor {
+    pub(crate) limits: Limits,
+    pub(crate) rooms: Arc<Rooms>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lanes: Vec<Arc<Mailbox<LaneMessage>>>,
+    pub(crate) hash_keys: (u64, u64),
+    pub(crate) accepted: AtomicU64,
+    pub(crate) events: Weak<EventHub>,
+    pub(crate) hooks: Arc<Hooks>,
+}
+
+impl FrontDoor {
+    /// Accepts until `closing` is true or its sender is gone. Then the address is free, and every connection that has
+    /// not come to its lane is closed.
+    pub(crate) async fn accept(self: Arc<Self>, listener: Listener, mut closing: watch::Receiver<bool>) {
+        let mut entering = JoinSet::new();
+        tokio::select! {
+            () = self.accept_into(&listener, &mut entering) => {}
+            () = async { let _ = closing.wait_for(|is_closing| *is_closing).await; } => {}
+        }
+        drop(listener);
+        entering.shutdown().await;
+    }
+
+    async fn accept_into(self: &Arc<Self>, listener: &Listener, entering: &mut JoinSet<()>) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.async_io(Interest::READABLE, mio::net::TcpListener::accept) => accepted,
+                Some(_) = entering.join_next() => continue,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.enter(stream, peer, entering),
+                // That one is gone already; the next may be there.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    self.metrics.front_door.accept_errors.fetch_add(1, Ordering::Relaxed);
+                    warn!(%error, "cannot accept connections for the moment");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn enter(
+        self: &Arc<Self>,
+        mut stream: mio::net::TcpStream,
+        peer: SocketAddr,
+        entering: &mut JoinSet<()>,
+    ) {
+        let peer = Peer::from(peer);
+        let Ok((number, permit)) = self.number_and_permit(&peer) else { return };
+        if !INHERITS_NODELAY {
+            // Small packets in both directions; the end of a turn is where we collect them.
+            let _ = stream.set_nodelay(true);
+        }
+        let mut beginning = self.begin();
+        match self.read_at_once(&mut stream, &mut beginning, &peer, number) {
+            Ok(Some(arrival)) if !self.is_asked(&arrival) => {
+                self.hand_over(Transport::Tcp(stream), arrival.admission, arrival.unread, permit);
+            }
+            begun => {
+                let front_door = Arc::clone(self);
+                entering.spawn(async move {
+                    front_door.receive_tcp(stream, peer, number, permit, beginning, begun).await;
+                });
+            }
+        }
+    }
+
+    /// A client often has sent CONNECT by the time that it is accepted: that is one system call, and no task.
+    /// `Ok(None)` if something is still to come.
+    fn read_at_once(
+        &self,
+        stream: &mut mio::net::TcpStream,
+        beginning: &mut Beginning,
+        peer: &Peer,
+        number: u64,
+    ) -> Result<Option<Arrival>, Turned> {
+        match stream.read(self.room(beginning)?) {
+            Ok(0) => Err(Turned::Gone),
+            Ok(count) => self.examine(beginning, count, peer, number),
+            // Whatever else is wrong with it, the next read says so again.
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn receive_tcp(
+        &self,
+        stream: mio::net::TcpStream,
+        peer: Peer,
+        number: u64,
+        permit: Permit,
+        beginning: Beginning,
+        begun: Result<Option<Arrival>, Turned>,
+    ) {
+        let waiting = match TcpStream::from_std(stream.into()) {
+            Ok(stream) => stream,
+            Err(error) => {
+                warn!(%peer, %error, "connection lost before CONNECT");
+                return;
+            }
+        };
+        let received = self.receive_rest(waiting, &peer, number, beginning, begun).await;
+        let Some((stream, admission, unread)) = received else { return };
+        match stream.into_std() {
+            Ok(stream) => {
+                let transport = Transport::Tcp(mio::net::TcpStream::from_std(stream));
+                self.hand_over(transport, admission, unread, permit);
+            }
+            Err(error) => warn!(%peer, %error, "connection lost on its way to its session"),
+        }
+    }
+
+    /// Reads CONNECT from a stream that was not looked at. Gives it back with what was read behind it, or `None` if it
+    /// does not get in.
+    pub(crate) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        peer: &Peer,
+        number: u64,
+    ) -> Option<(S, Admission, Vec<u8>)> {
+        self.receive_rest(stream, peer, number, self.begin(), Ok(None)).await
+    }
+
+    /// The place of a new connection in the order of all, and its room; or the limit that is in the way, which is
+    /// counted and told.
+    pub(crate) fn number_and_permit(&self, peer: &Peer) -> Result<(u64, Permit), &'static str> {
+        self.metrics.front_door.sockets_total.fetch_add(1, Ordering::Relaxed);
+        let number = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
+        match self.rooms.enter(peer.address) {
+            Ok(permit) => Ok((number, permit)),
+            Err(limit) => {
+                self.metrics.front_door.sockets_refused.fetch_add(1, Ordering::Relaxed);
+                warn!(%peer, limit, "connection closed: too many");
+                Err(limit)
+            }
+        }
+    }
+
+    /// Gives an admitted connection to the lane of its session.
+    pub(crate) fn hand_over(
+        &self,
+        transport: Transport,
+        admission: Admission,
+        unread: Vec<u8>,
+        permit: Permit,
+    ) {
+        let count = u16::try_from(self.lanes.len()).unwrap_or(u16::MAX);
+        let shard = shard_of(&admission.client_id, self.hash_keys, count);
+        if let Some(lane) = self.lanes.get(usize::from(shard.0)) {
+            let newcomer = Newcomer { transport, admission, unread, permit };
+            lane.send([LaneMessage::Attach(Box::new(newcomer))], 0);
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // Without lanes nobody is left to be told.
+        if let Some(hub) = self.events.upgrade() {
+            hub.tell(event);
+        }
+    }
+}
+
+/// A ClientId that nobody can guess or has already [MQTT-3.1.3-6].
+pub(crate) fn generated_client_id() -> Box<str> {
+    let mut random = [0; 12];
+    if getrandom::fill(&mut random).is_err() {
+        // Without a source of random numbers the broker does not start, so this is out of reach; a counter would
+        // still be unique.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        random = [0; 12];
+        random.iter_mut().zip(next.to_le_bytes()).for_each(|(to, from)| *to = from);
+    }
+    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("auto-{hex}").into()
+}

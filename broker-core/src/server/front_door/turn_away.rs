@@ -1,0 +1,119 @@
+//! Connections that do not get in: why, what they are told, what is counted.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use culex_codec::{DecodeError, ProtocolVersion, ReasonCode};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tracing::{debug, info, warn};
+
+use crate::engine::error::{Refusal, statement_of};
+use crate::engine::shard::Event;
+
+use super::super::peer::Peer;
+use super::super::refuse::connack_bytes;
+use super::FrontDoor;
+
+/// How long a refused client has to read its CONNACK.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Why a connection did not get in.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Turned {
+    #[error("{0}")]
+    Malformed(#[from] DecodeError),
+    #[error("the first packet is not CONNECT [MQTT-3.1.0-1]")]
+    NotConnect,
+    #[error("{refusal}")]
+    Refused { refusal: Refusal, version: ProtocolVersion, client_id: Box<str> },
+    #[error("{refusal}")]
+    NotAdmitted {
+        refusal: Refusal,
+        version: ProtocolVersion,
+        client_id: Box<str>,
+        user_name: Option<Box<str>>,
+    },
+    #[error("more than {0} bytes before CONNECT was complete (limit {1})")]
+    OverBudget(u64, &'static str),
+    #[error("closed before CONNECT")]
+    Gone,
+    #[error("no CONNECT within {0:?} (limit connect_timeout)")]
+    Late(Duration),
+}
+
+impl FrontDoor {
+    pub(super) async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        peer: &Peer,
+        turned: Turned,
+    ) {
+        let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+        let cells = &self.metrics.front_door;
+        match &turned {
+            Turned::Malformed(DecodeError::UnsupportedProtocolLevel { .. }) => {
+                count(&cells.connect_refused);
+                warn!(%peer, "connection closed: {turned} [MQTT-3.1.2-2]");
+                let code = ReasonCode::UnsupportedProtocolVersion;
+                refuse(stream, ProtocolVersion::V311, code).await;
+            }
+            Turned::Refused { refusal, version, client_id } => {
+                count(&cells.connect_refused);
+                let (client_id, refusal) = (client_id.clone(), *refusal);
+                self.tell(Event::Refused { client_id, peer: peer.label.clone(), refusal });
+                refuse(stream, *version, refusal.reason_code()).await;
+            }
+            Turned::NotAdmitted { refusal, version, client_id, user_name } => {
+                let (client_id, refusal, peer) = (client_id.clone(), *refusal, peer.label.clone());
+                if matches!(refusal, Refusal::BadCredentials | Refusal::NotAuthorized) {
+                    count(&cells.connect_unauthorized);
+                    self.tell(Event::AuthenticationFailed { client_id, peer, user_name: user_name.clone() });
+                } else {
+                    let is_denied = refusal == Refusal::WillNotAuthorized;
+                    count(if is_denied { &cells.connect_unauthorized } else { &cells.connect_unavailable });
+                    self.tell(Event::Refused { client_id, peer, refusal });
+                }
+                refuse(stream, *version, refusal.reason_code()).await;
+            }
+            Turned::Malformed(error) => {
+                count(&cells.connect_malformed);
+                warn!(%peer, "connection closed: malformed CONNECT: {error}{}", statement_of(error));
+            }
+            Turned::NotConnect => {
+                count(&cells.connect_malformed);
+                warn!(%peer, "connection closed: {turned}");
+            }
+            Turned::OverBudget(..) => {
+                count(&cells.connect_over_budget);
+                warn!(%peer, "connection closed: {turned}");
+            }
+            Turned::Late(_) => {
+                count(&cells.connect_timeouts);
+                info!(%peer, "connection closed: {turned}");
+            }
+            Turned::Gone => debug!(%peer, "{turned}"),
+        }
+    }
+}
+
+/// Says no and lets the peer read it: a close with unread bytes would destroy the CONNACK on its way.
+async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    version: ProtocolVersion,
+    code: ReasonCode,
+) {
+    let Some(packet) = connack_bytes(version, code) else { return };
+    let goodbye = async {
+        stream.write_all(&packet).await?;
+        stream.shutdown().await?;
+        let mut sink = [0; 1024];
+        let mut left = 64;
+        while left > 0 && stream.read(&mut sink).await? > 0 {
+            left -= 1;
+        }
+        io::Result::Ok(())
+    };
+    // Whether the peer read it or not, this was all.
+    let _ = tokio::time::timeout(LINGER, goodbye).await;
+}
