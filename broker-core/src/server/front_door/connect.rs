@@ -17,10 +17,10 @@ const READ_BYTES: usize = 1024;
 
 /// What has come of a connection's first packet.
 pub(super) struct Beginning {
+    /// Behind what has come stands the room for the next read.
     bytes: Vec<u8>,
+    len: usize,
     budget: PreAuthBytes,
-    /// A buffer that is as long as what may still be read at once.
-    room: [u8; READ_BYTES],
 }
 
 /// A CONNECT that is complete, and what follows it.
@@ -32,7 +32,7 @@ pub(super) struct Arrival {
 
 impl FrontDoor {
     pub(super) fn begin(&self) -> Beginning {
-        Beginning { bytes: Vec::new(), budget: self.rooms.pre_auth(), room: [0; READ_BYTES] }
+        Beginning { bytes: Vec::new(), len: 0, budget: self.rooms.pre_auth() }
     }
 
     /// Reads CONNECT, behind what has come already, and asks whether it may come in. Gives the stream back with what was
@@ -89,8 +89,9 @@ impl FrontDoor {
 
     /// Where the next bytes go. What follows a CONNECT of the allowed size does not count: it stays where it is.
     pub(super) fn room<'a>(&self, beginning: &'a mut Beginning) -> Result<&'a mut [u8], Turned> {
-        let left = (self.limits.pre_auth_bytes as usize).saturating_sub(beginning.bytes.len());
-        match beginning.room.get_mut(..left.min(READ_BYTES)) {
+        let left = (self.limits.pre_auth_bytes as usize).saturating_sub(beginning.len);
+        beginning.bytes.resize(beginning.len + left.min(READ_BYTES), 0);
+        match beginning.bytes.get_mut(beginning.len..) {
             Some(room) if !room.is_empty() => Ok(room),
             _ => Err(Turned::OverBudget(u64::from(self.limits.pre_auth_bytes), "pre_auth_bytes")),
         }
@@ -107,8 +108,8 @@ impl FrontDoor {
         if !beginning.budget.grow(count as u64) {
             return Err(Turned::OverBudget(self.limits.pre_auth_total_bytes.get(), "pre_auth_total_bytes"));
         }
-        beginning.bytes.extend_from_slice(beginning.room.get(..count).unwrap_or_default());
-        let bytes = &beginning.bytes;
+        beginning.len += count;
+        let bytes = beginning.bytes.get(..beginning.len).unwrap_or_default();
         // Before anything else, and before anything is kept for it: is it a CONNECT?
         if bytes.first().is_some_and(|first| first >> 4 != PacketType::Connect as u8) {
             return Err(Turned::NotConnect);

@@ -107,7 +107,7 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
     let goodbye = async {
         stream.write_all(&packet).await?;
         stream.shutdown().await?;
-        let mut sink = [0; 1024];
+        let mut sink = [0; 256];
         let mut left = 64;
         while left > 0 && stream.read(&mut sink).await? > 0 {
             left -= 1;
