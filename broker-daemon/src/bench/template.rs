@@ -92,7 +92,7 @@ fn packet_id(sequence: u32) -> [u8; 2] {
     id.to_be_bytes()
 }
 
-/// CONNECT without Keep Alive.
+/// CONNECT with the longest Keep Alive, 18 hours: nobody has to be pinged, and some brokers refuse to do without.
 pub(super) fn connect(
     version: Version,
     client_id: &str,
@@ -109,7 +109,7 @@ pub(super) fn connect(
         Version::V31 => 3,
         Version::V311 => 4,
     };
-    body.extend([level, flags, 0, 0]);
+    body.extend([level, flags, 0xff, 0xff]);
     push_text(&mut body, client_id.as_bytes());
     if let Some(Credentials { user_name, password }) = credentials {
         push_text(&mut body, user_name.as_bytes());
