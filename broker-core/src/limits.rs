@@ -95,9 +95,13 @@ pub struct Limits {
     /// Sessions that outlive their connection. Default 200,000. A new one is refused with 0x03 (server
     /// unavailable); none is evicted.
     pub sessions: Limit,
-    /// Bytes that wait to be written to one connection. Default 1 MiB. Beyond it QoS 0 messages are dropped, QoS 1
-    /// and 2 stay in the session, and the connection is not read until it reads.
+    /// Bytes that wait to be written to one connection. Default 1 MiB. Beyond it QoS 0 messages are dropped unless
+    /// `outbox_burst_bytes` has room, QoS 1 and 2 stay in the session, and the connection is not read until it reads.
     pub outbox_bytes: Limit,
+    /// Bytes that all connections together may have waiting beyond their own `outbox_bytes`, of QoS 0 messages. Default
+    /// 64 MiB; each shard has an equal part, and one connection up to 15 × `outbox_bytes` of it. So a burst to a reader
+    /// that keeps up is not dropped, and one that does not read takes little.
+    pub outbox_burst_bytes: Limit,
     /// Bytes that a connection may send before its CONNECT is complete. Default 64 KiB. More closes it.
     pub pre_auth_bytes: u32,
     /// The same for all connections together. Default 64 MiB. A connection that needs more is closed.
@@ -134,6 +138,7 @@ impl Default for Limits {
             retained_bytes: Limit::default_of(512 << 20),
             sessions: Limit::default_of(200_000),
             outbox_bytes: Limit::default_of(1 << 20),
+            outbox_burst_bytes: Limit::default_of(64 << 20),
             pre_auth_bytes: 64 << 10,
             pre_auth_total_bytes: Limit::default_of(64 << 20),
             partial_total_bytes: Limit::default_of(256 << 20),

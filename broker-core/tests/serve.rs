@@ -186,7 +186,11 @@ fn a_half_closed_stream_is_answered_and_closed() {
 #[test]
 fn a_stream_that_stalls_costs_little_and_harms_nobody() {
     run(async {
-        let limits = Limits { outbox_bytes: Limit::at_most(10_000).unwrap(), ..Limits::default() };
+        let limits = Limits {
+            outbox_bytes: Limit::at_most(10_000).unwrap(),
+            outbox_burst_bytes: Limit::at_most(1).unwrap(),
+            ..Limits::default()
+        };
         let broker = start(limits).await;
         let mut stalled = connected(&broker, "stalled", 100).await;
         stalled.write_all(b"\x82\x06\0\x01\0\x01t\x00").await.unwrap();

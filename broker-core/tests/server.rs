@@ -418,7 +418,10 @@ fn too_many_threads_are_refused() {
 fn a_subscriber_that_reads_nothing_or_too_slowly_does_not_grow_the_broker(threads: usize) {
     let _alone = alone();
     // More than the system's own buffers take at a time, so that something always waits for the slow one.
-    let server = Server::start(threads, Limits { outbox_bytes: at_most(8 << 20), ..Limits::default() });
+    let server = Server::start(
+        threads,
+        Limits { outbox_bytes: at_most(8 << 20), outbox_burst_bytes: at_most(8 << 20), ..Limits::default() },
+    );
     let mut deaf = server.connect("deaf");
     deaf.subscribe("t", 0);
     let mut slow = server.connect("slow");

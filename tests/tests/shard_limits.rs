@@ -139,6 +139,33 @@ fn retained_messages_wait_for_room_in_a_small_outbox(shards: u16) {
     assert_eq!(world.sum(|stats| stats.dropped_slow_reader), 0);
 }
 
+/// On one shard, where a hundred messages come in one turn.
+#[test]
+fn a_burst_takes_from_the_common_room_and_gives_it_back() {
+    const EACH: u64 = 1000;
+    let burst = Publish::new("t", vec![b'x'; EACH as usize - 5]).encode().repeat(100);
+    // Messages that arrive of a hundred at once, by the room of a reader and the common room in messages.
+    for (own, common, expected) in [(10, 1, 11), (10, 50, 60), (10, 1000, 100), (5, 1000, 80)] {
+        let limits = Limits {
+            outbox_bytes: at_most(own * EACH),
+            // A message counts seven bytes more than it has behind its length.
+            outbox_burst_bytes: at_most(common * (EACH + 7)),
+            ..Limits::default()
+        };
+        let mut world = World::new(1, &limits, Store::Open);
+        let reader = connected(&mut world, &Connect::new("reader"));
+        world.send(reader, &wire::subscribe(1, &[("t", 0)]));
+        world.take_output(reader);
+        let publisher = connected(&mut world, &Connect::new("publisher"));
+        for round in 1..=3 {
+            world.send(publisher, &burst);
+            assert_eq!(world.take_packets(reader).len() as u64, expected, "{own} {common}");
+            assert_eq!(world.sum(|stats| stats.dropped_slow_reader), round * (100 - expected));
+            assert_eq!(world.sum(|stats| stats.outbox_burst_bytes), 0, "written, so given back");
+        }
+    }
+}
+
 fn retained_messages_wait_for_room_in_a_queue_of_few_bytes(shards: u16) {
     let limits = Limits { queue_bytes: at_most(1000), ..Limits::default() };
     let mut world = World::new(shards, &limits, Store::Open);

@@ -65,7 +65,8 @@ stats! {
     messages_reserved_topic: Counter, "Messages of clients to $SYS topics, acknowledged and dropped.";
     queue_messages: Gauge, "QoS 1 and 2 messages that wait or are in flight.";
     queue_bytes: Gauge, "Bytes of these messages, counted per session.";
-    dropped_slow_reader: Counter, "QoS 0 messages dropped because a connection did not read (limit outbox_bytes).";
+    dropped_slow_reader: Counter, "QoS 0 messages dropped because a connection did not read (limits outbox_bytes, outbox_burst_bytes).";
+    outbox_burst_bytes: Gauge, "Bytes that wait beyond outbox_bytes of their connections.";
     dropped_queue_full: Counter, "Messages dropped at a full session queue (limits queue_messages, queue_bytes).";
     dropped_queue_total: Counter, "Messages dropped because the queues of all sessions are full (limit queue_total_bytes).";
     dropped_session_ended: Counter, "Queued messages that ended with their session.";

@@ -41,7 +41,7 @@ pub(crate) fn log(event: &Event) {
                 ?client_id,
                 dropped,
                 "messages dropped: queue full or client not reading \
-                 (limits queue_messages, queue_bytes, queue_total_bytes, when_full, outbox_bytes)"
+                 (limits queue_messages, queue_bytes, queue_total_bytes, when_full, outbox_bytes, outbox_burst_bytes)"
             );
         }
     }

@@ -166,8 +166,14 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
     Key {
         name: "outbox_bytes",
         setting: Setting::Limit { field: |l| &mut l.outbox_bytes, unit: Bytes },
-        doc: "Bytes that wait to be written to one connection. Beyond it QoS 0 messages to it are dropped, \
-              others stay in the session.",
+        doc: "Bytes that wait to be written to one connection. Beyond it QoS 0 messages to it are dropped unless \
+              `outbox_burst_bytes` has room, others stay in the session.",
+    },
+    Key {
+        name: "outbox_burst_bytes",
+        setting: Setting::Limit { field: |l| &mut l.outbox_burst_bytes, unit: Bytes },
+        doc: "Bytes that all connections together may have waiting beyond their own `outbox_bytes`, so that a burst \
+              of QoS 0 to a reader that keeps up is not dropped. One connection gets up to 15 × `outbox_bytes` of it.",
     },
     Key {
         name: "pre_auth_bytes",

@@ -81,6 +81,7 @@ fn limits(rng: &mut Rng, has_large_payloads: bool) -> Limits {
     }
     if rng.chance(250) && !has_large_payloads {
         limits.outbox_bytes = at_most(80 + rng.below(500));
+        limits.outbox_burst_bytes = at_most(1 + rng.below(300));
     }
     if rng.chance(100) {
         limits.retained_messages = at_most(1 + rng.below(5));

@@ -58,6 +58,8 @@ pub(crate) struct Connection {
     /// When the keep-alive timer is armed for.
     pub(crate) timer: Option<Tick>,
     pub(crate) outbox: Outbox,
+    /// Bytes in it that count against the limit `outbox_burst_bytes`.
+    pub(crate) burst_bytes: u64,
     /// Order of accept() over the whole broker: a newer connection beats an older one.
     pub(crate) accept_number: u64,
     pub(crate) connected_at: WallTime,
@@ -82,6 +84,7 @@ impl Connection {
             last_packet: now.tick,
             timer: None,
             outbox: Outbox::default(),
+            burst_bytes: 0,
             accept_number: admission.accept_number,
             connected_at: now.wall,
             peer: admission.peer.clone(),

@@ -18,6 +18,7 @@ impl Shard {
 
     pub(super) fn close(&mut self, turn: &mut Turn<'_>, key: ConnectionKey, reason: CloseReason) {
         let Some(connection) = self.connections.remove(key) else { return };
+        self.end_burst(connection.burst_bytes);
         if let Some(at) = connection.timer {
             self.timers.disarm(at, Timer::KeepAlive(key));
         }

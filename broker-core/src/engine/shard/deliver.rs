@@ -250,12 +250,12 @@ impl Shard {
         if connection.state != State::Open {
             return;
         }
-        if connection.outbox.len() as u64 >= self.limits.outbox_bytes.get() {
+        if (connection.outbox.len() as u64) < self.limits.outbox_bytes.get() {
+            self.send_unacknowledged(connection_key, message, is_retain);
+        } else if !self.send_burst(connection_key, message, is_retain) {
             self.stats.dropped_slow_reader += 1;
             self.note_drop(turn.now.tick, key);
-            return;
         }
-        self.send_unacknowledged(connection_key, message, is_retain);
     }
 
     /// QoS 0 to an open connection with room.

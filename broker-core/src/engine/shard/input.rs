@@ -116,6 +116,7 @@ impl Shard {
     pub fn handle_written(&mut self, key: ConnectionKey, bytes: usize) {
         self.stats.bytes_sent += bytes as u64;
         self.connections.recycle(key);
+        self.shrink_burst(key);
         let Some(connection) = self.connections.get(key) else { return };
         if self.session(connection.session).is_some_and(|session| session.has_more_to_send()) {
             self.resume_later(key);

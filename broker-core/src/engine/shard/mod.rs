@@ -21,6 +21,7 @@ mod acks;
 mod answers;
 mod ask;
 mod attach;
+mod burst;
 mod close;
 mod deliver;
 mod effect;

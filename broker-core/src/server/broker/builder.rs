@@ -237,16 +237,18 @@ impl BrokerBuilder {
     }
 }
 
-/// The limits of one of `count` shards: of the room for unfinished packets each has an equal part.
+/// The limits of one of `count` shards: of the room for unfinished packets, and of that for bursts, each has an equal
+/// part.
 fn limits_of_shard(all: &Limits, count: usize) -> Limits {
-    let part = all.partial_total_bytes.get() / count.max(1) as u64;
-    let partial_total_bytes = match all.partial_total_bytes {
-        Limit::AtMost(total) => {
-            Limit::at_most(part.max(u64::from(all.packet_bytes))).unwrap_or(Limit::AtMost(total))
+    let part = |total: Limit, at_least: u64| match total {
+        Limit::AtMost(bytes) => {
+            Limit::at_most((bytes.get() / count.max(1) as u64).max(at_least)).unwrap_or(total)
         }
         Limit::Unlimited => Limit::Unlimited,
     };
-    Limits { partial_total_bytes, ..all.clone() }
+    let partial_total_bytes = part(all.partial_total_bytes, u64::from(all.packet_bytes));
+    let outbox_burst_bytes = part(all.outbox_burst_bytes, 1);
+    Limits { partial_total_bytes, outbox_burst_bytes, ..all.clone() }
 }
 
 fn bind(address: SocketAddr) -> io::Result<Listener> {

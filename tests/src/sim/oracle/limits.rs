@@ -95,8 +95,10 @@ impl Oracle {
                 || session.queue_bytes > limits.queue_bytes.get().saturating_add(MESSAGE_BYTES_MAX)
                 || limits.subscriptions_per_session.is_exceeded_by(session.subscriptions)
                 || session.in_flight > u64::from(limits.in_flight);
+            let outbox_max = limits.outbox_bytes.get().saturating_add(limits.outbox_burst_bytes.get());
+            let outbox_max = outbox_max.saturating_add(OUTBOX_SLACK_BYTES);
             let outbox = session.connection.as_ref().map_or(0, |connection| connection.outbox_bytes);
-            if is_over || outbox > limits.outbox_bytes.get().saturating_add(OUTBOX_SLACK_BYTES) {
+            if is_over || outbox > outbox_max {
                 self.fail(format!("over the limits: {session:?}"));
             }
         }
@@ -107,7 +109,9 @@ impl Oracle {
     }
 
     fn check_stats(&mut self, stats: &Stats, limits: &Limits) {
-        if limits.partial_total_bytes.is_exceeded_by(stats.partial_bytes) {
+        if limits.partial_total_bytes.is_exceeded_by(stats.partial_bytes)
+            || limits.outbox_burst_bytes.is_exceeded_by(stats.outbox_burst_bytes)
+        {
             self.fail(format!("over the limits: {stats:?}"));
         }
         let default = Limits::default();
