@@ -268,7 +268,7 @@ fn bind(address: SocketAddr) -> io::Result<Listener> {
     let listener = mio::net::TcpListener::from_std(socket.into());
     #[expect(
         deprecated,
-        reason = "its successor is unsafe for types that may swap their descriptor; this one does not"
+        reason = "its successor has to be promised that the type keeps its descriptor, which this one does"
     )]
     AsyncFd::with_interest(listener, Interest::READABLE)
 }
