@@ -15,7 +15,7 @@ use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use culex_core::limits::{Limit, Limits};
-use culex_core::{Broker, BrokerBuilder, Lanes, StartError, Threads};
+use culex_core::{Broker, BrokerBuilder, StartError, Threads};
 use tokio::runtime::Runtime;
 
 /// Makes three tests of each of these functions: with 1, 2 and 4 lanes. The name of the test says with how many.
@@ -34,7 +34,6 @@ on_lanes!(
     room_for_connections_is_given_back_when_they_close,
     shutdown_closes_every_connection_also_those_before_connect_and_frees_the_port,
     a_broker_that_is_dropped_ends_without_shutdown,
-    starting_and_stopping_leaves_no_thread_and_no_descriptor,
     a_subscriber_that_reads_nothing_or_too_slowly_does_not_grow_the_broker,
     a_client_that_asks_without_reading_does_not_grow_the_broker,
     a_packet_of_the_allowed_size_passes_and_one_above_it_closes_its_connection,
@@ -351,45 +350,6 @@ fn a_broker_that_is_dropped_ends_without_shutdown(threads: usize) {
     assert_eq!(connected.read_to_end(), []);
     assert_eq!(waiting.read_to_end(), []);
     drop(runtime);
-}
-
-fn starting_and_stopping_leaves_no_thread_and_no_descriptor(threads: usize) {
-    let _alone = alone();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let round = |lanes| {
-        runtime.block_on(async {
-            let broker = builder(threads, Limits::default()).lanes(lanes).start().await.unwrap();
-            let mut client = Client::new(TcpStream::connect(broker.local_addrs()[0]).unwrap());
-            client.send(&connect("a", true));
-            let reader = tokio::task::spawn_blocking(move || client.packet());
-            assert_eq!(reader.await.unwrap().0, 0x20);
-            broker.shutdown(PATIENCE).await.unwrap();
-        });
-    };
-    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-    // The first round starts a thread or two of the runtime's blocking pool.
-    round(Lanes::Adaptive);
-    // Brokers that other tests have dropped end by themselves.
-    let begin = Instant::now();
-    while !lane_threads().is_empty() {
-        assert!(begin.elapsed() < PATIENCE, "{:?} do not end", lane_threads());
-        std::thread::yield_now();
-    }
-    let before = descriptors();
-    for number in 0..100 {
-        round(if number % 2 == 0 { Lanes::Adaptive } else { Lanes::Spread });
-        assert_eq!(lane_threads(), Vec::<String>::new());
-    }
-    assert_eq!(descriptors(), before);
-    // This thread, the harness, and the blocking pool: far from four more a round.
-    assert!(status("Threads:") < 12, "{} threads", status("Threads:"));
-}
-
-/// Names of the threads of this process that belong to a lane.
-fn lane_threads() -> Vec<String> {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    names.filter(|name| name.starts_with("culex-lane")).collect()
 }
 
 #[test]

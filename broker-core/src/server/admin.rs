@@ -162,7 +162,7 @@ impl Admin {
     /// one, publish an empty Retained Message to its topic [MQTT-3.3.1-10].
     ///
     /// # Errors
-    /// [`AdminError::Filter`], [`AdminError::Cursor`].
+    /// [`AdminError::Filter`], [`AdminError::Cursor`], [`AdminError::Stopped`].
     pub fn retained(
         &self,
         filter: &str,
@@ -175,6 +175,9 @@ impl Admin {
             Place::After(topic) => route::Cursor::After(topic),
             Place::Slot { .. } => return Err(AdminError::Cursor),
         };
+        if self.lanes.iter().all(|lane| lane.is_closed()) {
+            return Err(AdminError::Stopped);
+        }
         let limit = limit.clamp(1, PAGE_MAX);
         let mut found = Vec::new();
         while found.len() < limit && cursor != route::Cursor::End {
@@ -203,8 +206,8 @@ impl Admin {
     ) -> Result<Page<SessionInfo>, AdminError> {
         let (mut shard, mut slot) = match after.0 {
             Place::Start => (0, 0),
-            Place::Slot { shard, slot } => (shard, slot),
-            Place::After(_) => return Err(AdminError::Cursor),
+            Place::Slot { shard, slot } if usize::from(shard) < self.lanes.len() => (shard, slot),
+            Place::Slot { .. } | Place::After(_) => return Err(AdminError::Cursor),
         };
         let limit = limit.clamp(1, PAGE_MAX);
         let mut items = Vec::new();

@@ -104,6 +104,11 @@ impl<M, W: Wake> Mailbox<M, W> {
         self.bytes.load(Ordering::Relaxed) >= FULL_BYTES
     }
 
+    /// Whether the lane has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().is_closed
+    }
+
     /// The lane has ended: drops what waits and whatever still comes.
     pub(crate) fn close(&self) {
         let waiting = {

@@ -3,9 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use mio::Poll;
 use parking_lot::Mutex;
@@ -134,6 +136,8 @@ impl BrokerBuilder {
         if self.listeners.is_empty() && !self.is_without_listener {
             return Err(StartError::NoListener);
         }
+        // Deadlines need it.
+        with_driver(|| drop(tokio::time::sleep(Duration::ZERO)))?;
         let listeners = self.bind()?;
         let hash_keys = random_keys().map_err(StartError::System)?;
         let commons = Arc::new(SharedCommons::new(&self.limits, hash_keys));
@@ -197,10 +201,12 @@ impl BrokerBuilder {
     }
 
     fn bind(&self) -> Result<Vec<Listener>, StartError> {
-        self.listeners
-            .iter()
-            .map(|addr| bind(*addr).map_err(|source| StartError::Bind { addr: *addr, source }))
-            .collect()
+        let bind = |addr: &SocketAddr| {
+            let failed = |source| StartError::Bind { addr: *addr, source };
+            let socket = bind(*addr).map_err(failed)?;
+            with_driver(|| register(socket))?.map_err(failed)
+        };
+        self.listeners.iter().map(bind).collect()
     }
 
     /// A poll and a mailbox for each lane.
@@ -237,6 +243,11 @@ impl BrokerBuilder {
     }
 }
 
+/// Calls tokio for what needs a driver of the runtime. It can be asked for none; whoever misses one is told by a panic.
+fn with_driver<T>(call: impl FnOnce() -> T) -> Result<T, StartError> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|_| StartError::NoDrivers)
+}
+
 /// The limits of one of `count` shards: of the room for unfinished packets, and of that for bursts, each has an equal
 /// part.
 fn limits_of_shard(all: &Limits, count: usize) -> Limits {
@@ -251,7 +262,7 @@ fn limits_of_shard(all: &Limits, count: usize) -> Limits {
     Limits { partial_total_bytes, outbox_burst_bytes, ..all.clone() }
 }
 
-fn bind(address: SocketAddr) -> io::Result<Listener> {
+fn bind(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // Each address means itself; who wants both families names both.
@@ -265,6 +276,10 @@ fn bind(address: SocketAddr) -> io::Result<Listener> {
     }
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn register(socket: Socket) -> io::Result<Listener> {
     let listener = mio::net::TcpListener::from_std(socket.into());
     #[expect(
         deprecated,

@@ -13,6 +13,9 @@ pub enum StartError {
         "no tokio runtime: call start() inside one, for example in #[tokio::main], or start_on_own_runtime()"
     )]
     NoRuntime,
+    /// The tokio runtime around the call has no I/O or no time driver.
+    #[error("the tokio runtime has no I/O or time driver: build it with enable_all()")]
+    NoDrivers,
     /// Nobody could connect.
     #[error(
         "no listener: call listen(address), or without_listener() if clients in this process or streams are all"

@@ -99,6 +99,9 @@ impl Broker {
     /// [`ShutdownError`].
     pub async fn shutdown(&self, deadline: Duration) -> Result<(), ShutdownError> {
         let mut stopped = self.stop();
+        if *stopped.borrow() {
+            return Ok(());
+        }
         let inner = Arc::clone(&self.inner);
         // On the broker's runtime, as there may be none around this call.
         let ended = self.inner.runtime.spawn(async move {
