@@ -145,6 +145,11 @@ impl Connection {
         self.protocol.publish(publication)
     }
 
+    /// Hands over QoS 0 messages that are encoded, in the version of this connection.
+    pub(crate) fn write_packets(&mut self, packets: BytesMut) {
+        self.protocol.write_packets(packets);
+    }
+
     /// Asks for Subscriptions; [`Event::Subscribed`] is the answer.
     ///
     /// # Errors
@@ -180,6 +185,18 @@ impl Connection {
                 return Ok(event);
             }
             self.step().await?;
+        }
+    }
+
+    /// The next event of what was read already.
+    pub(crate) fn buffered_event(&mut self) -> Result<Option<Event>, ClientError> {
+        loop {
+            if let Some(event) = self.protocol.poll_event() {
+                return Ok(Some(event));
+            }
+            if self.protocol.wire.out.len() >= OUT_BYTES_MAX || self.protocol.handle(&mut self.input)? > 0 {
+                return Ok(None);
+            }
         }
     }
 

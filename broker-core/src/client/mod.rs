@@ -30,4 +30,3 @@ pub use crate::client::error::{ClientError, Refusal, describe_io};
 pub use crate::client::message::{Event, Message, Publication};
 pub use crate::client::options::{Options, Secret, Will};
 pub use crate::client::session::Session;
-pub(crate) use crate::client::wire::encoded_len;

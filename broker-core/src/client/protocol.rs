@@ -211,6 +211,16 @@ impl Protocol {
         self.send()
     }
 
+    /// QoS 0 messages that are encoded.
+    pub(super) fn write_packets(&mut self, packets: BytesMut) {
+        self.is_written_wanted = true;
+        if self.wire.out.is_empty() {
+            self.wire.out = packets;
+        } else {
+            self.wire.out.extend_from_slice(&packets);
+        }
+    }
+
     /// Writes what the Session has to send; gives the last Packet Identifier.
     pub(super) fn send(&mut self) -> Result<Option<PacketId>, ClientError> {
         let mut last = None;

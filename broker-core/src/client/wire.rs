@@ -66,7 +66,7 @@ impl Wire {
 }
 
 /// Bytes of the PUBLISH that carries a message.
-pub(crate) fn encoded_len(publication: &Publication, version: ProtocolVersion) -> Result<usize, ClientError> {
+fn encoded_len(publication: &Publication, version: ProtocolVersion) -> Result<usize, ClientError> {
     let packet_id = if publication.qos == QoS::AtMostOnce { None } else { PacketId::new(1) };
     Ok(publish(publication, packet_id, false)?.encoded_len(version)?)
 }

@@ -40,7 +40,7 @@ impl Broker {
     /// like any other, with the same limits, deadline and rules; `peer` stands for it in the log, and if that is an
     /// address, the limit `connections_per_address` applies too.
     ///
-    /// Returns at once; a task of the broker's runtime carries the bytes, at most 16 KiB in and 128 KiB out, and ends
+    /// Returns at once; a task of the broker's runtime carries the bytes, at most 48 KiB in and 96 KiB out, and ends
     /// with the connection or with the broker. A stream that stalls is treated as a socket that does: what has no room
     /// waits in the session or is dropped, by its limits. A peer that ends its direction ends the connection.
     ///

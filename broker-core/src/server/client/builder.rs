@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use culex_codec::ClientId;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::client::{Connection, Options, Session};
 use crate::engine::error::{CloseReason, Refusal};
@@ -23,7 +23,7 @@ use super::driver::{Driver, Ending};
 use super::error::ConnectError;
 use super::inbox::{Inbox, Shared};
 use super::kept::{Hold, KeptSessions};
-use super::{About, COMMANDS_MAX, Client, Command, VERSION};
+use super::{Client, Handles, Sending, VERSION};
 
 /// QoS 1 and 2 messages of a client without acknowledgement, or fewer by the limit `incoming_in_flight`.
 const IN_FLIGHT_MAX: u16 = 100;
@@ -121,7 +121,7 @@ impl ClientBuilder {
         let shared = Arc::new(Shared::new(self.inbox_messages.into(), self.inbox_bytes, self.is_manual_ack));
         // From here on the driver knows when nobody is there any more.
         let inbox = Inbox::new(Arc::clone(&shared));
-        let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let requests = Sending(Arc::clone(&shared));
         let limits = &inner.front_door.limits;
         let (topic_limits, packet_bytes_max) = (TopicLimits::from(limits), limits.packet_bytes);
         let newcomer = Newcomer {
@@ -131,17 +131,15 @@ impl ClientBuilder {
             client_id: client_id.clone(),
             session_expiry_s: self.session_expiry_s,
             inbox_messages: self.inbox_messages,
-            ending: Ending { inbox: Arc::clone(&shared), is_persistent },
-            commands,
+            ending: Ending { inbox: shared, is_persistent },
             closing,
         };
         let (accepted, answer) = oneshot::channel();
         inner.runtime.spawn(newcomer.run(accepted));
         drop(self);
         let is_session_present = answer.await.unwrap_or(Err(ServeError::Stopped.into()))?;
-        let about = About { client_id, is_session_present, topic_limits, packet_bytes_max };
-        let client = Client { commands: sender, inbox: shared, about: Arc::new(about) };
-        Ok((client, inbox))
+        let handles = Handles { requests, client_id, is_session_present, topic_limits, packet_bytes_max };
+        Ok((Client(Arc::new(handles)), inbox))
     }
 
     fn client_id(&self) -> Result<Box<str>, ConnectError> {
@@ -181,7 +179,6 @@ impl IntoFuture for ClientBuilder {
 /// A client before CONNACK.
 struct Newcomer {
     ending: Ending,
-    commands: mpsc::Receiver<Command>,
     front_door: Arc<FrontDoor>,
     kept: Arc<KeptSessions>,
     options: Options,
@@ -219,8 +216,18 @@ impl Newcomer {
             }
             return Err(refused(&fate));
         }
-        let Self { ending, commands, closing, .. } = self;
-        Ok(Driver { ending, connection, commands, fate, hold, closing, pending: Default::default() })
+        let Self { ending, closing, .. } = self;
+        Ok(Driver {
+            ending,
+            connection,
+            fate,
+            hold,
+            closing,
+            waiting: Default::default(),
+            pending: Default::default(),
+            arrived: Vec::new(),
+            answered: Vec::new(),
+        })
     }
 
     async fn hold(&self) -> Option<Hold> {

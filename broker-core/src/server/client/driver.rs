@@ -1,23 +1,24 @@
-//! The task of a client in the broker's process: commands into packets, packets into the inbox.
+//! The task of a client in the broker's process: requests into packets, packets into the inbox.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use culex_codec::{PacketId, TopicFilter};
-use tokio::sync::{mpsc, oneshot, watch};
+use culex_codec::{PacketId, ReasonCode, TopicFilter};
+use tokio::sync::{oneshot, watch};
+use tokio::task::consume_budget;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::client::{ClientError, Connection, Event};
+use crate::client::{ClientError, Connection, Event, Message};
 use crate::engine::error::CloseReason;
 
 use super::super::pipe::PipeFate;
-use super::Command;
 use super::error::Gone;
 use super::inbox::Shared;
 use super::kept::Hold;
+use super::requests::Request;
 
 /// Requests without an answer.
 const PENDING_MAX: usize = 1024;
@@ -28,12 +29,17 @@ pub(super) struct Driver {
     /// The first field, so that a driver that is dropped tells why before its answers are missed.
     pub(super) ending: Ending,
     pub(super) connection: Connection,
-    pub(super) commands: mpsc::Receiver<Command>,
     pub(super) fate: PipeFate,
     pub(super) hold: Option<Hold>,
     /// The broker waits for this to be dropped.
     pub(super) closing: watch::Receiver<bool>,
+    /// Requests that wait for room in the window.
+    pub(super) waiting: VecDeque<Request>,
     pub(super) pending: HashMap<PacketId, Pending>,
+    /// Messages on their way into the inbox.
+    pub(super) arrived: Vec<Message>,
+    /// Answers on their way to those who wait.
+    pub(super) answered: Vec<(Pending, u8)>,
 }
 
 /// Ends the inbox with the driver, even if its runtime drops it.
@@ -74,12 +80,12 @@ impl Driver {
             Ok(End::MustLeave) => Gone::TakenOver,
             Err(error) => self.reason(&error),
         };
-        let Self { ending, connection, commands, fate, hold, closing, pending } = self;
+        let Self { ending, connection, fate, hold, closing, waiting, pending, .. } = self;
         let session = connection.into_session();
         // The lane handles what we wrote before it finds the end; the next connection comes behind that.
         let _ = timeout(GOODBYE, poll_fn(|context| fate.poll_end(context))).await;
         ending.inbox.end(gone, ending.is_persistent);
-        drop((commands, pending));
+        drop((waiting, pending));
         if let Some(hold) = hold {
             hold.give_back(session);
         }
@@ -93,6 +99,11 @@ impl Driver {
     async fn drive(&mut self) -> Result<End, ClientError> {
         let (mut has_handles, mut is_closing) = (true, false);
         loop {
+            // Neither pipe nor inbox has a budget of its own.
+            consume_budget().await;
+            if let Some(end) = self.take_requests()? {
+                return Ok(end);
+            }
             // The answer that somebody waits for stands behind the messages that are not fetched.
             let may_pause = !is_closing && self.pending.is_empty() && self.connection.is_idle();
             let news = self.ending.inbox.take_news(may_pause);
@@ -102,74 +113,98 @@ impl Driver {
             if news.must_leave {
                 return Ok(End::MustLeave);
             }
-            if news.is_abandoned && !has_handles {
+            if news.is_abandoned && !has_handles && self.waiting.is_empty() {
                 return Ok(End::Disconnect(None));
             }
-            let has_room = self.connection.has_room() && self.pending.len() < PENDING_MAX;
-            let inbox = &self.ending.inbox;
+            let (inbox, waiting) = (&self.ending.inbox, &mut self.waiting);
+            let may_take = has_handles && waiting.is_empty();
             tokio::select! {
                 biased;
                 () = poll_fn(|context| inbox.poll_news(context)) => {}
-                command = self.commands.recv(), if has_room && has_handles => match command {
-                    Some(Command::Disconnect { done }) => return Ok(End::Disconnect(Some(done))),
-                    Some(command) => self.on_command(command)?,
-                    None => has_handles = false,
-                },
-                event = self.connection.event(), if !news.is_paused => self.on_event(event?),
+                more = poll_fn(|context| inbox.requests.poll_take(context, waiting)), if may_take => {
+                    has_handles = more;
+                }
+                event = self.connection.event(), if !news.is_paused => self.on_events(event?)?,
                 () = closed(&mut self.closing), if news.is_paused => is_closing = true,
             }
         }
     }
 
-    fn on_command(&mut self, command: Command) -> Result<(), ClientError> {
-        let (packet_id, pending) = match command {
-            Command::Publish { publication, taken, _room } => {
-                match (self.connection.publish(publication)?, taken) {
-                    (Some(packet_id), Some(taken)) => (packet_id, Pending::Publish(taken)),
-                    (Some(_) | None, _) => return Ok(()),
-                }
+    /// As many of the requests that wait as there is room for, in their order.
+    fn take_requests(&mut self) -> Result<Option<End>, ClientError> {
+        while self.connection.has_room() && self.pending.len() < PENDING_MAX {
+            match self.waiting.pop_front() {
+                Some(Request::Disconnect { done }) => return Ok(Some(End::Disconnect(Some(done)))),
+                Some(request) => self.on_request(request)?,
+                None => break,
             }
-            Command::Subscribe { filter, qos, answer } => {
+        }
+        Ok(None)
+    }
+
+    fn on_request(&mut self, request: Request) -> Result<(), ClientError> {
+        let (packet_id, pending) = match request {
+            Request::Packets(packets) => {
+                self.connection.write_packets(packets);
+                return Ok(());
+            }
+            Request::Publish { publication, taken } => match self.connection.publish(publication)? {
+                Some(packet_id) => (packet_id, Pending::Publish(taken)),
+                None => return Ok(()),
+            },
+            Request::Subscribe { filter, qos, answer } => {
                 let filter = TopicFilter::new(&filter)?;
                 (self.connection.subscribe(&[(filter, qos)])?, Pending::Subscribe(answer))
             }
-            Command::Unsubscribe { filter, answer } => {
+            Request::Unsubscribe { filter, answer } => {
                 let filter = TopicFilter::new(&filter)?;
                 (self.connection.unsubscribe(&[filter])?, Pending::Unsubscribe(answer))
             }
-            Command::Disconnect { done: _ } => return Ok(()),
+            Request::Disconnect { done: _ } => return Ok(()),
         };
         self.pending.insert(packet_id, pending);
         Ok(())
     }
 
-    fn on_event(&mut self, event: Event) {
-        // Whoever waited for an answer may have stopped waiting.
-        match event {
-            Event::Message(message) => self.ending.inbox.push(message),
-            Event::Published { packet_id, code: _ } | Event::Unsubscribed { packet_id } => {
-                match self.pending.remove(&packet_id) {
-                    Some(Pending::Publish(taken) | Pending::Unsubscribe(taken)) => drop(taken.send(())),
-                    // A message of an earlier connection.
-                    Some(Pending::Subscribe(_)) | None => {}
-                }
-            }
-            Event::Subscribed { packet_id, codes } => {
-                if let (Some(Pending::Subscribe(answer)), Some(code)) =
-                    (self.pending.remove(&packet_id), codes.first())
-                {
-                    let _ = answer.send(*code);
-                }
-            }
-            Event::Written => {}
+    /// An event, and all that came with it.
+    fn on_events(&mut self, first: Event) -> Result<(), ClientError> {
+        let mut next = Ok(Some(first));
+        while let Ok(Some(event)) = next {
+            self.on_event(event);
+            next = self.connection.buffered_event();
         }
+        // Whoever has an answer finds what came before it in the inbox.
+        self.ending.inbox.push(&mut self.arrived);
+        for (pending, code) in self.answered.drain(..) {
+            // Whoever waited for it may have stopped waiting.
+            match pending {
+                Pending::Publish(taken) | Pending::Unsubscribe(taken) => drop(taken.send(())),
+                Pending::Subscribe(answer) => drop(answer.send(code)),
+            }
+        }
+        next.map(|_| ())
+    }
+
+    fn on_event(&mut self, event: Event) {
+        let (packet_id, code) = match event {
+            Event::Message(message) => return self.arrived.push(message),
+            Event::Written => return,
+            Event::Published { packet_id, code } => (packet_id, code),
+            Event::Unsubscribed { packet_id } => (packet_id, 0),
+            // One Topic Filter, so one code.
+            Event::Subscribed { packet_id, codes } => {
+                (packet_id, codes.first().copied().unwrap_or(ReasonCode::UnspecifiedError.as_u8()))
+            }
+        };
+        // It may be a message of an earlier connection.
+        self.answered.extend(self.pending.remove(&packet_id).map(|pending| (pending, code)));
     }
 
     /// What was begun ends, then DISCONNECT.
     async fn say_goodbye(&mut self) -> Result<(), ClientError> {
         while !self.pending.is_empty() || self.connection.in_flight() > 0 {
             let event = self.connection.event().await?;
-            self.on_event(event);
+            self.on_events(event)?;
         }
         self.connection.say_goodbye().await
     }

@@ -9,12 +9,11 @@ use std::task::{Context, Poll, Waker};
 
 use culex_codec::{PacketId, QoS};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 
 use crate::client::Message;
 
-use super::COMMAND_BYTES_MAX;
 use super::error::Gone;
+use super::requests::Requests;
 
 /// The receiving half of a client in the broker's process.
 ///
@@ -103,8 +102,7 @@ impl Deref for Delivery {
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Bytes of publications that may wait for the driver; closed at the end.
-    pub(super) room: Arc<Semaphore>,
+    pub(super) requests: Requests,
     messages_max: usize,
     bytes_max: usize,
     is_manual: bool,
@@ -143,8 +141,7 @@ pub(super) struct News {
 
 impl Shared {
     pub(super) fn new(messages_max: usize, bytes_max: usize, is_manual: bool) -> Self {
-        let room = Arc::new(Semaphore::new(COMMAND_BYTES_MAX as usize));
-        Self { state: Mutex::default(), room, messages_max, bytes_max, is_manual }
+        Self { state: Mutex::default(), requests: Requests::new(), messages_max, bytes_max, is_manual }
     }
 
     pub(super) fn gone(&self) -> Option<Gone> {
@@ -204,22 +201,29 @@ impl Shared {
         Poll::Ready(Some(message))
     }
 
-    /// A message for the inbox.
-    pub(super) fn push(&self, message: Message) {
+    /// Messages for the inbox, all at once: one lock, one wake-up.
+    pub(super) fn push(&self, messages: &mut Vec<Message>) {
+        if messages.is_empty() {
+            return;
+        }
         let mut state = self.state.lock();
         if state.is_abandoned {
+            drop(state);
             // Unacknowledged, so the session keeps what it promised.
+            messages.clear();
             return;
         }
-        let is_full = state.queue.len() >= self.messages_max || state.bytes >= self.bytes_max;
-        if is_full && message.qos == QoS::AtMostOnce {
-            state.dropped += 1;
-            return;
+        for message in messages.drain(..) {
+            let is_full = state.queue.len() >= self.messages_max || state.bytes >= self.bytes_max;
+            if is_full && message.qos == QoS::AtMostOnce {
+                state.dropped += 1;
+                continue;
+            }
+            let bytes = size_of(&message);
+            state.bytes += bytes;
+            state.promised_bytes += if message.qos == QoS::AtMostOnce { 0 } else { bytes };
+            state.queue.push_back(message);
         }
-        let bytes = size_of(&message);
-        state.bytes += bytes;
-        state.promised_bytes += if message.qos == QoS::AtMostOnce { 0 } else { bytes };
-        state.queue.push_back(message);
         let reader = state.reader.take();
         drop(state);
         wake(reader);
@@ -260,7 +264,7 @@ impl Shared {
         }
         let reader = state.reader.take();
         drop(state);
-        self.room.close();
+        self.requests.end();
         wake(reader);
     }
 }
@@ -288,14 +292,14 @@ fn size_of(message: &Message) -> usize {
     std::mem::size_of::<Message>() + message.topic.len() + message.payload.len()
 }
 
-fn register(place: &mut Option<Waker>, context: &Context<'_>) {
+pub(super) fn register(place: &mut Option<Waker>, context: &Context<'_>) {
     match place {
         Some(waker) => waker.clone_from(context.waker()),
         none => *none = Some(context.waker().clone()),
     }
 }
 
-fn wake(waker: Option<Waker>) {
+pub(super) fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
     }

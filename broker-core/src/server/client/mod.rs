@@ -2,7 +2,7 @@
 //! an integration is made of.
 //!
 //! ```text
-//!   Client ──► commands, bounded ──► driver ◄── bytes ──► pipe ──► lane, as any connection
+//!   Client ──► requests, bounded ──► driver ◄── bytes ──► pipe ──► lane, as any connection
 //!   Client ──►                       (a task) ──► Inbox, bounded
 //! ```
 //!
@@ -14,17 +14,19 @@ mod driver;
 mod error;
 mod inbox;
 mod kept;
+mod requests;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use culex_codec::{ProtocolVersion, QoS, TopicFilter, TopicName};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use culex_codec::{Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, TopicFilter, TopicName};
+use tokio::sync::oneshot;
 
-use crate::client::{ClientError, Publication, encoded_len};
+use crate::client::Publication;
 use crate::engine::{TopicLimits, is_reserved};
 
 use self::inbox::Shared;
+use self::requests::{Ended, Request};
 
 pub use self::builder::ClientBuilder;
 pub use self::error::{ConnectError, Gone, PublishError, SubscribeError};
@@ -33,10 +35,6 @@ pub(crate) use self::kept::KeptSessions;
 
 /// The version that clients in this process speak; nobody sees it but the engine.
 const VERSION: ProtocolVersion = ProtocolVersion::V311;
-/// Requests that wait for the driver.
-const COMMANDS_MAX: usize = 64;
-/// Bytes of publications that wait for the driver; one that is larger goes alone.
-const COMMAND_BYTES_MAX: u32 = 1 << 20;
 
 /// The sending half of a client in the broker's process, from [`Broker::client`](crate::Broker::client). A cheap handle:
 /// clones are the same client.
@@ -44,56 +42,31 @@ const COMMAND_BYTES_MAX: u32 = 1 << 20;
 /// The client ends, in order, with [`Client::disconnect`] or when all its handles and its [`Inbox`] are dropped; and it
 /// ends with the broker, which it does not keep alive.
 ///
-/// Every call waits when too much waits already (64 requests or 1 MiB for the driver, 100 messages without
+/// Every call waits when too much waits already (1 MiB for the driver, in which a request other than QoS 0 counts 256 bytes beside its packet; 100 messages without
 /// acknowledgement). Dropping a future does harm to nothing: what it asked for has not begun, or goes on without it. No
 /// call waits for the [`Inbox`] to be emptied, so it is safe to publish from the loop that receives.
 #[derive(Clone)]
-pub struct Client {
-    commands: mpsc::Sender<Command>,
-    inbox: Arc<Shared>,
-    about: Arc<About>,
-}
+pub struct Client(Arc<Handles>);
 
-/// What all handles of a client know.
-struct About {
+/// What all handles of a client have.
+struct Handles {
+    requests: Sending,
     client_id: Box<str>,
     is_session_present: bool,
     topic_limits: TopicLimits,
     packet_bytes_max: u32,
 }
 
-/// What a handle asks the driver to do. An answer that never comes says that the client has ended.
-enum Command {
-    Publish {
-        publication: Publication,
-        /// None at QoS 0.
-        taken: Option<oneshot::Sender<()>>,
-        _room: OwnedSemaphorePermit,
-    },
-    Subscribe {
-        filter: Box<str>,
-        qos: QoS,
-        answer: oneshot::Sender<u8>,
-    },
-    Unsubscribe {
-        filter: Box<str>,
-        answer: oneshot::Sender<()>,
-    },
-    Disconnect {
-        done: oneshot::Sender<()>,
-    },
-}
-
 impl Client {
     /// The ClientId.
     pub fn client_id(&self) -> &str {
-        &self.about.client_id
+        &self.0.client_id
     }
 
     /// Whether the broker had a session of this client when it connected: its subscriptions are there already, and what
     /// was queued comes.
     pub fn is_session_present(&self) -> bool {
-        self.about.is_session_present
+        self.0.is_session_present
     }
 
     /// Publishes a message. Resolves at QoS 0 when it is handed in, at QoS 1 and 2 when the broker has taken it over
@@ -107,6 +80,10 @@ impl Client {
         payload: impl Into<Bytes>,
         qos: QoS,
     ) -> Result<(), PublishError> {
+        let payload = payload.into();
+        if qos == QoS::AtMostOnce {
+            return self.send_at_most_once(topic, &payload, false).await;
+        }
         self.send(Publication::new(topic, payload, qos)).await
     }
 
@@ -115,21 +92,24 @@ impl Client {
     /// # Errors
     /// As [`Self::publish`].
     pub async fn send(&self, publication: Publication) -> Result<(), PublishError> {
-        let bytes = self.check(&publication)?;
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(COMMAND_BYTES_MAX);
-        let room = Arc::clone(&self.inbox.room).acquire_many_owned(bytes).await.map_err(|_| self.gone())?;
-        let (taken, answer) = match publication.qos {
-            QoS::AtMostOnce => (None, None),
-            QoS::AtLeastOnce | QoS::ExactlyOnce => {
-                let (taken, answer) = oneshot::channel();
-                (Some(taken), Some(answer))
-            }
-        };
-        self.ask(Command::Publish { publication, taken, _room: room }).await?;
-        match answer {
-            Some(answer) => Ok(self.await_answer(answer).await?),
-            None => Ok(()),
+        let Publication { topic, payload, qos, is_retained } = &publication;
+        if *qos == QoS::AtMostOnce {
+            return self.send_at_most_once(topic, payload, *is_retained).await;
         }
+        let (_, bytes) = self.packet(topic, payload, PacketId::new(1), (*qos, *is_retained))?;
+        let (taken, answer) = oneshot::channel();
+        self.0.requests.send(Request::Publish { publication, taken }, bytes).await?;
+        Ok(self.answered(answer).await?)
+    }
+
+    async fn send_at_most_once(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        is_retained: bool,
+    ) -> Result<(), PublishError> {
+        let (packet, bytes) = self.packet(topic, payload, None, (QoS::AtMostOnce, is_retained))?;
+        Ok(self.0.requests.send_packet(&packet, bytes).await?)
     }
 
     /// Subscribes, or changes the QoS of a subscription. Resolves with the QoS granted, when the broker has answered:
@@ -140,8 +120,9 @@ impl Client {
     pub async fn subscribe(&self, filter: &str, qos: QoS) -> Result<QoS, SubscribeError> {
         let filter = self.check_filter(filter)?;
         let (answer, answered) = oneshot::channel();
-        self.ask(Command::Subscribe { filter, qos, answer }).await?;
-        let code = self.await_answer(answered).await?;
+        let bytes = filter.len();
+        self.0.requests.send(Request::Subscribe { filter, qos, answer }, bytes).await?;
+        let code = self.answered(answered).await?;
         QoS::from_bits(code).ok_or(SubscribeError::Refused)
     }
 
@@ -152,67 +133,88 @@ impl Client {
     pub async fn unsubscribe(&self, filter: &str) -> Result<(), SubscribeError> {
         let filter = self.check_filter(filter)?;
         let (answer, answered) = oneshot::channel();
-        self.ask(Command::Unsubscribe { filter, answer }).await?;
-        Ok(self.await_answer(answered).await?)
+        let bytes = filter.len();
+        self.0.requests.send(Request::Unsubscribe { filter, answer }, bytes).await?;
+        Ok(self.answered(answered).await?)
     }
 
     /// Ends the connection in order, for all handles: what was asked before is done first, for 5 s at most. A persistent
     /// session stays. Nothing is left to do if the client has ended already.
     pub async fn disconnect(&self) {
         let (done, answer) = oneshot::channel();
-        if self.ask(Command::Disconnect { done }).await.is_ok() {
+        if self.0.requests.send(Request::Disconnect { done }, 0).await.is_ok() {
             // Without an answer it has ended in another way.
-            let _ = self.await_answer(answer).await;
+            let _ = self.answered(answer).await;
         }
     }
 
     /// Whether the client has ended, and why.
     pub fn ended(&self) -> Option<Gone> {
-        self.inbox.gone()
+        self.0.requests.0.gone()
     }
 
-    fn check(&self, publication: &Publication) -> Result<usize, PublishError> {
-        let topic = TopicName::new(&publication.topic)?;
-        self.about.topic_limits.check(topic.as_str()).map_err(PublishError::Limit)?;
+    /// The PUBLISH of a message and its length, if the broker would take it.
+    fn packet<'a>(
+        &self,
+        topic: &'a str,
+        payload: &'a [u8],
+        packet_id: Option<PacketId>,
+        (qos, retain): (QoS, bool),
+    ) -> Result<(Packet<'a>, usize), PublishError> {
+        let topic = TopicName::new(topic)?;
+        self.0.topic_limits.check(topic.as_str()).map_err(PublishError::Limit)?;
         if is_reserved(topic.as_str()) {
             return Err(PublishError::Reserved);
         }
-        let max = self.about.packet_bytes_max;
-        match encoded_len(publication, VERSION) {
-            Ok(bytes) if bytes <= max as usize => Ok(bytes),
+        let (topic, properties) = (Some(topic), Properties::EMPTY);
+        let publish = Publish { dup: false, qos, retain, topic, packet_id, properties, payload };
+        let packet = Packet::Publish(publish);
+        let max = self.0.packet_bytes_max;
+        match packet.encoded_len(VERSION) {
+            Ok(bytes) if bytes <= max as usize => Ok((packet, bytes)),
             Ok(bytes) => Err(PublishError::TooLarge { bytes, max }),
-            Err(ClientError::Topic(error)) => Err(error.into()),
             // Larger than any packet.
-            Err(_) => Err(PublishError::TooLarge { bytes: publication.payload.len(), max }),
+            Err(_) => Err(PublishError::TooLarge { bytes: payload.len(), max }),
         }
     }
 
     fn check_filter(&self, filter: &str) -> Result<Box<str>, SubscribeError> {
         TopicFilter::new(filter)?;
-        self.about.topic_limits.check(filter).map_err(SubscribeError::Limit)?;
+        self.0.topic_limits.check(filter).map_err(SubscribeError::Limit)?;
         Ok(filter.into())
     }
 
-    async fn ask(&self, command: Command) -> Result<(), Gone> {
-        self.commands.send(command).await.map_err(|_| self.gone())
+    async fn answered<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, Gone> {
+        answer.await.map_err(|_| self.0.requests.gone_now())
+    }
+}
+
+/// The sending side, which tells the driver when it is gone.
+struct Sending(Arc<Shared>);
+
+impl Sending {
+    async fn send_packet(&self, packet: &Packet<'_>, bytes: usize) -> Result<(), Gone> {
+        self.0.requests.send_packet(packet, bytes).await.map_err(|Ended| self.gone_now())
     }
 
-    async fn await_answer<T>(&self, mut answer: oneshot::Receiver<T>) -> Result<T, Gone> {
-        // A command that comes into the channel after the driver has emptied it for the last time would lie there as
-        // long as there are handles. But the driver says that it is gone before that.
-        if let Some(gone) = self.inbox.gone() {
-            return answer.try_recv().map_err(|_| gone);
-        }
-        answer.await.map_err(|_| self.gone())
+    async fn send(&self, request: Request, bytes: usize) -> Result<(), Gone> {
+        self.0.requests.send(request, bytes).await.map_err(|Ended| self.gone_now())
     }
 
-    fn gone(&self) -> Gone {
-        self.inbox.gone().unwrap_or(Gone::Stopped)
+    /// Why there is no answer.
+    fn gone_now(&self) -> Gone {
+        self.0.gone().unwrap_or(Gone::Stopped)
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.requests.forsake();
     }
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("client_id", &self.about.client_id).finish_non_exhaustive()
+        f.debug_struct("Client").field("client_id", &self.0.client_id).finish_non_exhaustive()
     }
 }
