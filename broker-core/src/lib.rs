@@ -11,7 +11,11 @@ mod server;
 
 pub use culex_codec::{self as codec, QoS};
 #[cfg(feature = "server")]
+pub use engine::error::{CloseReason, ProtocolError, Refusal};
+#[cfg(feature = "server")]
 pub use engine::shard::{ConnectionInfo, Event, SessionInfo};
+#[cfg(feature = "server")]
+pub use engine::time::WallTime;
 #[cfg(feature = "server")]
 pub use server::hooks;
 #[cfg(feature = "server")]

@@ -9,11 +9,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use culex_core::client::{Connection, Event, Options, Publication, Session};
-use culex_core::engine::error::{CloseReason, Refusal};
 use culex_core::limits::{Limit, Limits};
 use culex_core::{
-    Broker, Client, ConnectError, Delivery, Gone, Inbox, PublishError, QoS, ServeError, SubscribeError,
-    Threads,
+    Broker, Client, CloseReason, ConnectError, Delivery, Gone, Inbox, PublishError, QoS, Refusal, ServeError,
+    SubscribeError, Threads,
 };
 
 /// Nothing here takes so long; it ends a test that hangs.
@@ -525,4 +524,20 @@ fn a_client_that_nobody_waits_for_any_more_leaves_again() {
         await_metric(&broker, "sockets", |count| count == 0).await;
         broker.shutdown(PATIENCE).await.unwrap();
     });
+}
+
+#[test]
+fn what_waits_behind_much_to_write_is_not_forgotten() {
+    // One thread, so the driver finds all of it at once.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(within(async {
+        let broker = broker().await;
+        let (app, _inbox) = broker.client("app").await.unwrap();
+        for _ in 0..3 {
+            for _ in 0..9 {
+                app.publish("t", vec![0; 100_000], QoS::AtMostOnce).await.unwrap();
+            }
+            app.subscribe("other", QoS::AtMostOnce).await.unwrap();
+        }
+    }));
 }

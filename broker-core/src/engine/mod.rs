@@ -3,6 +3,10 @@
 //!
 //! [`shard::Shard`] is the whole of it: it owns sessions and connections. All that shards share is behind
 //! [`commons::Commons`]. [`route`] and [`qos`] are its building blocks and usable on their own.
+//!
+//! **Who embeds a broker needs none of this**: what they meet of it stands at the root of the crate. It is public for
+//! programs that drive shards themselves, as the simulator and the benchmarks of this repository do, and may change with
+//! any minor version.
 
 pub(crate) mod chunks;
 pub mod commons;

@@ -76,7 +76,7 @@ pub struct RetainedInfo {
 #[non_exhaustive]
 pub enum AdminError {
     /// The broker has stopped.
-    #[error("the broker has stopped")]
+    #[error("the broker has stopped; start another one")]
     Stopped,
     /// A cursor that belongs to another list, or to none.
     #[error("this cursor is not from this list; begin again without one")]

@@ -32,6 +32,13 @@ impl Clock {
     }
 }
 
+impl From<WallTime> for SystemTime {
+    fn from(time: WallTime) -> Self {
+        // Milliseconds of 64 bits fit.
+        UNIX_EPOCH.checked_add(Duration::from_millis(time.0)).unwrap_or(UNIX_EPOCH)
+    }
+}
+
 /// The tick of a moment since the start.
 pub(crate) fn tick_of(elapsed: Duration) -> Tick {
     Tick(millis(elapsed))

@@ -2,9 +2,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use culex_core::client::{Publication, Will};
-use culex_core::engine::error::CloseReason;
 use culex_core::limits::Limits;
-use culex_core::{Admin, AdminError, Client, Cursor, Gone, QoS, SessionInfo};
+use culex_core::{Admin, AdminError, Client, CloseReason, Cursor, Gone, QoS, SessionInfo};
 
 use super::*;
 

@@ -3,10 +3,9 @@ use std::time::Duration;
 
 use culex_codec::TopicFilter;
 use culex_core::client::{ClientError, Session, Will};
-use culex_core::engine::error::{CloseReason, Refusal};
 use culex_core::hooks::{Access, Login};
 use culex_core::limits::{Limit, Limits};
-use culex_core::{Event, Events, QoS};
+use culex_core::{CloseReason, Event, Events, QoS, Refusal};
 
 use super::*;
 

@@ -22,7 +22,9 @@ pub enum StartError {
     )]
     NoListener,
     /// A listener's address cannot be had.
-    #[error("cannot listen on {addr}: {source}")]
+    #[error(
+        "cannot listen on {addr}: {source}; choose an address that is free and allowed (port 0 takes a free one)"
+    )]
     Bind {
         /// The address.
         addr: SocketAddr,
