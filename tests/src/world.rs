@@ -124,6 +124,31 @@ impl World {
     /// # Errors
     /// The broker refuses it.
     pub fn connect_accepted(&mut self, connect: &wire::Connect, number: u64) -> Result<Peer, Refusal> {
+        self.attach(connect, number, false)
+    }
+
+    /// A CONNECT of the host itself.
+    ///
+    /// # Errors
+    /// The broker refuses it.
+    pub fn connect_trusted(&mut self, connect: &wire::Connect) -> Result<Peer, Refusal> {
+        let number = self.accept();
+        self.connect_trusted_accepted(connect, number)
+    }
+
+    /// A CONNECT of the host itself that began earlier.
+    ///
+    /// # Errors
+    /// The broker refuses it.
+    pub fn connect_trusted_accepted(
+        &mut self,
+        connect: &wire::Connect,
+        number: u64,
+    ) -> Result<Peer, Refusal> {
+        self.attach(connect, number, true)
+    }
+
+    fn attach(&mut self, connect: &wire::Connect, number: u64, is_trusted: bool) -> Result<Peer, Refusal> {
         let bytes = connect.encode();
         let Ok(Decoded::Packet { packet: Packet::Connect(connect), .. }) =
             decode(&bytes, ProtocolVersion::V311, u32::MAX)
@@ -131,7 +156,9 @@ impl World {
             return Err(Refusal::UnsupportedVersion);
         };
         let generated = || format!("auto-{number}").into();
-        let admission = admit(&connect, generated, &TopicLimits::from(&self.limits), number, "test".into())?;
+        let mut admission =
+            admit(&connect, generated, &TopicLimits::from(&self.limits), number, "test".into())?;
+        admission.is_trusted = is_trusted;
         let count = u16::try_from(self.shards.len()).unwrap_or(u16::MAX);
         let shard = shard_of(&admission.client_id, HASH_KEYS, count).0;
         let result = self.turn(shard, |shard, turn| shard.handle_attach(turn, admission));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use culex_codec::{QoS, TopicFilter, TopicName};
 
-use super::connection::Will;
+use super::connection::{Admission, Will};
 use super::keys::{ConnectionKey, RetainedVersion, SessionId};
 use super::publication::Publication;
 use super::qos::{Receiver, Sender};
@@ -29,7 +29,9 @@ pub(crate) struct Queued {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) client_id: Box<str>,
+    /// Whom it belongs to, with `is_trusted`, from its start to its end.
     pub(crate) user_name: Option<Box<str>>,
+    pub(crate) is_trusted: bool,
     /// Its name in the store, if it outlives its connection.
     pub(crate) id: Option<SessionId>,
     /// Seconds that it outlives its connection; `u32::MAX` is for ever.
@@ -57,6 +59,7 @@ impl Session {
         Self {
             client_id,
             user_name: None,
+            is_trusted: false,
             id: None,
             expiry_s: 0,
             connection: None,
@@ -71,6 +74,11 @@ impl Session {
             drops_reported: None,
             drops_unreported: 0,
         }
+    }
+
+    /// Whether who connects is who it began with. Anybody else must neither get its messages nor speak for it.
+    pub(crate) fn belongs_to(&self, admission: &Admission) -> bool {
+        self.is_trusted == admission.is_trusted && self.user_name == admission.user_name
     }
 
     pub(crate) fn subscription_count(&self) -> usize {

@@ -6,6 +6,7 @@ use crate::engine::keys::{ConnectionKey, PublicationId, SessionKey};
 use crate::engine::store::Record;
 use crate::engine::time::Tick;
 use crate::engine::timers::Timer;
+use crate::engine::topics::is_reserved;
 
 use super::deliver::Inbound;
 use super::{Effect, Event, Shard, Turn};
@@ -70,6 +71,10 @@ impl Shard {
     }
 
     fn publish_will(&mut self, turn: &mut Turn<'_>, will: &Will) {
+        if is_reserved(will.topic().as_str()) {
+            self.stats.messages_reserved_topic += 1;
+            return;
+        }
         self.stats.wills_published += 1;
         let inbound = Inbound {
             message: Message {
