@@ -50,6 +50,8 @@ pub struct World {
     pub events: Vec<Event>,
     /// What they asked, in order.
     pub questions: VecDeque<(Peer, Question)>,
+    /// Most subscriptions that ended in one turn.
+    pub left_in_one_turn: usize,
     limits: Limits,
     now: Now,
     store: Store,
@@ -94,6 +96,7 @@ impl World {
             batches: Vec::new(),
             events: Vec::new(),
             questions: VecDeque::new(),
+            left_in_one_turn: 0,
             limits: limits.clone(),
             now: Now { tick: Tick(1_000), wall: WallTime(1_700_000_000_000) },
             store,
@@ -303,6 +306,7 @@ impl World {
 
     /// One turn of one shard, with its end.
     fn turn<R>(&mut self, number: u16, input: impl FnOnce(&mut Shard, &mut Turn<'_>) -> R) -> R {
+        let subscriptions = self.commons.subscription_count();
         let mut turn = Turn { now: self.now, commons: &self.commons, deliveries_left: DELIVERIES_PER_TURN };
         #[expect(clippy::indexing_slicing, reason = "a test names its own shards")]
         let shard = &mut self.shards[usize::from(number)];
@@ -339,6 +343,8 @@ impl World {
                 break;
             }
         }
+        let left = subscriptions.saturating_sub(self.commons.subscription_count());
+        self.left_in_one_turn = self.left_in_one_turn.max(left);
         while let Some(key) = shard.next_touched() {
             let Some(outbox) = shard.outbox(key) else { continue };
             let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();

@@ -15,7 +15,7 @@ use super::qos::{Receiver, Sender};
 use super::time::Tick;
 
 pub(crate) use self::feed::Feed;
-use self::filter_map::FilterMap;
+pub(crate) use self::filter_map::FilterMap;
 
 /// A QoS 1 or 2 message in a session's queue.
 #[derive(Debug, Clone)]
@@ -91,6 +91,11 @@ impl Session {
 
     pub(crate) fn filters(&self) -> impl Iterator<Item = TopicFilter<'_>> {
         self.subscriptions.iter().map(|(filter, _)| TopicFilter::assume_valid(filter))
+    }
+
+    /// What it is subscribed to, for its end.
+    pub(crate) fn take_subscriptions(&mut self) -> FilterMap<RetainedVersion> {
+        std::mem::replace(&mut self.subscriptions, FilterMap::new())
     }
 
     /// Adds or replaces a subscription. Its Retained Messages up to `floor` come from their store. A subscription that
