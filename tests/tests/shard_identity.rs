@@ -1,6 +1,6 @@
 //! Whose session it is: another identity never inherits it, whatever ClientId it brings.
 
-#![expect(clippy::expect_used, reason = "a helper of a test fails the test")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a helper of a test fails the test")]
 
 use culex_core::engine::error::Refusal;
 use culex_core::engine::shard::Event;
@@ -89,10 +89,7 @@ fn the_same_user_comes_back_to_its_session(shards: u16) {
         let mut world = world(shards);
         with_a_message(&mut world, user_name);
         let back = world.connect(&of_user("a", user_name)).expect("accepted");
-        assert_eq!(
-            world.take_packets(back),
-            ["CONNACK Success session=true", "PUBLISH t secret q1 id=1"]
-        );
+        assert_eq!(world.take_packets(back), ["CONNACK Success session=true", "PUBLISH t secret q1 id=1"]);
     }
 }
 

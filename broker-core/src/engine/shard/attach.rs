@@ -115,9 +115,9 @@ impl Shard {
 
     /// Room for a session that will start and outlive its connection. One that goes on has its room.
     fn reserve_session(&self, turn: &Turn<'_>, admission: &Admission) -> Result<Option<SessionId>, Refusal> {
-        let goes_on = self.old_session(admission).is_some_and(|old| {
-            !admission.clean_start && old.belongs_to(admission) && old.expiry_s > 0
-        });
+        let goes_on = self
+            .old_session(admission)
+            .is_some_and(|old| !admission.clean_start && old.belongs_to(admission) && old.expiry_s > 0);
         if admission.session_expiry_s == 0 || goes_on {
             return Ok(None);
         }
