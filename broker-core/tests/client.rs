@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::task::Poll;
 use std::time::Duration;
 
-use culex_core::client::{Connection, Event, Options, Publication, Session};
+use culex_core::client::{self, ClientError, Connection, Event, Options, Publication, Session};
 use culex_core::limits::{Limit, Limits};
 use culex_core::{
     Broker, Client, CloseReason, ConnectError, Delivery, Gone, Inbox, PublishError, QoS, Refusal, ServeError,
@@ -43,11 +43,15 @@ async fn broker() -> Broker {
 
 /// A client over TCP.
 async fn over_tcp(address: SocketAddr, client_id: &str) -> Connection {
+    try_over_tcp(address, client_id).await.unwrap()
+}
+
+async fn try_over_tcp(address: SocketAddr, client_id: &str) -> Result<Connection, ClientError> {
     let mut options = Options::default();
     options.host = address.ip().to_string();
     options.port = address.port();
     options.client_id = client_id.to_owned();
-    Connection::open(&options, Session::default()).await.unwrap()
+    Connection::open(&options, Session::default()).await
 }
 
 async fn tcp_subscribe(connection: &mut Connection, filter: &str) {
@@ -361,12 +365,19 @@ fn a_client_with_the_same_id_takes_over() {
             let result = first.publish("t", "", QoS::AtLeastOnce).await;
             assert_eq!(result, Err(PublishError::Gone(Gone::TakenOver)));
 
-            let _socket = over_tcp(broker.local_addrs()[0], "app").await;
+            let refused = try_over_tcp(broker.local_addrs()[0], "app").await;
+            let is_refused = matches!(refused, Err(ClientError::Refused(client::Refusal::ClientId)));
+            assert!(is_refused, "the network does not get the host's client id");
+            second.subscribe("t", QoS::AtLeastOnce).await.unwrap();
+            let _third = connect().await;
             assert!(within(second_inbox.next()).await.is_none());
             assert_eq!(second.ended(), Some(Gone::TakenOver));
             let result = second.subscribe("t", QoS::AtLeastOnce).await;
             assert_eq!(result, Err(SubscribeError::Gone(Gone::TakenOver)));
         }
+        let mut socket = over_tcp(broker.local_addrs()[0], "network").await;
+        let (_own, _inbox) = broker.client("network").await.unwrap();
+        assert!(within(socket.event()).await.is_err(), "the host ends a session of the network");
     });
 }
 

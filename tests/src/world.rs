@@ -50,6 +50,8 @@ pub struct World {
     pub events: Vec<Event>,
     /// What they asked, in order.
     pub questions: VecDeque<(Peer, Question)>,
+    /// Most subscriptions that ended in one turn.
+    pub left_in_one_turn: usize,
     limits: Limits,
     now: Now,
     store: Store,
@@ -94,6 +96,7 @@ impl World {
             batches: Vec::new(),
             events: Vec::new(),
             questions: VecDeque::new(),
+            left_in_one_turn: 0,
             limits: limits.clone(),
             now: Now { tick: Tick(1_000), wall: WallTime(1_700_000_000_000) },
             store,
@@ -124,6 +127,31 @@ impl World {
     /// # Errors
     /// The broker refuses it.
     pub fn connect_accepted(&mut self, connect: &wire::Connect, number: u64) -> Result<Peer, Refusal> {
+        self.attach(connect, number, false)
+    }
+
+    /// A CONNECT of the host itself.
+    ///
+    /// # Errors
+    /// The broker refuses it.
+    pub fn connect_trusted(&mut self, connect: &wire::Connect) -> Result<Peer, Refusal> {
+        let number = self.accept();
+        self.connect_trusted_accepted(connect, number)
+    }
+
+    /// A CONNECT of the host itself that began earlier.
+    ///
+    /// # Errors
+    /// The broker refuses it.
+    pub fn connect_trusted_accepted(
+        &mut self,
+        connect: &wire::Connect,
+        number: u64,
+    ) -> Result<Peer, Refusal> {
+        self.attach(connect, number, true)
+    }
+
+    fn attach(&mut self, connect: &wire::Connect, number: u64, is_trusted: bool) -> Result<Peer, Refusal> {
         let bytes = connect.encode();
         let Ok(Decoded::Packet { packet: Packet::Connect(connect), .. }) =
             decode(&bytes, ProtocolVersion::V311, u32::MAX)
@@ -131,7 +159,9 @@ impl World {
             return Err(Refusal::UnsupportedVersion);
         };
         let generated = || format!("auto-{number}").into();
-        let admission = admit(&connect, generated, &TopicLimits::from(&self.limits), number, "test".into())?;
+        let mut admission =
+            admit(&connect, generated, &TopicLimits::from(&self.limits), number, "test".into())?;
+        admission.is_trusted = is_trusted;
         let count = u16::try_from(self.shards.len()).unwrap_or(u16::MAX);
         let shard = shard_of(&admission.client_id, HASH_KEYS, count).0;
         let result = self.turn(shard, |shard, turn| shard.handle_attach(turn, admission));
@@ -276,6 +306,7 @@ impl World {
 
     /// One turn of one shard, with its end.
     fn turn<R>(&mut self, number: u16, input: impl FnOnce(&mut Shard, &mut Turn<'_>) -> R) -> R {
+        let subscriptions = self.commons.subscription_count();
         let mut turn = Turn { now: self.now, commons: &self.commons, deliveries_left: DELIVERIES_PER_TURN };
         #[expect(clippy::indexing_slicing, reason = "a test names its own shards")]
         let shard = &mut self.shards[usize::from(number)];
@@ -312,6 +343,8 @@ impl World {
                 break;
             }
         }
+        let left = subscriptions.saturating_sub(self.commons.subscription_count());
+        self.left_in_one_turn = self.left_in_one_turn.max(left);
         while let Some(key) = shard.next_touched() {
             let Some(outbox) = shard.outbox(key) else { continue };
             let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();

@@ -21,6 +21,7 @@ culex_tests::on_shards!(
     retained_messages_wait_for_room_in_a_small_outbox,
     retained_messages_wait_for_room_in_a_queue_of_few_bytes,
     a_held_qos2_message_survives_a_take_over_and_comes_once,
+    a_session_of_very_many_filters_ends_at_once_and_its_filters_little_by_little,
 );
 
 fn at_most(n: u64) -> Limit {
@@ -206,4 +207,25 @@ fn a_held_qos2_message_survives_a_take_over_and_comes_once(shards: u16) {
     assert_eq!(world.take_packets(second), ["PUBREL 1"]);
     world.send(second, &wire::pubcomp(1));
     assert_eq!(world.sum(|stats| stats.queue_messages), 0);
+}
+
+fn a_session_of_very_many_filters_ends_at_once_and_its_filters_little_by_little(shards: u16) {
+    /// Half of what a turn delivers, at the price of four deliveries each.
+    const LEAVE_IN_A_TURN_MAX: usize = 4096 + 16;
+    let mut world = World::new(shards, &Limits::default(), Store::Open);
+    let old = connected(&mut world, &Connect::new("a").persistent());
+    let names: Vec<_> = (0..20_000).map(|number| format!("f/{number}")).collect();
+    for names in names.chunks(2000) {
+        let filters: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        world.send(old, &wire::subscribe(1, &filters));
+    }
+    assert_eq!(world.commons.subscription_count(), 20_000);
+    // Nothing but the end of the old session is in the turn that takes the new connection.
+    let new = connected(&mut world, &Connect::new("a"));
+    assert!(world.is_closed(old));
+    assert!(world.left_in_one_turn <= LEAVE_IN_A_TURN_MAX, "{} left in one turn", world.left_in_one_turn);
+    assert_eq!((world.commons.subscription_count(), world.sum(|stats| stats.subscriptions)), (0, 0));
+    world.send(new, &Publish::new("f/19999", "x").qos(1, 1).encode());
+    assert_eq!(world.take_packets(new), ["PUBACK 1"]);
+    assert!(world.shards.iter().all(|shard| shard.poll_timeout().is_none()), "nothing is left to do");
 }

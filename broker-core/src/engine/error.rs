@@ -88,6 +88,9 @@ pub enum Refusal {
     /// The Will Topic is over the limit `topic_levels` or `topic_bytes`.
     #[error("will topic over the limit topic_levels or topic_bytes")]
     WillTopic,
+    /// The session of this ClientId belongs to the host's own client.
+    #[error("the host itself uses this client id")]
+    ReservedClientId,
     /// Another connection of this ClientId was accepted later and is alive.
     #[error("a newer connection has this client id")]
     Superseded,
@@ -98,7 +101,7 @@ impl Refusal {
     pub const fn reason_code(&self) -> ReasonCode {
         match self {
             Self::UnsupportedVersion => ReasonCode::UnsupportedProtocolVersion,
-            Self::EmptyClientId => ReasonCode::ClientIdentifierNotValid,
+            Self::EmptyClientId | Self::ReservedClientId => ReasonCode::ClientIdentifierNotValid,
             Self::BadCredentials => ReasonCode::BadUserNameOrPassword,
             Self::NotAuthorized | Self::WillNotAuthorized => ReasonCode::NotAuthorized,
             Self::TooManySessions | Self::Unavailable => ReasonCode::ServerUnavailable,

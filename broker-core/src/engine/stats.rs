@@ -76,6 +76,7 @@ stats! {
     sessions_refused: Counter, "Connections refused (limit sessions).";
     connections_taken_over: Counter, "Connections ended because a newer one has the same ClientId.";
     connections_superseded: Counter, "Late connection attempts closed because a newer one is alive.";
+    sessions_of_others_ended: Counter, "Sessions ended because somebody else connected with their ClientId.";
     connections_keep_alive: Counter, "Connections closed after 1.5 x Keep Alive without a packet.";
     connections_hook_failed: Counter, "Connections closed because a hook panicked or gave no answer (limit hook_timeout).";
     connections_malformed: Counter, "Connections closed for a malformed packet.";

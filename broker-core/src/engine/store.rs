@@ -28,6 +28,10 @@ pub enum Record {
         session: SessionId,
         /// Its ClientId.
         client_id: Box<str>,
+        /// Whom it belongs to: nobody else may ever resume it.
+        user_name: Option<Box<str>>,
+        /// It belongs to the host's own client, and to no user of this name.
+        is_trusted: bool,
     },
     /// The session is gone with its queue, its subscriptions and its Packet Identifiers.
     SessionEnded {

@@ -16,7 +16,8 @@ pub(crate) fn refusal_bytes(version: ProtocolVersion, refusal: Refusal) -> Optio
         | Refusal::WillNotAuthorized
         | Refusal::Unavailable
         | Refusal::TooManySessions
-        | Refusal::WillTopic => connack_bytes(version, refusal.reason_code()),
+        | Refusal::WillTopic
+        | Refusal::ReservedClientId => connack_bytes(version, refusal.reason_code()),
     }
 }
 

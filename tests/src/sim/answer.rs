@@ -56,6 +56,7 @@ impl Client {
             }
             Received::SubAck(id, codes) => match self.requests.remove(&id) {
                 Some(Request::Subscribe(filters)) if filters.len() == codes.len() => {
+                    self.check_granted(context, &codes);
                     context.oracle.on_suback(self.index, &filters, &codes, self.link);
                     if codes.contains(&0x80) {
                         context.broker.reach(Reach::SubscriptionRefused);
@@ -71,6 +72,20 @@ impl Client {
             },
             Received::PingResp => {}
             Received::ConnAck5 { .. } => context.oracle.fail("CONNACK of MQTT 5.0".to_owned()),
+        }
+    }
+
+    /// What a hook refused is refused. What it granted may be over a limit.
+    fn check_granted(&self, context: &mut Context<'_>, codes: &[u8]) {
+        let Some(link) = self.link else { return };
+        let granted = context.broker.host.borrow_mut().links[link].granted.pop_front();
+        let Some(granted) = granted else { return };
+        let mut refused = granted.iter().zip(codes).filter(|(is_granted, _)| !**is_granted).peekable();
+        if refused.peek().is_some() {
+            context.broker.reach(Reach::HookRefusesFilter);
+        }
+        if refused.any(|(_, code)| *code != 0x80) {
+            context.oracle.fail(format!("{}: {granted:?} is answered with {codes:?}", self.id));
         }
     }
 
@@ -98,6 +113,10 @@ impl Client {
             let text = format!("{}: session present {session_present}, but it is {expected:?}", self.id);
             context.oracle.fail(text);
         }
+        if self.is_new_user {
+            context.broker.reach(Reach::UserChangedPresent);
+        }
+        self.is_new_user = false;
         context.broker.reach(if session_present { Reach::SessionPresent } else { Reach::SessionAbsent });
         if !session_present && !self.is_clean {
             self.forget(context);
@@ -120,6 +139,9 @@ impl Client {
                 context.note(format_args!("{} PUBLISH id {id} m{message} again", self.id));
                 context.broker.reach(Reach::ResendPublish);
                 context.oracle.messages[message].sends += 1;
+                if phase == Phase::Pubrec && context.broker.host.borrow().plan.asks.publish {
+                    context.broker.reach(Reach::AskedAgain);
+                }
                 let packet = context.oracle.packet(message, id).again();
                 self.send(context, &packet.encode());
             }

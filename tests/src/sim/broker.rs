@@ -9,7 +9,6 @@ use culex_codec::{Decoded, Packet, ProtocolVersion, decode};
 use culex_core::engine::commons::LocalCommons;
 use culex_core::engine::error::Refusal;
 use culex_core::engine::keys::{ConnectionKey, ShardId};
-use culex_core::engine::question::Asks;
 use culex_core::engine::shard::{DELIVERIES_PER_TURN, Effect, Shard, ShardConfig, Turn, shard_of};
 use culex_core::engine::time::Tick;
 use culex_core::engine::{Admission, TopicLimits, admit};
@@ -49,7 +48,7 @@ impl Broker {
                 id: ShardId(number),
                 limits,
                 hash_keys: HASH_KEYS,
-                asks: Asks::default(),
+                asks: plan.asks,
             }))
         };
         Self {
@@ -109,6 +108,7 @@ impl Broker {
         let Ok(mut shard) = self.shards[usize::from(number)].try_borrow_mut() else { return };
         let shard = &mut *shard;
         let mut begun = self.host.borrow_mut().begin_turn(number, effort);
+        let taken = self.host.borrow().taken(number, shard);
         let deliveries_left = if begun.is_cut { 1 } else { DELIVERIES_PER_TURN };
         let mut turn = Turn { now: begun.now, commons: self, deliveries_left };
         for key in begun.unblocked {
@@ -129,6 +129,14 @@ impl Broker {
                     self.reach(Reach::TurnMail);
                     shard.handle_message(&mut turn, message);
                 }
+                Some(Mail::Answer { key, verdict }) => {
+                    self.note(format_args!("s{number} takes an answer"));
+                    self.host.borrow_mut().on_answer(number, key, &verdict);
+                    shard.handle_answer(&mut turn, key, verdict);
+                    if shard.outbox(key).is_none() {
+                        self.host.borrow_mut().note_ending(number, key);
+                    }
+                }
                 None => break,
             }
         }
@@ -143,7 +151,7 @@ impl Broker {
         for link in begun.ready.drain(..) {
             self.read(shard, &mut turn, number, link);
         }
-        self.end_turn(shard, &mut turn, number);
+        self.end_turn(shard, &mut turn, number, taken);
     }
 
     fn attach(&self, shard: &mut Shard, turn: &mut Turn<'_>, number: u16, link: usize, admission: Admission) {
@@ -204,7 +212,8 @@ impl Broker {
         if consumed.bytes > 0 {
             found.heard = turn.now.tick.0;
         }
-        if found.up.is_finished() && !found.has_news {
+        // Who is not read is not seen to have ended.
+        if found.up.is_finished() && !found.has_news && (shard.is_reading(key) || found.asked.is_none()) {
             host.progress += 1;
             drop(host);
             self.note(format_args!("s{number} L{link} has ended"));
@@ -212,19 +221,19 @@ impl Broker {
         }
     }
 
-    fn end_turn(&self, shard: &mut Shard, turn: &mut Turn<'_>, number: u16) {
-        self.carry_out(shard, turn, number);
+    fn end_turn(&self, shard: &mut Shard, turn: &mut Turn<'_>, number: u16, taken: u64) {
+        self.carry_out(shard, turn, number, taken);
         while let Some(key) = shard.next_touched() {
             self.write(shard, turn.now.tick, number, key);
         }
-        self.carry_out(shard, turn, number);
+        self.carry_out(shard, turn, number, taken);
         // What was held and left with a store that answers at once.
         while let Some(key) = shard.next_touched() {
             self.write(shard, turn.now.tick, number, key);
         }
     }
 
-    fn carry_out(&self, shard: &mut Shard, turn: &mut Turn<'_>, number: u16) {
+    fn carry_out(&self, shard: &mut Shard, turn: &mut Turn<'_>, number: u16, taken: u64) {
         loop {
             shard.end_turn();
             let mut is_done = true;
@@ -244,16 +253,18 @@ impl Broker {
                             self.reach(Reach::PreemptedSend);
                         }
                         self.note(format_args!("s{number} sends {} to s{}", messages.len(), to.0));
-                        self.host.borrow_mut().mail[usize::from(to.0)]
-                            .extend(messages.into_iter().map(Mail::Shard));
+                        let mut host = self.host.borrow_mut();
+                        let taken = host.taken(number, shard) - taken;
+                        host.post(number, to.0, messages, taken);
                     }
                     Effect::Close { connection, outbox, reason: _ } => {
                         let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();
                         self.host.borrow_mut().close(number, connection, &bytes);
                     }
                     Effect::Resume { connection } => self.host.borrow_mut().resume(number, connection),
-                    // Nothing is asked with the default of Asks.
-                    Effect::Ask { .. } => {}
+                    Effect::Ask { connection, question } => {
+                        self.host.borrow_mut().ask(number, connection, *question);
+                    }
                     Effect::Event(event) => self.host.borrow_mut().event(&event),
                 }
             }

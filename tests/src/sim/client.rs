@@ -45,6 +45,10 @@ pub(super) struct Client {
     pub(super) must_clean: bool,
     pub(super) is_clean: bool,
     pub(super) is_reading: bool,
+    /// The number of its user: a new one has no session yet.
+    pub(super) user: usize,
+    /// The broker may hold a session of the one before.
+    pub(super) is_new_user: bool,
     pub(super) keep_alive: u16,
     pub(super) last_sent: u64,
     pub(super) outgoing: VecDeque<(u16, usize, Phase)>,
@@ -84,6 +88,8 @@ impl Client {
             must_clean: false,
             is_clean: true,
             is_reading: true,
+            user: 0,
+            is_new_user: false,
             keep_alive: 0,
             last_sent: 0,
             outgoing: VecDeque::new(),
@@ -173,7 +179,7 @@ impl Client {
 
     /// Publishes a message that the oracle knows.
     pub(super) fn publish(&mut self, context: &Context<'_>, message: usize) {
-        let qos = context.oracle.messages[message].qos;
+        let qos = context.oracle.messages[message].sent_qos();
         let id = if qos > 0 { self.packet_id() } else { 0 };
         context.note(format_args!("{} PUBLISH q{qos} id {id} m{message}", self.id));
         match qos {

@@ -7,11 +7,13 @@ use culex_core::engine::Admission;
 use culex_core::engine::error::{CloseReason, Refusal};
 use culex_core::engine::keys::{BatchNumber, ConnectionKey};
 use culex_core::engine::publication::Publication;
+use culex_core::engine::question::Verdict;
 use culex_core::engine::shard::{Event, ShardMessage};
 use culex_core::engine::store::{Record, StoreBatch};
 use culex_core::engine::time::{Now, Tick, WallTime};
 
 use super::broker::Effort;
+use super::hooks::{Fate, OpenQuestion};
 use super::network::Link;
 use super::plan::{Pace, Plan};
 use super::report::{Counts, Reach};
@@ -22,13 +24,15 @@ use super::trace::Trace;
 pub(super) enum Mail {
     Attach { link: usize, admission: Box<Admission> },
     Shard(ShardMessage),
+    Answer { key: ConnectionKey, verdict: Verdict },
 }
 
 impl Mail {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Attach { .. } => 0,
             Self::Shard(message) => message.bytes(),
+            Self::Answer { verdict, .. } => verdict.bytes(),
         }
     }
 }
@@ -37,6 +41,7 @@ impl Mail {
 #[derive(Debug)]
 pub(super) enum Note {
     Attached { link: usize },
+    Ending { link: usize },
     Refused { link: usize, refusal: Refusal },
     Closed { link: usize, reason: CloseReason, now: u64 },
     Broken(String),
@@ -55,6 +60,11 @@ pub(super) struct Host {
     pub(super) notes: VecDeque<Note>,
     /// Every body that a record named, to see whether it is ever freed.
     pub(super) bodies: Vec<Weak<Publication>>,
+    /// What hooks have not answered, and what they make of the messages that do not go through as they are.
+    pub(super) questions: Vec<OpenQuestion>,
+    pub(super) fates: BTreeMap<usize, Fate>,
+    /// Answers that each shard has taken.
+    pub(super) answers: Vec<u64>,
     /// Grows when anything moves.
     pub(super) progress: u64,
     store: VecDeque<(u16, BatchNumber)>,
@@ -86,6 +96,9 @@ impl Host {
             keys: BTreeMap::new(),
             notes: VecDeque::new(),
             bodies: Vec::new(),
+            questions: Vec::new(),
+            fates: BTreeMap::new(),
+            answers: vec![0; shards],
             progress: 0,
             store: VecDeque::new(),
             stored: vec![None; shards],
@@ -168,7 +181,7 @@ impl Host {
     /// Payloads of the messages that other shards have sent to this one, and that it has not taken.
     pub(super) fn on_their_way(&self, number: u16) -> Vec<String> {
         let payload = |mail: &Mail| match mail {
-            Mail::Attach { .. } => None,
+            Mail::Attach { .. } | Mail::Answer { .. } => None,
             Mail::Shard(ShardMessage::Deliver { publication, .. }) => {
                 Some(String::from_utf8_lossy(&publication.payload).into_owned())
             }

@@ -10,8 +10,7 @@ use super::report::Reach;
 impl Host {
     /// A connection that a client opens. Its number is its place in the order of accept().
     pub(super) fn dial(&mut self, client: usize, shard: u16, is_reliable: bool) -> usize {
-        let capacity = if is_reliable { usize::MAX } else { self.plan.pipe_bytes };
-        self.links.push(Link::new(client, shard, capacity));
+        self.links.push(Link::new(client, shard, self.plan.pipe_bytes, is_reliable));
         self.links.len() - 1
     }
 
@@ -169,7 +168,7 @@ impl Host {
         if let Some(index) = self.keys.get(&(number, key)) {
             let link = &mut self.links[*index];
             link.has_news |= !link.up.received.is_empty();
-            // The time that the store took is not the client's.
+            // The time that store or hook took is not the client's.
             link.heard = self.now.tick.0;
         }
     }

@@ -6,6 +6,7 @@
 //!                ▲          │                         ▲           │         │
 //!                └──────────┘◄────────────────────────┼───────────┤         └─ may run another shard first
 //!                                                     └───────────┴─► store (late)
+//!   hooks: what shards ask about is answered later, changed, refused, or never
 //!   oracles: see what clients sent and got, which connections the broker closed, and its gauges
 //! ```
 
@@ -18,8 +19,10 @@ mod answer;
 mod broker;
 mod client;
 mod commons;
+mod hooks;
 mod host;
 mod links;
+mod mailboxes;
 mod names;
 mod network;
 mod oracle;

@@ -1,5 +1,7 @@
 //! Topics and filters of the simulation, by number, and which match.
 
+use std::sync::LazyLock;
+
 use culex_codec::{TopicFilter, TopicName};
 
 /// Topics that everybody publishes to, then one that only one client publishes to and retains, then one for wills.
@@ -30,12 +32,10 @@ pub(super) const fn will_topic(client: usize) -> usize {
 
 /// Whether a topic matches a filter, by the plain definition.
 pub(super) fn matches(filter: usize, topic: usize) -> bool {
-    TABLE.with(|table| table[filter] & (1 << topic) != 0)
+    TABLE[filter] & (1 << topic) != 0
 }
 
-thread_local! {
-    static TABLE: Vec<u32> = FILTERS.iter().map(|filter| row(filter)).collect();
-}
+static TABLE: LazyLock<Vec<u32>> = LazyLock::new(|| FILTERS.iter().map(|filter| row(filter)).collect());
 
 fn row(filter: &str) -> u32 {
     let filter = TopicFilter::assume_valid(filter);

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use culex_core::engine::Admission;
 use culex_core::engine::keys::ConnectionKey;
 
+use super::hooks::Asked;
 use super::report::{Counts, Reach};
 use super::rng::Rng;
 
@@ -161,15 +162,21 @@ pub(super) struct Link {
     pub(super) heard: u64,
     /// The length of what was sent up to the end of DISCONNECT.
     pub(super) disconnect_end: Option<usize>,
+    /// It must not break, and no hook fails it.
+    pub(super) is_reliable: bool,
+    /// The question that it waits for.
+    pub(super) asked: Option<Asked>,
+    /// What was granted of each SUBSCRIBE, in the order of their SUBACKs.
+    pub(super) granted: VecDeque<Vec<bool>>,
 }
 
 impl Link {
-    pub(super) const fn new(client: usize, shard: u16, pipe_bytes: usize) -> Self {
+    pub(super) const fn new(client: usize, shard: u16, pipe_bytes: usize, is_reliable: bool) -> Self {
         Self {
             client,
             shard,
             up: Pipe::new(usize::MAX),
-            down: Pipe::new(pipe_bytes),
+            down: Pipe::new(if is_reliable { usize::MAX } else { pipe_bytes }),
             stage: Stage::Dialing,
             keep_alive: 0,
             is_clean: true,
@@ -181,6 +188,9 @@ impl Link {
             handled: 0,
             heard: 0,
             disconnect_end: None,
+            is_reliable,
+            asked: None,
+            granted: VecDeque::new(),
         }
     }
 

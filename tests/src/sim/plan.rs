@@ -1,5 +1,8 @@
 //! What a seed decides before anything happens: size, limits, pace and faults.
 
+use std::time::Duration;
+
+use culex_core::engine::question::Asks;
 use culex_core::limits::{Limit, Limits, WhenFull};
 
 use super::rng::Rng;
@@ -40,11 +43,18 @@ pub(super) struct Plan {
     /// Bytes from which on a mailbox is full, and the other shards read no connection.
     pub(super) mailbox_bytes: usize,
     pub(super) has_large_payloads: bool,
+    /// What hooks are asked about.
+    pub(super) asks: Asks,
+    /// Chance that a hook changes, refuses or drops a message.
+    pub(super) fate_permille: u64,
 }
 
 impl Plan {
     pub(super) fn new(rng: &mut Rng) -> Self {
         let has_large_payloads = rng.chance(60);
+        let has_hooks = rng.chance(350);
+        let publish = has_hooks && rng.chance(800);
+        let asks = Asks { publish, subscribe: has_hooks && (!publish || rng.chance(600)) };
         Self {
             shards: 3 + u16::from(rng.chance(300)) + u16::from(rng.chance(200)),
             clients: 5 + rng.index(3),
@@ -60,12 +70,15 @@ impl Plan {
             pipe_bytes: rng.pick(&[200, 2_000, 64 << 10]),
             mailbox_bytes: rng.pick(&[300, 3_000, 16 << 20]),
             has_large_payloads,
+            asks,
+            fate_permille: rng.pick(&[0, 200, 600]),
         }
     }
 }
 
 fn limits(rng: &mut Rng, has_large_payloads: bool) -> Limits {
     let mut limits = Limits { in_flight: rng.pick(&[1, 2, 3, 10, 100]), ..Limits::default() };
+    limits.hook_timeout = Duration::from_millis(rng.pick(&[300, 3_000, 20_000]));
     limits.incoming_in_flight = rng.pick(&[1, 3, 20, 20]);
     if rng.chance(300) {
         limits.queue_messages = at_most(2 + rng.below(8));

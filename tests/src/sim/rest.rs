@@ -26,6 +26,7 @@ impl Simulation {
                 self.broker.front_door(link);
             }
             self.broker.host.borrow_mut().commit(usize::MAX);
+            self.broker.host.borrow_mut().answer_all();
             for shard in 0..self.plan.shards {
                 self.broker.turn(shard, Effort::All);
                 self.after_step();
@@ -37,8 +38,19 @@ impl Simulation {
                 });
             }
             self.after_step();
-            if self.has_failed() || self.broker.host.borrow().progress == before {
+            if self.has_failed() {
                 return;
+            }
+            let mut host = self.broker.host.borrow_mut();
+            if host.progress == before {
+                // Nothing but time ends the wait for an answer that never comes.
+                let Some(deadline) = host.next_hook_deadline() else { return };
+                let now = host.now.tick.0;
+                if deadline < now {
+                    drop(host);
+                    return self.oracle.fail(format!("a connection waits since {deadline}, now {now}"));
+                }
+                host.advance((deadline - now).max(1));
             }
         }
         self.oracle.fail("it does not come to rest".to_owned());

@@ -94,6 +94,9 @@ impl Simulation {
             }
             34..58 => {
                 let mut host = self.broker.host.borrow_mut();
+                if what < 40 && host.answer_one() {
+                    return;
+                }
                 if let Some(link) = host.pick_due() {
                     host.arrive(link, false);
                 }
@@ -196,6 +199,7 @@ impl Simulation {
                         self.doubt(client);
                     }
                 }
+                Note::Ending { link } => self.oracle.on_ending(link),
                 Note::Refused { link, refusal } => {
                     self.broker.reach(Reach::SlowAttempt);
                     self.oracle.on_refused(link, refusal);

@@ -1,10 +1,13 @@
 //! What the clients do: one operation after another, drawn by chance from what each may do in its state.
 
+use culex_codec::QoS;
+
 use crate::wire::{self, Connect, Will};
 
 use super::client::{Client, Context, Session, State};
+use super::hooks::Fate;
 use super::names::{FILTERS, SHARED_TOPICS, TOPICS, owned_topic, will_topic};
-use super::oracle::{Message, Request};
+use super::oracle::{Asked, Message, Request};
 use super::report::Reach;
 use super::rng::Rng;
 
@@ -73,20 +76,17 @@ fn publish(client: &mut Client, context: &mut Context<'_>, rng: &mut Rng) {
         let is_retain = is_owned || rng.chance(200);
         let is_clear = is_retain && rng.chance(200);
         let is_large = has_large && rng.chance(100);
-        let message = context.oracle.on_send(Message {
+        let message = Message {
             publisher: client.index,
             topic,
             qos,
             is_retain,
             is_clear,
             payload_bytes: if is_large { 5000 } else { 5 + rng.index(30) },
-            sends: 1,
-            sent: 0,
-            closed: None,
-            is_handled: false,
-            is_late: false,
             link: client.link.unwrap_or(0),
-        });
+            ..Message::default()
+        };
+        let message = decide(context, rng, message);
         context.broker.reach([Reach::Publish0, Reach::Publish1, Reach::Publish2][usize::from(qos)]);
         for (is_so, reach) in [
             (is_retain, Reach::PublishRetained),
@@ -99,6 +99,51 @@ fn publish(client: &mut Client, context: &mut Context<'_>, rng: &mut Rng) {
         }
         client.publish(context, message);
     }
+}
+
+/// What the hook will make of a message, if there is one; then the message leaves.
+fn decide(context: &mut Context<'_>, rng: &mut Rng, mut message: Message) -> usize {
+    let (asks, permille) = {
+        let host = context.broker.host.borrow();
+        (host.plan.asks, host.plan.fate_permille)
+    };
+    // Without payload it is not known again.
+    if !asks.publish || message.is_clear || !rng.chance(permille) {
+        return context.oracle.on_send(message);
+    }
+    let is_payload_replaced = rng.chance(500);
+    let Message { topic, qos, is_retain, .. } = message;
+    message.asked = Some(Asked { topic, qos, is_retain, is_payload_replaced });
+    let kind = rng.below(4);
+    if kind < 2 {
+        message.is_withheld = true;
+        message.is_retain = false;
+    } else {
+        if rng.chance(400) {
+            message.topic = rng.index(SHARED_TOPICS);
+        }
+        if rng.chance(400) {
+            message.qos = message.qos.min(u8::try_from(rng.below(3)).unwrap_or(0));
+        }
+        if rng.chance(300) {
+            message.is_retain = !message.is_retain;
+        }
+        message.is_clear = message.is_retain && is_payload_replaced && rng.chance(200);
+    }
+    let (topic, qos, is_retain) = (message.topic, message.qos, message.is_retain);
+    let number = context.oracle.on_send(message);
+    let fate = match kind {
+        0 => Fate::Refuse,
+        1 => Fate::Drop,
+        _ => Fate::Change {
+            topic,
+            payload: context.oracle.payload(number),
+            qos: QoS::from_bits(qos).unwrap_or(QoS::AtMostOnce),
+            is_retain,
+        },
+    };
+    context.broker.host.borrow_mut().fates.insert(number, fate);
+    number
 }
 
 fn subscribe(client: &mut Client, context: &mut Context<'_>, rng: &mut Rng) {
@@ -186,13 +231,15 @@ fn connect(client: &mut Client, context: &mut Context<'_>, rng: &mut Rng, is_wat
         is_retain: rng.chance(300),
         is_clear: false,
         payload_bytes: 10,
-        sends: 1,
-        sent: 0,
-        closed: None,
-        is_handled: false,
-        is_late: false,
-        link: 0,
+        ..Message::default()
     });
+    if !is_watcher && !is_clean && rng.chance(100) {
+        context.broker.reach(Reach::UserChanged);
+        client.is_new_user |= client.session == Session::Present;
+        client.user += 1;
+        client.forget(context);
+        client.session = Session::Absent;
+    }
     dial(client, context, is_clean, keep_alive, will, is_watcher);
 }
 
@@ -209,6 +256,7 @@ pub(super) fn dial(
     let mut connect = Connect::new(&client.id);
     connect.clean_session = is_clean;
     connect.keep_alive = keep_alive;
+    connect.user_name = (client.user > 0).then(|| format!("u{}", client.user).into());
     let link = context.broker.host.borrow_mut().dial(client.index, client.shard, is_reliable);
     context.oracle.on_dial(client.index);
     if is_clean || client.is_clean {

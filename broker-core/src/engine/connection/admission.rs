@@ -16,9 +16,10 @@ pub struct Admission {
     pub is_bridge: bool,
     /// The ClientId, never empty.
     pub client_id: Box<str>,
-    /// The user it authenticated as.
+    /// The user it authenticated as. Whoever has this ClientId under another name has another session.
     pub user_name: Option<Box<str>>,
-    /// Whether the identity is the host's own word: nobody has to authenticate or authorize this connection.
+    /// Whether the identity is the host's own word: nobody has to authenticate or authorize this connection, and no
+    /// other may have its ClientId as long as its session is there.
     pub is_trusted: bool,
     /// Start without the state of an earlier session (Clean Session in 3.x).
     pub clean_start: bool,

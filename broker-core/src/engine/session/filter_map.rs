@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// Ordered by filter, so that no hash decides an order of ours.
 #[derive(Debug)]
-pub(super) enum FilterMap<V> {
+pub(crate) enum FilterMap<V> {
     /// Sorted; up to [`FEW_MAX`].
     Few(Vec<(Box<str>, V)>),
     /// More.
@@ -19,7 +19,7 @@ impl<V> FilterMap<V> {
         Self::Few(Vec::new())
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Few(entries) => entries.len(),
             Self::Many(entries) => entries.len(),
@@ -64,6 +64,14 @@ impl<V> FilterMap<V> {
                 Err(_) => false,
             },
             Self::Many(entries) => entries.remove(filter).is_some(),
+        }
+    }
+
+    /// Takes one out.
+    pub(crate) fn pop(&mut self) -> Option<Box<str>> {
+        match self {
+            Self::Few(entries) => entries.pop().map(|(filter, _)| filter),
+            Self::Many(entries) => entries.pop_first().map(|(filter, _)| filter),
         }
     }
 

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use culex_codec::{QoS, TopicFilter, TopicName};
 
-use super::connection::Will;
+use super::connection::{Admission, Will};
 use super::keys::{ConnectionKey, RetainedVersion, SessionId};
 use super::publication::Publication;
 use super::qos::{Receiver, Sender};
 use super::time::Tick;
 
 pub(crate) use self::feed::Feed;
-use self::filter_map::FilterMap;
+pub(crate) use self::filter_map::FilterMap;
 
 /// A QoS 1 or 2 message in a session's queue.
 #[derive(Debug, Clone)]
@@ -29,7 +29,9 @@ pub(crate) struct Queued {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) client_id: Box<str>,
+    /// Whom it belongs to, with `is_trusted`, from its start to its end.
     pub(crate) user_name: Option<Box<str>>,
+    pub(crate) is_trusted: bool,
     /// Its name in the store, if it outlives its connection.
     pub(crate) id: Option<SessionId>,
     /// Seconds that it outlives its connection; `u32::MAX` is for ever.
@@ -57,6 +59,7 @@ impl Session {
         Self {
             client_id,
             user_name: None,
+            is_trusted: false,
             id: None,
             expiry_s: 0,
             connection: None,
@@ -73,6 +76,11 @@ impl Session {
         }
     }
 
+    /// Whether who connects is who it began with. Anybody else must neither get its messages nor speak for it.
+    pub(crate) fn belongs_to(&self, admission: &Admission) -> bool {
+        self.is_trusted == admission.is_trusted && self.user_name == admission.user_name
+    }
+
     pub(crate) fn subscription_count(&self) -> usize {
         self.subscriptions.len()
     }
@@ -83,6 +91,11 @@ impl Session {
 
     pub(crate) fn filters(&self) -> impl Iterator<Item = TopicFilter<'_>> {
         self.subscriptions.iter().map(|(filter, _)| TopicFilter::assume_valid(filter))
+    }
+
+    /// What it is subscribed to, for its end.
+    pub(crate) fn take_subscriptions(&mut self) -> FilterMap<RetainedVersion> {
+        std::mem::replace(&mut self.subscriptions, FilterMap::new())
     }
 
     /// Adds or replaces a subscription. Its Retained Messages up to `floor` come from their store. A subscription that

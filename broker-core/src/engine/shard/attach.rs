@@ -35,7 +35,8 @@ impl Shard {
                 | Refusal::NotAuthorized
                 | Refusal::WillNotAuthorized
                 | Refusal::Unavailable
-                | Refusal::WillTopic => {}
+                | Refusal::WillTopic
+                | Refusal::ReservedClientId => {}
             }
             self.event(Event::Refused { client_id: admission.client_id, peer: admission.peer, refusal });
         }
@@ -49,6 +50,7 @@ impl Shard {
     ) -> Result<ConnectionKey, Refusal> {
         // All that can refuse comes before all that changes.
         self.check_newest(admission)?;
+        self.check_owner(admission)?;
         let id = self.reserve_session(turn, admission)?;
         let has_ended = self.take_over(turn, admission);
         let found = self.by_client_id.get(&admission.client_id).copied();
@@ -67,7 +69,6 @@ impl Shard {
             return Err(Refusal::TooManySessions);
         };
         session.connection = Some(key);
-        session.user_name = admission.user_name.take();
         session.will = admission.will.take().map(Box::new);
         session.sender.resume(in_flight);
         session.receiver.resume(self.limits.incoming_in_flight);
@@ -91,17 +92,32 @@ impl Shard {
     fn check_newest(&self, admission: &Admission) -> Result<(), Refusal> {
         let owner =
             self.by_client_id.get(&admission.client_id).and_then(|key| self.session(*key)?.connection);
-        let number = owner.and_then(|key| self.connections.get(key)).map(|owner| owner.accept_number);
-        match number {
-            Some(number) if number > admission.accept_number => Err(Refusal::Superseded),
+        let is_newer = |owner: &Connection| {
+            owner.accept_number > admission.accept_number && owner.is_trusted == admission.is_trusted
+        };
+        match owner.and_then(|key| self.connections.get(key)) {
+            Some(owner) if is_newer(owner) => Err(Refusal::Superseded),
             Some(_) | None => Ok(()),
         }
     }
 
+    /// A session of the host's own client, connected or not, is nobody else's, and nobody else ends it.
+    fn check_owner(&self, admission: &Admission) -> Result<(), Refusal> {
+        match self.old_session(admission) {
+            Some(old) if old.is_trusted && !admission.is_trusted => Err(Refusal::ReservedClientId),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn old_session(&self, admission: &Admission) -> Option<&Session> {
+        self.by_client_id.get(&admission.client_id).and_then(|key| self.session(*key))
+    }
+
     /// Room for a session that will start and outlive its connection. One that goes on has its room.
     fn reserve_session(&self, turn: &Turn<'_>, admission: &Admission) -> Result<Option<SessionId>, Refusal> {
-        let old = self.by_client_id.get(&admission.client_id).and_then(|key| self.session(*key));
-        let goes_on = !admission.clean_start && old.is_some_and(|session| session.expiry_s > 0);
+        let goes_on = self
+            .old_session(admission)
+            .is_some_and(|old| !admission.clean_start && old.belongs_to(admission) && old.expiry_s > 0);
         if admission.session_expiry_s == 0 || goes_on {
             return Ok(None);
         }
@@ -109,15 +125,18 @@ impl Shard {
     }
 
     /// Ends an older connection of this ClientId [MQTT-3.1.4-2], and the older session if a clean one is wanted
-    /// [MQTT-3.1.2-6]. Says whether a session ended.
+    /// [MQTT-3.1.2-6] or if it is of somebody else, who would otherwise be read. Says whether a session ended.
     fn take_over(&mut self, turn: &mut Turn<'_>, admission: &Admission) -> bool {
         let Some(old) = self.by_client_id.get(&admission.client_id).copied() else { return false };
         if let Some(owner) = self.session(old).and_then(|session| session.connection) {
             self.stats.connections_taken_over += 1;
             self.close(turn, owner, CloseReason::TakenOver);
         }
-        let has_ended = admission.clean_start && self.session(old).is_some();
+        let Some(session) = self.session(old) else { return false };
+        let is_foreign = !session.belongs_to(admission);
+        let has_ended = admission.clean_start || is_foreign;
         if has_ended {
+            self.stats.sessions_of_others_ended += u64::from(is_foreign);
             self.end_session(turn, old);
         }
         has_ended
@@ -126,6 +145,8 @@ impl Shard {
     fn start_session(&mut self, admission: &Admission, id: Option<SessionId>) -> Result<SessionKey, Refusal> {
         let mut session =
             Session::new(admission.client_id.clone(), self.limits.in_flight, self.limits.incoming_in_flight);
+        session.user_name = admission.user_name.clone();
+        session.is_trusted = admission.is_trusted;
         session.expiry_s = admission.session_expiry_s;
         session.id = id;
         let (slot, generation) = self.sessions.insert(session).ok_or(Refusal::TooManySessions)?;
@@ -133,7 +154,12 @@ impl Shard {
         self.by_client_id.insert(admission.client_id.clone(), key);
         if let Some(session) = id {
             self.stats.sessions_persistent += 1;
-            self.gate.record(Record::SessionStarted { session, client_id: admission.client_id.clone() });
+            self.gate.record(Record::SessionStarted {
+                session,
+                client_id: admission.client_id.clone(),
+                user_name: admission.user_name.clone(),
+                is_trusted: admission.is_trusted,
+            });
         }
         Ok(key)
     }

@@ -1,11 +1,11 @@
-//! The end of a connection, and the end of a session.
+//! The end of a connection.
 
 use crate::engine::connection::{Message, Will};
 use crate::engine::error::CloseReason;
 use crate::engine::keys::{ConnectionKey, PublicationId, SessionKey};
-use crate::engine::store::Record;
 use crate::engine::time::Tick;
 use crate::engine::timers::Timer;
+use crate::engine::topics::is_reserved;
 
 use super::deliver::Inbound;
 use super::{Effect, Event, Shard, Turn};
@@ -70,6 +70,10 @@ impl Shard {
     }
 
     fn publish_will(&mut self, turn: &mut Turn<'_>, will: &Will) {
+        if is_reserved(will.topic().as_str()) {
+            self.stats.messages_reserved_topic += 1;
+            return;
+        }
         self.stats.wills_published += 1;
         let inbound = Inbound {
             message: Message {
@@ -84,27 +88,5 @@ impl Shard {
             incoming: None,
         };
         self.route(turn, &inbound);
-    }
-
-    /// Ends a session that has no connection: its subscriptions, its queue and its Packet Identifiers are gone.
-    pub(super) fn end_session(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
-        let Some(session) = self.sessions.remove(key.slot, key.generation) else { return };
-        if let Some(at) = session.timer {
-            self.timers.disarm(at, Timer::SessionExpiry(key));
-        }
-        self.by_client_id.remove(&session.client_id);
-        for filter in session.filters() {
-            turn.commons.unsubscribe(filter, self.id, key);
-        }
-        self.stats.subscriptions =
-            self.stats.subscriptions.saturating_sub(session.subscription_count() as u64);
-        let queued = session.sender.queued_len();
-        self.note_dequeued(turn, queued, session.sender.queued_bytes());
-        self.stats.dropped_session_ended += queued as u64;
-        if let Some(id) = session.id {
-            self.stats.sessions_persistent = self.stats.sessions_persistent.saturating_sub(1);
-            turn.commons.close_session(id);
-            self.gate.record(Record::SessionEnded { session: id });
-        }
     }
 }

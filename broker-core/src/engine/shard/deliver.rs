@@ -201,7 +201,11 @@ impl Shard {
                 continue;
             }
             let key = target.session;
-            let Some(session) = self.sessions.get(key.slot, key.generation) else { continue };
+            let Some(session) = self.sessions.get(key.slot, key.generation) else {
+                // It has ended since the routes were read, or its filters have not all left the routing table.
+                self.end_record(target.durable, copies, target);
+                continue;
+            };
             if session.must_match_again(copies.generation, copies.retained) {
                 // A session may have very many filters, so this is work too.
                 let looks = session.subscription_count() / FILTERS_PER_DELIVERY;

@@ -132,6 +132,7 @@ impl Shard {
                 Timer::SessionExpiry(key) => self.end_session(turn, key),
             }
         }
+        self.leave_routes(turn);
         for _ in 0..self.resuming.len().min(RESUMED_PER_TURN) {
             if turn.deliveries_left == 0 {
                 return;

@@ -25,6 +25,7 @@ mod burst;
 mod close;
 mod deliver;
 mod effect;
+mod ending;
 mod feed;
 mod inbound;
 mod input;
@@ -55,6 +56,7 @@ use super::timers::Timers;
 use super::topics::TopicLimits;
 
 use self::answers::Gate;
+use self::ending::Ending;
 use self::queue_room::QueueRoom;
 
 pub use self::answers::connack;
@@ -106,6 +108,8 @@ pub struct Shard {
     routes: Routes,
     /// Connections that have more to send than the outbox took last time.
     resuming: VecDeque<ConnectionKey>,
+    /// Sessions that have ended, and whose filters are still in the routing table.
+    endings: VecDeque<Ending>,
     outgoing: Vec<(ShardId, Vec<ShardMessage>)>,
     closing: Vec<Effect>,
     effects: VecDeque<Effect>,
@@ -139,6 +143,7 @@ impl Shard {
             cache: RouteCache::new(hash_keys, CacheLimits::default()),
             routes: Routes::new(),
             resuming: VecDeque::new(),
+            endings: VecDeque::new(),
             outgoing: Vec::new(),
             closing: Vec::new(),
             effects: VecDeque::new(),
@@ -212,7 +217,8 @@ impl Shard {
 
     /// When [`Shard::handle_timeout`] wants to run; `Tick(0)` is at once.
     pub fn poll_timeout(&self) -> Option<Tick> {
-        if self.resuming.is_empty() { self.timers.next() } else { Some(Tick(0)) }
+        let is_idle = self.resuming.is_empty() && self.endings.is_empty();
+        if is_idle { self.timers.next() } else { Some(Tick(0)) }
     }
 
     // Helpers of all parts.

@@ -14,7 +14,7 @@ use super::{Effect, Event, Shard, Turn};
 
 const FAILURE: u8 = 0x80;
 /// What a filter costs of the turn: one in the routing table is more work than a delivery.
-const DELIVERIES_PER_FILTER: u32 = 4;
+pub(super) const DELIVERIES_PER_FILTER: u32 = 4;
 
 impl Shard {
     pub(super) fn on_subscribe(

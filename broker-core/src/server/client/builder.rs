@@ -46,7 +46,8 @@ pub struct ClientBuilder {
 
 impl Broker {
     /// A client in this process with this ClientId; an empty one is made up. It needs no socket and no listener, and
-    /// nobody asks it who it is.
+    /// nobody asks it who it is. As long as its session is there, nobody else gets in with its ClientId (CONNACK 0x02);
+    /// a session of the network with this ClientId is ended, not inherited.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -12,6 +12,11 @@ impl BrokerBuilder {
     /// [`Limits::hook_timeout`](crate::limits::Limits::hook_timeout); a panic or no answer is
     /// [`Decision::Unavailable`]. Without this hook all clients come in. See [`hooks`](crate::hooks).
     ///
+    /// A session belongs to the user name that it began with. Who comes in with its ClientId and another user name, or
+    /// none, ends it as by a take-over, gets nothing of it, and begins a new one (session present 0). So that no user
+    /// can end the sessions of others, accept only ClientIds that are the user's own. A ClientId of an in-process client
+    /// is refused to all others with 0x02, without asking, until that session has ended.
+    ///
     /// ```
     /// # use culex_core::{Broker, hooks::Login};
     /// let builder = Broker::builder().authenticate(|login: Login| async move {

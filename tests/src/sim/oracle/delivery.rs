@@ -17,6 +17,9 @@ impl Oracle {
         self.check_wanted(index, publish, message);
         self.check_count(index, publish, message, link);
         self.check_order(index, publish, message);
+        if self.messages[message].asked.is_some() {
+            self.reach(Reach::HookChanges);
+        }
         if self.messages[message].publisher >= WILL_PUBLISHERS {
             self.check_will(message);
         }
@@ -56,7 +59,7 @@ impl Oracle {
     fn check_count(&mut self, client: usize, publish: &Publish, message: usize, link: usize) {
         let found = self.messages[message].clone();
         // A QoS 1 message that was sent twice may be two messages for the broker.
-        let published = if found.qos == 1 { found.sends } else { 1 };
+        let published = if found.sent_qos() == 1 { found.sends } else { 1 };
         let reader = &mut self.readers[client];
         let subscribes = u32::try_from(reader.matching(found.topic).count()).unwrap_or(u32::MAX);
         let receipt = reader.receipts.entry(message).or_default();

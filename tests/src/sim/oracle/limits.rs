@@ -33,11 +33,13 @@ impl Oracle {
         let mut persistent = 0;
         let mut subscriptions = 0;
         let mut wills = 0;
+        let mut questions = 0;
         for shard in &broker.shards {
             let stats = shard.borrow().stats();
             persistent += stats.sessions_persistent;
             subscriptions += stats.subscriptions;
             wills += stats.wills_published;
+            questions += stats.questions_open;
             self.check_stats(&stats, limits);
             if is_all_due {
                 self.check_sessions(&shard.borrow(), limits);
@@ -58,6 +60,13 @@ impl Oracle {
         }
         if limits.retained_messages.is_exceeded_by(retained) {
             self.fail(format!("{retained} retained messages, limit {:?}", limits.retained_messages));
+        }
+        let waiting = {
+            let host = broker.host.borrow();
+            host.keys.values().filter(|link| host.links[**link].asked.is_some()).count()
+        };
+        if questions != waiting as u64 {
+            self.fail(format!("{questions} questions are counted, {waiting} connections wait"));
         }
         if wills != self.wills_due {
             self.fail(format!("{wills} wills published, {} were due", self.wills_due));
@@ -86,10 +95,11 @@ impl Oracle {
         let rest = shard.sessions_from(0, usize::MAX, false, &mut sessions);
         debug_assert!(rest.is_none(), "a simulation has few sessions");
         let stats = shard.stats();
-        let (mut messages, mut bytes) = (0, 0);
+        let (mut messages, mut bytes, mut subscriptions) = (0, 0, 0);
         for session in &sessions {
             messages += session.queue_messages;
             bytes += session.queue_bytes;
+            subscriptions += session.subscriptions;
             // One message always fits into an empty queue, and a slice of Retained Messages ends with one.
             let is_over = limits.queue_messages.is_exceeded_by(session.queue_messages)
                 || session.queue_bytes > limits.queue_bytes.get().saturating_add(MESSAGE_BYTES_MAX)
@@ -101,6 +111,15 @@ impl Oracle {
             if is_over || outbox > outbox_max {
                 self.fail(format!("over the limits: {session:?}"));
             }
+        }
+        // Filters of sessions that have ended are counted as long as they are in the routing table.
+        if subscriptions < stats.subscriptions {
+            self.reach(Reach::EndedLater);
+        } else if subscriptions > stats.subscriptions {
+            self.fail(format!(
+                "{subscriptions} subscriptions of sessions, {} are counted",
+                stats.subscriptions
+            ));
         }
         let counted = (stats.sessions, stats.queue_messages, stats.queue_bytes);
         if counted != (sessions.len() as u64, messages, bytes) {
@@ -114,7 +133,7 @@ impl Oracle {
         {
             self.fail(format!("over the limits: {stats:?}"));
         }
-        let default = Limits::default();
+        let default = &self.defaults;
         let has_queue_limit =
             limits.queue_messages != default.queue_messages || limits.queue_bytes != default.queue_bytes;
         let is_needless = (stats.dropped_queue_full > 0 && !has_queue_limit)
@@ -143,8 +162,9 @@ impl Oracle {
                 stats.queue_messages,
                 stats.queue_bytes,
                 stats.partial_bytes,
+                stats.questions_open,
             ];
-            if gauges != [0; 6] {
+            if gauges != [0; 7] {
                 self.fail(format!("a shard without clients has {stats:?}"));
             }
         }

@@ -1,6 +1,7 @@
 //! Connections: one owner of a session, closed for a reason that holds, wills exactly when due.
 
 use culex_core::engine::error::{CloseReason, Refusal};
+use culex_core::engine::question::HookFailure;
 
 use crate::sim::network::Link;
 use crate::sim::report::Reach;
@@ -25,7 +26,7 @@ impl Oracle {
         let (mut is_stale, mut has_newer_owner) = (false, false);
         for other in newer {
             is_stale |= other.is_attached;
-            has_newer_owner |= other.is_attached && other.closed.is_none();
+            has_newer_owner |= other.is_attached && !other.is_ending && other.closed.is_none();
         }
         if has_newer_owner {
             self.fail(format!("L{link} takes the session of c{client} from a newer connection"));
@@ -37,6 +38,10 @@ impl Oracle {
             }
         }
         is_stale
+    }
+
+    pub(in crate::sim) fn on_ending(&mut self, link: usize) {
+        self.links[link].is_ending = true;
     }
 
     pub(in crate::sim) fn on_refused(&mut self, link: usize, refusal: Refusal) {
@@ -66,10 +71,14 @@ impl Oracle {
             CloseReason::KeepAlive => Reach::ClosedKeepAlive,
             CloseReason::TakenOver => Reach::ClosedTakenOver,
             CloseReason::PartialPacket if self.may_close_partial => Reach::ClosedPartial,
+            CloseReason::Hook(failure) => match link.asked {
+                Some(asked) if failure == HookFailure::Late && now >= asked.deadline => Reach::ClosedHookLate,
+                Some(asked) if asked.failure == Some(failure) => Reach::ClosedHook,
+                asked => return self.fail(format!("L{index} is closed at {now}: {failure}, but {asked:?}")),
+            },
             CloseReason::Malformed(_)
             | CloseReason::Protocol(_)
             | CloseReason::Refused(_)
-            | CloseReason::Hook(_)
             | CloseReason::PartialPacket
             | CloseReason::Administrative
             | CloseReason::Internal => {
@@ -78,6 +87,15 @@ impl Oracle {
             _ => return self.fail(format!("L{index} is closed for a new reason: {reason}")),
         };
         self.reach(reach);
+        if link.asked.is_some() {
+            if reason == CloseReason::KeepAlive {
+                self.fail(format!("L{index} is closed for keep alive while a hook is asked"));
+            } else if reason == CloseReason::TakenOver {
+                self.reach(Reach::ClosedWhileAsked);
+            } else if reason == CloseReason::Lost {
+                self.reach(Reach::LostWhileAsked);
+            }
+        }
         if self.links[index].closed.is_some() {
             self.fail(format!("L{index} is closed twice"));
         }

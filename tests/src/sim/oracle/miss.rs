@@ -46,7 +46,8 @@ impl Oracle {
     fn judge(&mut self, client: usize, message: usize) {
         let found = &self.messages[message];
         let reader = &self.readers[client];
-        let (true, false, Some(closed)) = (found.is_handled, found.is_clear, found.closed) else { return };
+        let is_for_nobody = found.is_clear || found.is_withheld;
+        let (true, false, Some(closed)) = (found.is_handled, is_for_nobody, found.closed) else { return };
         if reader.judged.contains(&message) {
             return;
         }

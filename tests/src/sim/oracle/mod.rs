@@ -13,9 +13,11 @@ mod reader;
 mod retained;
 
 use culex_core::engine::error::CloseReason;
+use culex_core::limits::Limits;
 
 use crate::wire::Publish;
 
+use super::hooks::REPLACED;
 use super::names::{TOPICS, topic_number};
 use super::report::{Counts, Reach};
 
@@ -30,7 +32,7 @@ pub(super) const ANONYMOUS: usize = usize::MAX;
 const WILL_PUBLISHERS: usize = 1000;
 
 /// An Application Message.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Message {
     pub(super) publisher: usize,
     pub(super) topic: usize,
@@ -48,13 +50,34 @@ pub(super) struct Message {
     pub(super) is_late: bool,
     /// The connection that it came with, or whose will it is.
     pub(super) link: usize,
+    /// A hook makes of this PUBLISH the message that is described here.
+    pub(super) asked: Option<Asked>,
+    /// A hook lets nobody have it.
+    pub(super) is_withheld: bool,
+}
+
+/// What of a PUBLISH is not as it is delivered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) topic: usize,
+    pub(super) qos: u8,
+    pub(super) is_retain: bool,
+    pub(super) is_payload_replaced: bool,
 }
 
 impl Message {
+    /// The QoS of its PUBLISH, which may be more than it is delivered with.
+    pub(super) const fn sent_qos(&self) -> u8 {
+        match self.asked {
+            Some(asked) => asked.qos,
+            None => self.qos,
+        }
+    }
+
     /// Its place among the messages of its publisher is that of its number: it was published once at most, however
     /// often it was sent. A will comes when its connection ends, which an old attempt may do late.
     const fn is_in_order(&self) -> bool {
-        (self.qos != 1 || self.sends == 1) && self.publisher < WILL_PUBLISHERS && !self.is_late
+        (self.sent_qos() != 1 || self.sends == 1) && self.publisher < WILL_PUBLISHERS && !self.is_late
     }
 }
 
@@ -63,6 +86,8 @@ impl Message {
 struct LinkState {
     client: usize,
     is_attached: bool,
+    /// It will be closed before the turn is over.
+    is_ending: bool,
     closed: Option<CloseReason>,
     will: Option<usize>,
 }
@@ -85,6 +110,7 @@ pub(super) struct Oracle {
     /// Messages that did not come, by shard of the receiver.
     misses: Vec<Vec<String>>,
     stamp: u64,
+    defaults: Limits,
     gauge_checks: u64,
 }
 
@@ -102,6 +128,7 @@ impl Oracle {
             wills_due: 0,
             misses: vec![Vec::new(); shards],
             stamp: 0,
+            defaults: Limits::default(),
             gauge_checks: 0,
         }
     }
@@ -138,6 +165,9 @@ impl Oracle {
         let found = &mut self.messages[message];
         found.is_handled = true;
         found.closed.get_or_insert(now);
+        if found.is_withheld {
+            self.reach(Reach::HookWithheld);
+        }
     }
 
     /// The PUBLISH of a message.
@@ -146,7 +176,12 @@ impl Oracle {
         let mut publish = Publish::new(TOPICS[found.topic], self.payload(message));
         publish.qos = found.qos;
         publish.retain = found.is_retain;
-        publish.id = (found.qos > 0).then_some(id);
+        if let Some(asked) = found.asked {
+            publish = Publish::new(TOPICS[asked.topic], self.sent_payload(message, asked));
+            publish.qos = asked.qos;
+            publish.retain = asked.is_retain;
+        }
+        publish.id = (publish.qos > 0).then_some(id);
         publish
     }
 
@@ -156,6 +191,10 @@ impl Oracle {
             return String::new();
         }
         format!("{:.<width$}", format!("{message};"), width = found.payload_bytes)
+    }
+
+    fn sent_payload(&self, message: usize, asked: Asked) -> String {
+        if asked.is_payload_replaced { format!("{message}{REPLACED}") } else { self.payload(message) }
     }
 
     /// Which message a PUBLISH carries; [`ANONYMOUS`] if it has no payload.
@@ -170,7 +209,8 @@ impl Oracle {
         }
         let found = message_number(&text).filter(|number| {
             self.messages.get(*number).is_some_and(|message| {
-                TOPICS[message.topic] == publish.topic
+                !message.is_withheld
+                    && TOPICS[message.topic] == publish.topic
                     && message.qos >= publish.qos
                     && self.payload(*number) == text
             })
