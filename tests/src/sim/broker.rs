@@ -276,6 +276,7 @@ impl Broker {
 
     fn write(&self, shard: &mut Shard, now: Tick, number: u16, key: ConnectionKey) {
         let Some(outbox) = shard.outbox(key) else { return };
+        self.host.borrow_mut().check_outbox(number, key, outbox.len());
         let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();
         let Some(written) = self.host.borrow_mut().write(number, key, &bytes, now) else { return };
         outbox.advance(written);

@@ -7,6 +7,9 @@ use super::host::{Host, Note};
 use super::network::{Link, Stage};
 use super::report::Reach;
 
+/// Bytes by which an outbox may exceed its limit: what one turn answers, and one message.
+const OUTBOX_SLACK_BYTES: u64 = 1 << 10;
+
 impl Host {
     /// A connection that a client opens. Its number is its place in the order of accept().
     pub(super) fn dial(&mut self, client: usize, shard: u16, is_reliable: bool) -> usize {
@@ -147,6 +150,16 @@ impl Host {
         }
         self.progress += written as u64;
         Some(written)
+    }
+
+    /// What a turn wants to write is within the limit, but for what it answers, and one message.
+    pub(super) fn check_outbox(&mut self, number: u16, key: ConnectionKey, bytes: usize) {
+        let limits = &self.plan.limits;
+        let max = limits.outbox_bytes.get().saturating_add(limits.outbox_burst_bytes.get());
+        if bytes as u64 > max.saturating_add(OUTBOX_SLACK_BYTES) {
+            let text = format!("s{number} has {bytes} bytes for {key:?}, limit {max}");
+            self.notes.push_back(Note::Broken(text));
+        }
     }
 
     pub(super) fn close(&mut self, number: u16, key: ConnectionKey, bytes: &[u8]) {
