@@ -13,6 +13,7 @@
     reason = "these functions are tests, though clippy sees functions"
 )]
 
+#[allow(dead_code, reason = "the clients are shared with another test")]
 mod support;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use culex_core::limits::Limits;
 use culex_tests::world::{Store, World};
 
 use self::support::chance::Chance;
+use self::support::network::Local;
 use self::support::publisher::Publisher;
 use self::support::subscriber::Subscriber;
 use self::support::switch::Switch;
@@ -34,7 +36,7 @@ const SUBSCRIBERS: [(&str, u8); 3] = [("exactly", 2), ("at least", 1), ("both", 
 struct Run {
     chance: Chance,
     limits: Limits,
-    world: World,
+    net: Local,
     tables: Tables,
     /// Batches of this world that are in the tables, and those that its shards were told of.
     stored: usize,
@@ -73,7 +75,7 @@ impl Run {
             Publisher::new("p4", true, "r/4").retaining(2),
         ];
         Self {
-            world: World::new(shards, &limits, Store::Held),
+            net: Local::new(World::new(shards, &limits, Store::Held)),
             chance,
             limits,
             tables: Tables::default(),
@@ -88,11 +90,11 @@ impl Run {
     fn run(mut self) -> u32 {
         // From the first message on everybody is subscribed.
         for number in 0..self.subscribers.len() {
-            self.subscribers[number].connect(&mut self.world);
+            self.subscribers[number].connect(&mut self.net);
             self.keep_all();
-            self.subscribers[number].subscribe(&mut self.world);
+            self.subscribers[number].subscribe(&mut self.net);
             self.keep_all();
-            self.subscribers[number].read(&mut self.world);
+            self.subscribers[number].read(&mut self.net);
             assert!(self.subscribers[number].is_subscribed());
         }
         for _ in 0..STEPS {
@@ -109,7 +111,7 @@ impl Run {
                 let publisher = self.chance.below(self.publishers.len());
                 let qos = 1 + u8::try_from(self.chance.below(2)).unwrap();
                 let is_clear = self.chance.below(3) == 0;
-                self.publishers[publisher].publish(&mut self.world, qos, is_clear);
+                self.publishers[publisher].publish(&mut self.net, qos, is_clear);
             }
             5..=7 => {
                 let count = self.chance.below(4);
@@ -117,56 +119,56 @@ impl Run {
             }
             8..=10 => {
                 let (subscriber, count) = (self.chance.below(self.subscribers.len()), self.chance.below(4));
-                self.subscribers[subscriber].acknowledge(&mut self.world, count);
+                self.subscribers[subscriber].acknowledge(&mut self.net, count);
             }
             11 => {
                 let publisher = self.chance.below(self.publishers.len());
-                self.publishers[publisher].lose(&mut self.world);
+                self.publishers[publisher].lose(&mut self.net);
             }
             12 | 13 => {
                 let publisher = self.chance.below(self.publishers.len());
-                self.publishers[publisher].connect(&mut self.world);
+                self.publishers[publisher].connect(&mut self.net);
             }
             14 => {
                 let subscriber = self.chance.below(self.subscribers.len());
-                self.subscribers[subscriber].lose(&mut self.world);
+                self.subscribers[subscriber].lose(&mut self.net);
             }
             15 | 16 => {
                 let subscriber = self.chance.below(self.subscribers.len());
-                self.subscribers[subscriber].connect(&mut self.world);
+                self.subscribers[subscriber].connect(&mut self.net);
             }
-            17 => self.world.hold_mail(),
-            18 => self.world.release_mail(),
+            17 => self.net.world.hold_mail(),
+            18 => self.net.world.release_mail(),
             _ if self.chance.below(3) == 0 => self.crash(),
-            _ => self.switch.step(&mut self.world, &mut self.chance),
+            _ => self.switch.step(&mut self.net, &mut self.chance),
         }
     }
 
     fn read(&mut self) {
         for publisher in &mut self.publishers {
-            publisher.read(&mut self.world);
+            publisher.read(&mut self.net);
         }
         for subscriber in &mut self.subscribers {
-            subscriber.read(&mut self.world);
+            subscriber.read(&mut self.net);
         }
-        self.switch.read(&mut self.world);
+        self.switch.read(&mut self.net);
     }
 
     /// The store commits so many batches; whoever waits is told, if the crash does not come first.
     fn keep(&mut self, count: usize, is_told: bool) {
         for _ in 0..count {
-            let Some((shard, batch)) = self.world.batches.get(self.stored) else { return };
+            let Some((shard, batch)) = self.net.world.batches.get(self.stored) else { return };
             let (shard, number) = (*shard, batch.number);
-            self.tables.keep(batch, self.world.wall());
+            self.tables.keep(batch, self.net.world.wall());
             self.stored += 1;
             if is_told {
-                self.world.store_through(shard, number);
+                self.net.world.store_through(shard, number);
             }
         }
     }
 
     fn keep_all(&mut self) {
-        while self.stored < self.world.batches.len() {
+        while self.stored < self.net.world.batches.len() {
             self.keep(1, true);
         }
     }
@@ -179,7 +181,7 @@ impl Run {
         self.check_deletions(&stored);
         self.crashes += 1;
         let shards = 1 + u16::try_from(self.chance.below(4)).unwrap();
-        self.world = self.world.restarted(shards, &self.limits, stored, 1000);
+        self.net = Local::new(self.net.world.restarted(shards, &self.limits, stored, 1000));
         self.stored = 0;
         for publisher in &mut self.publishers {
             publisher.forget_connection();
@@ -204,14 +206,14 @@ impl Run {
 
     /// Nothing fails any more: everything arrives, and nothing stays behind.
     fn drain(&mut self) {
-        self.world.release_mail();
+        self.net.world.release_mail();
         for _ in 0..1000 {
             for publisher in &mut self.publishers {
-                publisher.connect_if_away(&mut self.world);
+                publisher.connect_if_away(&mut self.net);
             }
             for subscriber in &mut self.subscribers {
-                subscriber.connect_if_away(&mut self.world);
-                subscriber.acknowledge(&mut self.world, usize::MAX);
+                subscriber.connect_if_away(&mut self.net);
+                subscriber.acknowledge(&mut self.net, usize::MAX);
             }
             self.keep_all();
             self.read();

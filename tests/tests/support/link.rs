@@ -2,7 +2,8 @@
 
 use culex_codec::{Decoded, Packet, ProtocolVersion, decode};
 use culex_tests::wire::Connect;
-use culex_tests::world::{Peer, World};
+
+use super::network::Network;
 
 /// A packet of the broker, owned.
 #[derive(Debug)]
@@ -20,29 +21,31 @@ pub(crate) enum Got {
 /// A connection, or none.
 #[derive(Debug, Default)]
 pub(crate) struct Link {
-    peer: Option<Peer>,
+    peer: Option<usize>,
+    /// The beginning of a packet.
+    partial: Vec<u8>,
     /// CONNACK came.
     pub(crate) is_open: bool,
 }
 
 impl Link {
-    pub(crate) fn connect(&mut self, world: &mut World, connect: &Connect) {
-        *self = Self { peer: world.connect(connect).ok(), is_open: false };
+    pub(crate) fn connect(&mut self, net: &mut dyn Network, connect: &Connect) {
+        *self = Self { peer: net.connect(connect), ..Self::default() };
     }
 
     pub(crate) fn is_away(&self) -> bool {
         self.peer.is_none()
     }
 
-    pub(crate) fn send(&self, world: &mut World, packet: &[u8]) {
+    pub(crate) fn send(&self, net: &mut dyn Network, packet: &[u8]) {
         if let Some(peer) = self.peer {
-            world.send(peer, packet);
+            net.send(peer, packet);
         }
     }
 
-    pub(crate) fn lose(&mut self, world: &mut World) {
+    pub(crate) fn lose(&mut self, net: &mut dyn Network) {
         if let Some(peer) = self.peer {
-            world.lose(peer);
+            net.lose(peer);
         }
     }
 
@@ -51,17 +54,18 @@ impl Link {
     }
 
     /// What came, in order; and the connection is gone if the broker closed it.
-    pub(crate) fn read(&mut self, world: &mut World) -> Vec<Got> {
+    pub(crate) fn read(&mut self, net: &mut dyn Network) -> Vec<Got> {
         let Some(peer) = self.peer else { return Vec::new() };
-        let bytes = world.take_output(peer);
+        let mut bytes = std::mem::take(&mut self.partial);
+        bytes.extend(net.take_output(peer));
         let mut rest: &[u8] = &bytes;
         let mut got = Vec::new();
         while let Ok(Decoded::Packet { packet, len }) = decode(rest, ProtocolVersion::V311, u32::MAX) {
             got.push(owned(&packet));
             rest = &rest[len..];
         }
-        assert!(rest.is_empty(), "stray bytes");
-        if world.is_closed(peer) {
+        self.partial = rest.to_vec();
+        if net.is_closed(peer) {
             self.forget();
         }
         got

@@ -2,6 +2,7 @@
 
 pub(crate) mod chance;
 pub(crate) mod link;
+pub(crate) mod network;
 pub(crate) mod publisher;
 pub(crate) mod subscriber;
 pub(crate) mod switch;

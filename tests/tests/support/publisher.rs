@@ -1,9 +1,9 @@
 //! A client that publishes numbers, and again what was not acknowledged.
 
 use culex_tests::wire::{self, Connect, Publish};
-use culex_tests::world::World;
 
 use super::link::{Got, Link};
+use super::network::Network;
 
 #[derive(Debug)]
 pub(crate) struct Publisher {
@@ -71,19 +71,19 @@ impl Publisher {
         self.unfinished.is_empty()
     }
 
-    pub(crate) fn connect(&mut self, world: &mut World) {
+    pub(crate) fn connect(&mut self, net: &mut dyn Network) {
         let connect = Connect::new(self.id);
-        self.link.connect(world, &if self.is_persistent { connect.persistent() } else { connect });
+        self.link.connect(net, &if self.is_persistent { connect.persistent() } else { connect });
     }
 
-    pub(crate) fn connect_if_away(&mut self, world: &mut World) {
+    pub(crate) fn connect_if_away(&mut self, net: &mut dyn Network) {
         if self.link.is_away() {
-            self.connect(world);
+            self.connect(net);
         }
     }
 
-    pub(crate) fn lose(&mut self, world: &mut World) {
-        self.link.lose(world);
+    pub(crate) fn lose(&mut self, net: &mut dyn Network) {
+        self.link.lose(net);
     }
 
     pub(crate) fn forget_connection(&mut self) {
@@ -91,7 +91,7 @@ impl Publisher {
     }
 
     /// The next number. A client without a stored session has no QoS 2 that outlives its connection.
-    pub(crate) fn publish(&mut self, world: &mut World, qos: u8, is_clear: bool) {
+    pub(crate) fn publish(&mut self, net: &mut dyn Network, qos: u8, is_clear: bool) {
         if !self.link.is_open || self.unfinished.len() + 1 >= usize::from(IDS) {
             return;
         }
@@ -105,7 +105,7 @@ impl Publisher {
         self.cleared.push(is_clear && self.retains_with.is_some());
         self.unfinished.push(Unfinished { id, number, is_released: false });
         let packet = self.packet(id, number).encode();
-        self.link.send(world, &packet);
+        self.link.send(net, &packet);
     }
 
     fn packet(&self, id: u16, number: usize) -> Publish {
@@ -114,14 +114,14 @@ impl Publisher {
         if self.retains_with.is_some() { publish.retained() } else { publish }
     }
 
-    pub(crate) fn read(&mut self, world: &mut World) {
-        for got in self.link.read(world) {
+    pub(crate) fn read(&mut self, net: &mut dyn Network) {
+        for got in self.link.read(net) {
             match got {
                 Got::ConnAck { is_session_present } => {
                     assert!(!self.is_stored || is_session_present, "the session of {} was lost", self.id);
                     self.is_stored = self.is_persistent;
                     self.link.is_open = true;
-                    self.send_again(world);
+                    self.send_again(net);
                 }
                 Got::PubAck(id) => {
                     self.acknowledge(id);
@@ -132,7 +132,7 @@ impl Publisher {
                     for message in self.unfinished.iter_mut().filter(|message| message.id == id) {
                         message.is_released = true;
                     }
-                    self.link.send(world, &wire::pubrel(id));
+                    self.link.send(net, &wire::pubrel(id));
                 }
                 Got::PubComp(id) => self.unfinished.retain(|message| message.id != id),
                 other => panic!("{other:?}"),
@@ -145,14 +145,14 @@ impl Publisher {
         self.acknowledged = self.acknowledged.max(number);
     }
 
-    fn send_again(&self, world: &mut World) {
+    fn send_again(&self, net: &mut dyn Network) {
         for message in &self.unfinished {
             let packet = if message.is_released {
                 wire::pubrel(message.id)
             } else {
                 self.packet(message.id, message.number).again().encode()
             };
-            self.link.send(world, &packet);
+            self.link.send(net, &packet);
         }
     }
 

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use culex_tests::wire::{self, Connect};
-use culex_tests::world::World;
 
 use super::link::{Got, Link};
+use super::network::Network;
 use super::publisher::Publisher;
 
 #[derive(Debug)]
@@ -39,24 +39,24 @@ impl Subscriber {
         self.is_subscribed
     }
 
-    pub(crate) fn connect(&mut self, world: &mut World) {
+    pub(crate) fn connect(&mut self, net: &mut dyn Network) {
         self.answers.clear();
-        self.link.connect(world, &Connect::new(self.id).persistent());
+        self.link.connect(net, &Connect::new(self.id).persistent());
     }
 
-    pub(crate) fn connect_if_away(&mut self, world: &mut World) {
+    pub(crate) fn connect_if_away(&mut self, net: &mut dyn Network) {
         if self.link.is_away() {
-            self.connect(world);
+            self.connect(net);
         }
     }
 
-    pub(crate) fn subscribe(&mut self, world: &mut World) {
-        self.link.send(world, &wire::subscribe(1, &[("t/#", self.qos)]));
+    pub(crate) fn subscribe(&mut self, net: &mut dyn Network) {
+        self.link.send(net, &wire::subscribe(1, &[("t/#", self.qos)]));
     }
 
-    pub(crate) fn lose(&mut self, world: &mut World) {
+    pub(crate) fn lose(&mut self, net: &mut dyn Network) {
         self.answers.clear();
-        self.link.lose(world);
+        self.link.lose(net);
     }
 
     pub(crate) fn forget_connection(&mut self) {
@@ -65,15 +65,15 @@ impl Subscriber {
     }
 
     /// Gives the next answers.
-    pub(crate) fn acknowledge(&mut self, world: &mut World, count: usize) {
+    pub(crate) fn acknowledge(&mut self, net: &mut dyn Network, count: usize) {
         for _ in 0..count {
             let Some(answer) = self.answers.pop_front() else { return };
-            self.link.send(world, &answer);
+            self.link.send(net, &answer);
         }
     }
 
-    pub(crate) fn read(&mut self, world: &mut World) {
-        for got in self.link.read(world) {
+    pub(crate) fn read(&mut self, net: &mut dyn Network) {
+        for got in self.link.read(net) {
             match got {
                 Got::ConnAck { is_session_present } => {
                     assert!(!self.is_stored || is_session_present, "the session of {} was lost", self.id);
@@ -99,6 +99,12 @@ impl Subscriber {
             let number = text.split(' ').next_back().unwrap().parse().unwrap();
             self.received.entry(topic).or_default().push((number, qos));
         }
+    }
+
+    /// So many different numbers of a topic have come.
+    pub(crate) fn has(&self, topic: &str, count: usize) -> bool {
+        let numbers = self.received.get(topic).into_iter().flatten().map(|(number, _)| number);
+        numbers.collect::<BTreeSet<_>>().len() >= count
     }
 
     /// Everything that was sent has come, QoS 2 once, and each QoS in order [MQTT-4.6.0-6].

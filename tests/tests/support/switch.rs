@@ -2,10 +2,10 @@
 
 use culex_core::engine::store::StoredSession;
 use culex_tests::wire::{self, Connect};
-use culex_tests::world::World;
 
 use super::chance::Chance;
 use super::link::{Got, Link};
+use super::network::Network;
 
 #[derive(Debug)]
 pub(crate) struct Switch {
@@ -37,7 +37,7 @@ impl Switch {
         self.id
     }
 
-    pub(crate) fn step(&mut self, world: &mut World, chance: &mut Chance) {
+    pub(crate) fn step(&mut self, net: &mut dyn Network, chance: &mut Chance) {
         if self.link.is_away() || chance.below(5) == 0 {
             let is_persistent = chance.below(4) != 0;
             let connect = Connect::new(self.id);
@@ -50,7 +50,7 @@ impl Switch {
                 self.unsure = Some(filter);
             }
             self.asked = Some(Asked::Session(is_persistent));
-            self.link.connect(world, &if is_persistent { connect.persistent() } else { connect });
+            self.link.connect(net, &if is_persistent { connect.persistent() } else { connect });
         } else if self.link.is_open && self.session && self.asked.is_none() {
             let (filter, is_on) = (chance.below(2), chance.below(2) == 0);
             self.asked = Some(Asked::Filter(filter, is_on));
@@ -59,12 +59,12 @@ impl Switch {
             } else {
                 wire::unsubscribe(1, &[FILTERS[filter]])
             };
-            self.link.send(world, &packet);
+            self.link.send(net, &packet);
         }
     }
 
-    pub(crate) fn read(&mut self, world: &mut World) {
-        for got in self.link.read(world) {
+    pub(crate) fn read(&mut self, net: &mut dyn Network) {
+        for got in self.link.read(net) {
             match (got, self.asked.take()) {
                 (Got::ConnAck { is_session_present }, Some(Asked::Session(is_persistent))) => {
                     assert_eq!(is_session_present, is_persistent && self.session);
