@@ -62,6 +62,8 @@ pub struct SqliteStore {
     path: PathBuf,
     durability: Durability,
     synced_at: Instant,
+    /// Something was committed that the disk need not have.
+    is_unsynced: bool,
     alive_at: Option<WallTime>,
     index: Index,
     /// Gives the directory free when everything else is closed.
@@ -100,6 +102,7 @@ impl SqliteStore {
             path,
             durability,
             synced_at: Instant::now(),
+            is_unsynced: false,
             alive_at: None,
             index: Index::default(),
             _lock: lock,
@@ -127,20 +130,22 @@ impl SqliteStore {
 
     fn write(&mut self, records: &[Record], now: WallTime) -> rusqlite::Result<()> {
         let must_sync = self.durability == Durability::Kill && self.synced_at.elapsed() >= SYNC_INTERVAL;
-        if must_sync {
-            self.set_sync(true)?;
-        }
         let is_old = self.alive_at.is_none_or(|at| now.0.saturating_sub(at.0) >= 1000 || now < at);
         let is_alive_due = is_old && !self.index.mortal.is_empty();
-        if records.is_empty() && !is_alive_due {
+        // A sync covers all commits before it, so in quiet times an empty one is made.
+        let is_sync_due = must_sync && self.is_unsynced;
+        if records.is_empty() && !is_alive_due && !is_sync_due {
             return Ok(());
+        }
+        if must_sync {
+            self.set_sync(true)?;
         }
         let transaction = self.connection.transaction()?;
         for record in records {
             write::apply(&transaction, &mut self.index, record)?;
         }
         write::forget_cleared(&transaction, &mut self.index)?;
-        if is_alive_due {
+        if is_alive_due || records.is_empty() {
             write::note_alive(&transaction, now)?;
             self.alive_at = Some(now);
         }
@@ -149,6 +154,7 @@ impl SqliteStore {
             self.synced_at = Instant::now();
             self.set_sync(false)?;
         }
+        self.is_unsynced = self.durability == Durability::Kill && !must_sync;
         Ok(())
     }
 }
