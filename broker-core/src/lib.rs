@@ -16,13 +16,15 @@ pub use engine::error::{CloseReason, ProtocolError, Refusal};
 pub use engine::shard::{ConnectionInfo, Event, SessionInfo};
 #[cfg(feature = "server")]
 pub use engine::time::WallTime;
+#[cfg(feature = "store-sqlite")]
+pub use server::SqliteStore;
 #[cfg(feature = "server")]
 pub use server::hooks;
 #[cfg(feature = "server")]
 pub use server::{
-    Admin, AdminError, Broker, BrokerBuilder, Client, ClientBuilder, ConnectError, Cursor, Delivery, Events,
-    Failure, Gone, Inbox, Lanes, Page, Peer, PublishError, RetainedInfo, ServeError, ShutdownError, Snapshot,
-    StartError, SubscribeError, Threads, WeakBroker,
+    Admin, AdminError, Broker, BrokerBuilder, Client, ClientBuilder, ConnectError, Cursor, Delivery,
+    Durability, Events, Failure, Gone, Inbox, Lanes, Page, Peer, PublishError, RetainedInfo, ServeError,
+    ShutdownError, Snapshot, StartError, Store, StoreError, SubscribeError, Threads, WeakBroker,
 };
 
 /// The blocks of the guide and of the README of the repository are compiled and run too.

@@ -13,7 +13,7 @@ use culex_core::engine::shard::{
     DELIVERIES_PER_TURN, Effect, Event, Shard, ShardConfig, ShardMessage, Turn, shard_of,
 };
 use culex_core::engine::stats::Stats;
-use culex_core::engine::store::StoreBatch;
+use culex_core::engine::store::{StoreBatch, Stored};
 use culex_core::engine::time::{Now, Tick, WallTime};
 use culex_core::engine::{TopicLimits, admit};
 use culex_core::limits::Limits;
@@ -105,6 +105,29 @@ impl World {
             links: BTreeMap::new(),
             accepted: 0,
         }
+    }
+
+    /// A broker that starts `millis` after another one stopped, with what a store has of it.
+    pub fn restarted(&self, shards: u16, limits: &Limits, stored: Stored, millis: u64) -> Self {
+        let mut world = Self::new(shards, limits, self.store);
+        world.now.wall = WallTime(self.now.wall.0 + millis);
+        world.commons = LocalCommons::restored(limits, HASH_KEYS, &stored);
+        for session in stored.sessions {
+            let owner = shard_of(&session.client_id, HASH_KEYS, shards).0;
+            let is_new = world.turn(owner, |shard, turn| shard.restore(turn, session, stored.alive_at));
+            assert!(is_new, "a ClientId is stored once");
+        }
+        assert!(world.batches.is_empty(), "what was stored is not stored again");
+        for shard in 0..shards {
+            world.turn(shard, Shard::publish_left_wills);
+        }
+        world.run();
+        world
+    }
+
+    /// The wall clock.
+    pub const fn wall(&self) -> WallTime {
+        self.now.wall
     }
 
     /// The number that the next connection takes at accept().

@@ -87,8 +87,8 @@ fn the_record_of_a_message_that_came_too_late_is_ended() {
         (recipients.len() == 1).then_some(publication.id)
     });
     let done = records.iter().find_map(|record| {
-        let Record::Done { publication, .. } = record else { return None };
-        Some(*publication)
+        let Record::Done { entry, .. } = record else { return None };
+        Some(*entry)
     });
     assert!(published.is_some());
     assert_eq!(done, published);

@@ -17,6 +17,7 @@ use culex_codec::{TopicFilter, TopicName};
 use super::keys::{PublicationId, RetainedVersion, SessionId, SessionKey, ShardId};
 use super::publication::Publication;
 use super::route::{Budget, Cursor, Retained, RetainedLimits, Router, Routes, Subscriber};
+use super::store::Stored;
 use crate::limits::Limits;
 
 /// The shared state. Every call is one atomic step.
@@ -78,12 +79,21 @@ struct State {
 impl LocalCommons {
     /// Nothing subscribed, nothing retained.
     pub fn new(limits: &Limits, hash_keys: (u64, u64)) -> Self {
+        Self::restored(limits, hash_keys, &Stored::default())
+    }
+
+    /// What a store has of it: Retained Messages, room of sessions, and numbers. Subscriptions come with
+    /// [`Shard::restore`](super::shard::Shard::restore).
+    pub fn restored(limits: &Limits, hash_keys: (u64, u64), stored: &Stored) -> Self {
+        let (publication, session, version) = stored.last_numbers();
+        let mut retained = Retained::new(RetainedLimits::from(limits));
+        retained.restore(stored.retained.iter().cloned(), version);
         let state = State {
             router: Router::new(hash_keys),
-            retained: Retained::new(RetainedLimits::from(limits)),
-            publications: 0,
-            session_ids: 0,
-            sessions_open: 0,
+            retained,
+            publications: publication.0,
+            session_ids: session.0,
+            sessions_open: stored.sessions.len() as u64,
             queue_bytes: 0,
         };
         Self {

@@ -10,7 +10,7 @@ use super::route::RetainedMessage;
 use super::time::WallTime;
 
 /// One Application Message, held once however many sessions queue it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Publication {
     /// Order of acceptance; zero for a message that nobody keeps.
     pub id: PublicationId,

@@ -10,6 +10,7 @@ use crate::engine::commons::Commons;
 use crate::engine::keys::{PublicationId, RetainedVersion, SessionId, SessionKey, ShardId};
 use crate::engine::publication::Publication;
 use crate::engine::route::{Budget, Cursor, Retained, RetainedLimits, Router, Routes, Subscriber};
+use crate::engine::store::Stored;
 use crate::limits::Limits;
 
 use super::sync::{AtomicU64, Mutex, RwLock};
@@ -29,14 +30,18 @@ pub(crate) struct SharedCommons {
 }
 
 impl SharedCommons {
-    pub(crate) fn new(limits: &Limits, hash_keys: (u64, u64)) -> Self {
+    /// With what a store has of it: Retained Messages, room of sessions, and numbers.
+    pub(crate) fn new(limits: &Limits, hash_keys: (u64, u64), stored: &Stored) -> Self {
+        let (publication, session, version) = stored.last_numbers();
+        let mut retained = Retained::new(RetainedLimits::from(limits));
+        retained.restore(stored.retained.iter().cloned(), version);
         Self {
             router: RwLock::new(Router::new(hash_keys)),
             generation: AtomicU64::new(0),
-            retained: Mutex::new(Retained::new(RetainedLimits::from(limits))),
-            publications: AtomicU64::new(0),
-            session_ids: AtomicU64::new(0),
-            sessions_open: AtomicU64::new(0),
+            retained: Mutex::new(retained),
+            publications: AtomicU64::new(publication.0),
+            session_ids: AtomicU64::new(session.0),
+            sessions_open: AtomicU64::new(stored.sessions.len() as u64),
             sessions_max: limits.sessions.get(),
             queue_bytes: AtomicU64::new(0),
             queue_bytes_max: limits.queue_total_bytes.get(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mio::{Events, Poll, Token};
 
 use super::*;
+use crate::engine::store::Stored;
 use crate::limits::Limits;
 use crate::server::admit::Rooms;
 use crate::server::commons::SharedCommons;
@@ -17,8 +18,9 @@ fn pair() -> (Link, TcpStream, Poll) {
     let (stream, address) = listener.accept().unwrap();
     stream.set_nonblocking(true).unwrap();
     let limits = Limits::default();
-    let commons = Arc::new(SharedCommons::new(&limits, (1, 2)));
-    let metrics = Arc::new(Metrics { lanes: Vec::new(), front_door: Default::default(), commons });
+    let commons = Arc::new(SharedCommons::new(&limits, (1, 2), &Stored::default()));
+    let metrics =
+        Arc::new(Metrics { lanes: Vec::new(), front_door: Default::default(), commons, store: None });
     let permit =
         Rooms::new(&limits, metrics).enter(Some(address.ip())).unwrap_or_else(|limit| panic!("{limit}"));
     let poll = Poll::new().unwrap();

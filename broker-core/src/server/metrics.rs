@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::engine::stats::{Metric, MetricKind, Stats};
 
 use super::commons::SharedCommons;
+use super::store::Queue;
 
 /// The numbers of one shard where other threads can read them. Written by its lane alone.
 pub(crate) struct LaneCells([AtomicU64; Stats::COUNT]);
@@ -66,11 +67,32 @@ const RETAINED: &[Metric] = &[
     },
 ];
 
+const STORE: &[Metric] = &[
+    Metric { name: "store_commits", help: "Transactions of the store.", kind: MetricKind::Counter },
+    Metric {
+        name: "store_records",
+        help: "Records that were written to the store.",
+        kind: MetricKind::Counter,
+    },
+    Metric {
+        name: "store_elided",
+        help: "Messages in queues that were acknowledged before they had to be written.",
+        kind: MetricKind::Counter,
+    },
+    Metric {
+        name: "store_queue_bytes",
+        help: "Bytes that wait for the store; from 64 MiB on nobody is read.",
+        kind: MetricKind::Gauge,
+    },
+];
+
 /// All numbers of a broker.
 pub(crate) struct Metrics {
     pub(crate) lanes: Vec<Arc<LaneCells>>,
     pub(crate) front_door: FrontDoorCells,
     pub(crate) commons: Arc<SharedCommons>,
+    /// What the store's thread counts, if there is a store.
+    pub(crate) store: Option<Arc<Queue>>,
 }
 
 impl Metrics {
@@ -84,6 +106,9 @@ impl Metrics {
         values.extend(FrontDoorCells::METRICS.iter().zip(self.front_door.values()));
         let (messages, bytes) = self.commons.retained_size();
         values.extend(RETAINED.iter().zip([messages, bytes]));
+        if let Some(queue) = &self.store {
+            values.extend(STORE.iter().zip(queue.counts()));
+        }
         Snapshot(values)
     }
 }

@@ -42,4 +42,7 @@ pub use self::events::Events;
 pub use self::metrics::Snapshot;
 pub use self::peer::Peer;
 pub use self::serve::ServeError;
+#[cfg(feature = "store-sqlite")]
+pub use self::store::SqliteStore;
+pub use self::store::{Durability, Store, StoreError};
 pub use self::worker::Lanes;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::config::PORT;
 
 /// The banner. Programs wait for its `listening on` lines and read the port from there.
-pub(super) fn banner(addresses: &[SocketAddr]) -> String {
+pub(super) fn banner(addresses: &[SocketAddr], state: &str) -> String {
     let mut text = format!("culex {}\n", env!("CARGO_PKG_VERSION"));
     for address in addresses {
         text.push_str(&format!("listening on {address}\n"));
@@ -20,6 +20,7 @@ pub(super) fn banner(addresses: &[SocketAddr]) -> String {
              There are no users: any user name and password is accepted, unchecked.\n"
         }
     });
+    text.push_str(&format!("{state}\n"));
     if let Some(address) = addresses.first() {
         let options = options(address);
         text.push_str(&format!(
@@ -44,9 +45,10 @@ mod tests {
 
     #[test]
     fn it_says_where_to_whom_and_what_next() {
-        let text = banner(&["127.0.0.1:1883".parse().unwrap()]);
+        let text = banner(&["127.0.0.1:1883".parse().unwrap()], "state in /s");
         let lines: Vec<_> = text.lines().collect();
         assert!(lines.contains(&"listening on 127.0.0.1:1883"), "{text}");
+        assert!(lines.contains(&"state in /s"), "{text}");
         assert!(lines.contains(&"  culex sub -t 'hello/#' -v"), "{text}");
         assert!(lines.contains(&"  culex pub -t hello/world -m hi"), "{text}");
         assert!(text.contains("Only this computer can connect"), "{text}");
@@ -54,7 +56,7 @@ mod tests {
 
     #[test]
     fn the_lines_to_type_fit_the_listener() {
-        let text = banner(&["192.0.2.1:7".parse().unwrap(), "127.0.0.1:1883".parse().unwrap()]);
+        let text = banner(&["192.0.2.1:7".parse().unwrap(), "127.0.0.1:1883".parse().unwrap()], "");
         assert!(text.contains("culex pub -h 192.0.2.1 -p 7 -t hello/world -m hi"), "{text}");
         assert!(text.contains("Other computers can connect"), "{text}");
     }

@@ -17,6 +17,7 @@ mod output;
 mod publish;
 mod remote;
 mod serve;
+mod state;
 mod subscribe;
 
 /// An MQTT broker: one command to run.

@@ -10,7 +10,8 @@ use culex_core::{Broker, StartError};
 use crate::cli::banner::banner;
 use crate::cli::human;
 use crate::cli::interrupt::Interrupt;
-use crate::config::{Config, Environment, LogFormat, LogLevel};
+use crate::cli::state::State;
+use crate::config::{Config, Environment, LogFormat, LogLevel, StoreMode};
 use crate::exit::Exit;
 use crate::telemetry;
 
@@ -23,6 +24,12 @@ pub(super) struct Arguments {
     /// Port of the (only) listener
     #[arg(short, long)]
     port: Option<u16>,
+    /// Keep sessions and retained messages in this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
+    data_dir: Option<PathBuf>,
+    /// Keep nothing: sessions and retained messages end with the broker
+    #[arg(long)]
+    ephemeral: bool,
     /// Log each decision
     #[arg(short, long)]
     verbose: bool,
@@ -64,7 +71,8 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             return Exit::Internal;
         }
     };
-    let exit = runtime.block_on(serve(&config));
+    let state = State::choose(&config, |name| std::env::var_os(name));
+    let exit = runtime.block_on(serve(&config, &state));
     runtime.shutdown_background();
     exit
 }
@@ -84,6 +92,11 @@ fn configure(arguments: &Arguments) -> Result<Config, Exit> {
             return Err(Exit::Usage);
         };
         listener.address.set_port(port);
+    }
+    if arguments.ephemeral {
+        config.store.durability = StoreMode::None;
+    } else if let Some(directory) = &arguments.data_dir {
+        config.store.directory = Some(directory.clone());
     }
     if arguments.verbose {
         config.log.level = config.log.level.max(LogLevel::Debug);
@@ -114,7 +127,7 @@ fn raise_file_limit(config: &Config) {
 /// Fewer open files than this are worth a warning.
 const FILES_ENOUGH: u64 = 4096;
 
-async fn serve(config: &Config) -> Exit {
+async fn serve(config: &Config, state: &State) -> Exit {
     // Before the banner: who reads it may answer with a signal at once.
     let mut interrupt = Interrupt::catch();
     let mut builder =
@@ -122,8 +135,14 @@ async fn serve(config: &Config) -> Exit {
     for listener in &config.listeners {
         builder = builder.listen(listener.address);
     }
-    let broker = match builder.start().await {
+    let broker = match state.apply(builder).start().await {
         Ok(broker) => broker,
+        Err(StartError::Store(error)) => {
+            human::complain(format_args!(
+                "{error}. Take another one: `--data-dir DIR`, or none: `--ephemeral`"
+            ));
+            return Exit::Storage;
+        }
         Err(StartError::Bind { addr, source }) => {
             human::complain(cannot_bind(addr, &source));
             return Exit::CannotBind;
@@ -134,11 +153,12 @@ async fn serve(config: &Config) -> Exit {
         }
     };
     // A closed standard output is no reason not to serve.
-    let _ = human::print(&banner(broker.local_addrs()));
+    let _ = human::print(&banner(broker.local_addrs(), &state.to_string()));
     tokio::select! {
         failure = broker.failed() => {
             human::complain(format_args!("the broker failed: {failure}"));
-            Exit::Internal
+            // A service manager that starts it again starts it with what there is.
+            if failure.is_store() { Exit::Storage } else { Exit::Internal }
         }
         () = interrupt.wait() => stop(&broker, &mut interrupt).await,
     }

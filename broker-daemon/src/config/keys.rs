@@ -8,7 +8,7 @@ use culex_core::limits::{Limits, WhenFull};
 use crate::config::setting::NumberField::{U16, U32};
 use crate::config::setting::{Key, Setting};
 use crate::config::value::Unit::{Bytes, Count};
-use crate::config::{Config, Listener, LogFormat, LogLevel, LogSettings};
+use crate::config::{Config, Listener, LogFormat, LogLevel, LogSettings, StoreMode, StoreSettings};
 
 /// Keys at the top of the file.
 pub(crate) const TOP: &[Key<Config>] = &[
@@ -62,6 +62,25 @@ pub(crate) const LOG: &[Key<LogSettings>] = &[
             set: |log, index| log.format = LogFormat::from_index(index),
         },
         doc: "`\"text\"` for people, `\"json\"` for programs: one object a line.",
+    },
+];
+
+/// Keys of `[store]`.
+pub(crate) const STORE: &[Key<StoreSettings>] = &[
+    Key {
+        name: "directory",
+        setting: Setting::Path { field: |store| &mut store.directory },
+        doc: "Where sessions, their queues and retained messages are kept; for this broker alone. `--data-dir` wins.",
+    },
+    Key {
+        name: "durability",
+        setting: Setting::Choice {
+            words: StoreMode::WORDS,
+            get: |store| store.durability as usize,
+            set: |store, index| store.durability = StoreMode::from_index(index),
+        },
+        doc: "What may be lost of what was acknowledged. `\"power\"`: nothing, it is on the disk first. `\"kill\"`: in a \
+              power cut the last second. `\"none\"`: everything with the end of the broker.",
     },
 ];
 
@@ -206,10 +225,11 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
 ];
 
 /// Sections, how each is written, and the names of its keys.
-pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 3] {
+pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 4] {
     [
         ("listener", "[[listener]]", LISTENER.iter().map(|key| key.name).collect()),
         ("limits", "[limits]", LIMITS.iter().map(|key| key.name).collect()),
         ("log", "[log]", LOG.iter().map(|key| key.name).collect()),
+        ("store", "[store]", STORE.iter().map(|key| key.name).collect()),
     ]
 }

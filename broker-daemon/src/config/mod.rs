@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use culex_core::limits::Limits;
 use culex_core::{Lanes, Threads};
@@ -47,6 +47,8 @@ pub struct Config {
     pub lanes: Lanes,
     /// What is logged and how.
     pub log: LogSettings,
+    /// What outlives the broker.
+    pub store: StoreSettings,
 }
 
 /// An address that clients connect to.
@@ -67,6 +69,36 @@ pub struct LogSettings {
     pub level: LogLevel,
     /// For whom.
     pub format: LogFormat,
+}
+
+/// What outlives the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct StoreSettings {
+    /// Where it is kept; `None` if the user did not say.
+    pub directory: Option<PathBuf>,
+    /// What may be lost.
+    pub durability: StoreMode,
+}
+
+/// What may be lost of what was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StoreMode {
+    /// Nothing (default).
+    #[default]
+    Power,
+    /// In a power cut the last second.
+    Kill,
+    /// Everything with the end of the broker.
+    None,
+}
+
+impl StoreMode {
+    pub(crate) const WORDS: &'static [&'static str] = &["power", "kill", "none"];
+
+    pub(crate) fn from_index(index: usize) -> Self {
+        [Self::Power, Self::Kill, Self::None].get(index).copied().unwrap_or_default()
+    }
 }
 
 /// How much is logged.
@@ -134,6 +166,7 @@ impl Default for Config {
             threads: Threads::default(),
             lanes: Lanes::default(),
             log: LogSettings::default(),
+            store: StoreSettings::default(),
         }
     }
 }

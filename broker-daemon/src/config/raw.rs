@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use crate::config::environment::Environment;
-use crate::config::keys::{LIMITS, LISTENER, LOG, TOP, sections};
+use crate::config::keys::{LIMITS, LISTENER, LOG, STORE, TOP, sections};
 use crate::config::problem::{Complaint, ConfigError, Place, Problem, Report};
 use crate::config::setting::Key;
 use crate::config::source::Source;
@@ -41,6 +41,9 @@ pub(crate) fn read(
             }
             ("log", DeValue::Table(table)) => {
                 reader.section(LOG, "[log]", table, &mut draft.log);
+            }
+            ("store", DeValue::Table(table)) => {
+                reader.section(STORE, "[store]", table, &mut draft.store);
             }
             (name, _) => match sections().into_iter().find(|(section, ..)| *section == name) {
                 Some((_, written, _)) => {

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use culex_core::limits::Limits;
 
-use crate::config::keys::{LIMITS, LISTENER, LOG, TOP};
+use crate::config::keys::{LIMITS, LISTENER, LOG, STORE, TOP};
 use crate::config::setting::Key;
-use crate::config::{Config, Listener, LogSettings};
+use crate::config::{Config, Listener, LogSettings, StoreSettings};
 
 /// The reference page.
 pub fn page() -> String {
@@ -15,6 +15,8 @@ pub fn page() -> String {
     table(&mut page, "`[[listener]]`", "CULEX__LISTENER__0__", LISTENER, Listener::default);
     page.push_str(LISTENER_NOTE);
     table(&mut page, "`[log]`", "CULEX__LOG__", LOG, LogSettings::default);
+    table(&mut page, "`[store]`", "CULEX__STORE__", STORE, StoreSettings::default);
+    page.push_str(STORE_NOTE);
     table(&mut page, "`[limits]`", "CULEX__LIMITS__", LIMITS, Limits::default);
     page.push_str(TAIL);
     page
@@ -40,6 +42,11 @@ const HEAD: &str = include_str!("reference_head.md");
 const LISTENER_NOTE: &str = "
 Without a `[[listener]]` there is one on `127.0.0.1:1883`, which only this computer can reach. `culex -p PORT` changes
 the port of a single listener.
+";
+const STORE_NOTE: &str = "
+Without a directory it is `port-PORT`, by the port of the first listener, in `$STATE_DIRECTORY` (systemd sets it),
+`$XDG_STATE_HOME/culex` or `~/.local/state/culex`; with port 0, or where there is none of these, nothing is kept. The
+banner says where. `culex --ephemeral` keeps nothing. See [durability.md](durability.md).
 ";
 const TAIL: &str = "
 A queue over its limit is logged once per client and minute.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use culex_core::limits::Limit;
@@ -39,6 +40,8 @@ pub(crate) enum Setting<T> {
     Switch { field: fn(&mut T) -> &mut Option<bool> },
     /// An address to listen on.
     Address { field: fn(&mut T) -> &mut SocketAddr },
+    /// A directory or file, or not said.
+    Path { field: fn(&mut T) -> &mut Option<PathBuf> },
     /// A number of threads or `"auto"`.
     Threads { field: fn(&mut T) -> &mut Threads },
 }
@@ -102,6 +105,13 @@ impl<T> Setting<T> {
                 let Input::Text(text) = input else { return Err(self.mismatch(input)) };
                 *field(target) = address(text)?;
             }
+            Self::Path { field } => {
+                let Input::Text(text) = input else { return Err(self.mismatch(input)) };
+                if text.is_empty() {
+                    return Err(self.mismatch(input));
+                }
+                *field(target) = Some(text.into());
+            }
             Self::Threads { field } => *field(target) = threads(input).ok_or_else(|| self.mismatch(input))?,
         }
         Ok(())
@@ -120,6 +130,7 @@ impl<T> Setting<T> {
             }
             Self::Switch { .. } => "true or false".to_owned(),
             Self::Address { .. } => "address with port".to_owned(),
+            Self::Path { .. } => "path".to_owned(),
             Self::Threads { .. } => "number or \"auto\"".to_owned(),
         }
     }
@@ -135,7 +146,9 @@ impl<T> Setting<T> {
                 format!("{} … {}", show_duration(*range.start()), show_duration(*range.end()))
             }
             Self::Threads { .. } => format!("1 … {THREADS_MAX}"),
-            Self::Choice { .. } | Self::Switch { .. } | Self::Address { .. } => String::new(),
+            Self::Choice { .. } | Self::Switch { .. } | Self::Address { .. } | Self::Path { .. } => {
+                String::new()
+            }
         }
     }
 
@@ -159,6 +172,7 @@ impl<T> Setting<T> {
                 None => "none".to_owned(),
             },
             Self::Address { .. } => "none; required".to_owned(),
+            Self::Path { .. } => "none; see below".to_owned(),
             Self::Threads { field } => match *field(&mut section) {
                 Threads::Auto => "\"auto\"".to_owned(),
                 Threads::Exactly(n) => n.to_string(),

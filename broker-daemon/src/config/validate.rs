@@ -4,7 +4,7 @@ use culex_core::limits::Limits;
 use culex_core::{Lanes, Threads};
 
 use crate::config::problem::{Complaint, Place, Report};
-use crate::config::{Config, Listener, LogSettings};
+use crate::config::{Config, Listener, LogSettings, StoreSettings};
 
 /// A configuration that may still be wrong.
 #[derive(Debug, Default)]
@@ -13,6 +13,7 @@ pub(crate) struct Draft {
     pub(crate) listeners: Vec<DraftListener>,
     pub(crate) limits: Limits,
     pub(crate) log: LogSettings,
+    pub(crate) store: StoreSettings,
     pub(crate) threads: Threads,
     pub(crate) lanes: Lanes,
 }
@@ -37,7 +38,14 @@ pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
     if listeners.is_empty() {
         listeners.push(Listener::default());
     }
-    Config { listeners, limits: draft.limits, threads: draft.threads, lanes: draft.lanes, log: draft.log }
+    Config {
+        listeners,
+        limits: draft.limits,
+        threads: draft.threads,
+        lanes: draft.lanes,
+        log: draft.log,
+        store: draft.store,
+    }
 }
 
 /// Without users nobody is asked for a password, so whoever can reach the port may read and write everything. That

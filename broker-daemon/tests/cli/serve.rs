@@ -7,7 +7,7 @@ use crate::harness::{Broker, Running, Subscriber, Tools, culex, run, run_ok, tex
 #[test]
 fn it_says_what_to_do_next() {
     let broker = Broker::culex(&[]);
-    let rest: Vec<_> = std::iter::from_fn(|| broker.running.line()).take(5).collect();
+    let rest: Vec<_> = std::iter::from_fn(|| broker.running.line()).take(6).collect();
     let banner = rest.join("\n");
     assert!(banner.starts_with("Only this computer can connect."), "{banner}");
     let port = broker.port;
@@ -15,6 +15,44 @@ fn it_says_what_to_do_next() {
     assert!(banner.contains(&format!("  culex pub -p {port} -t hello/world -m hi")), "{banner}");
     // Any user name and password will do.
     run_ok(Tools::Culex.publish(&broker, &["-t", "a", "-m", "x", "-u", "me", "-P", "secret", "-q", "1"]));
+    assert_eq!(broker.running.terminate(), Some(0));
+}
+
+#[cfg(feature = "store-sqlite")]
+#[test]
+fn state_is_kept_in_the_directory_for_one_broker_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let arguments = ["--data-dir", state.to_str().unwrap()];
+    let broker = Broker::culex(&arguments);
+    broker.running.line_with(&format!("are kept in {}.", state.display()));
+    run_ok(Tools::Culex.publish(&broker, &["-t", "a", "-m", "kept", "-r", "-q", "1"]));
+    let second = run(culex(&[&["-p", "0"], &arguments[..]].concat()));
+    assert_eq!(second.status.code(), Some(5));
+    let stderr = text(&second.stderr);
+    assert!(stderr.contains("in use by process") && stderr.contains("--ephemeral"), "{stderr}");
+    assert_eq!(broker.running.terminate(), Some(0));
+    let broker = Broker::culex(&arguments);
+    let found = run_ok(Tools::Culex.subscribe(&broker, &["-t", "a", "-C", "1"]));
+    assert_eq!(found.trim_end(), "kept");
+    assert_eq!(broker.running.terminate(), Some(0));
+}
+
+#[cfg(feature = "store-sqlite")]
+#[test]
+fn a_file_of_another_program_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("culex.db"), "mine").unwrap();
+    let refused = run(culex(&["-p", "0", "--data-dir", folder.path().to_str().unwrap()]));
+    assert_eq!(refused.status.code(), Some(5));
+    assert!(text(&refused.stderr).contains("not a store of Culex"), "{}", text(&refused.stderr));
+    assert_eq!(std::fs::read(folder.path().join("culex.db")).unwrap(), b"mine");
+}
+
+#[test]
+fn a_broker_may_keep_nothing() {
+    let broker = Broker::culex(&["--ephemeral"]);
+    broker.running.line_with("Sessions and retained messages end with the broker");
     assert_eq!(broker.running.terminate(), Some(0));
 }
 

@@ -51,6 +51,11 @@ pub struct Will {
 }
 
 impl Will {
+    /// `topic` is a valid Topic Name.
+    pub fn new(topic: TopicName<'_>, payload: Bytes, qos: QoS, is_retain: bool) -> Self {
+        Self { topic: topic.as_str().into(), payload, qos, is_retain }
+    }
+
     /// The Will Topic.
     pub fn topic(&self) -> TopicName<'_> {
         TopicName::assume_valid(&self.topic)

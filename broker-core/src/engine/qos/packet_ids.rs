@@ -30,11 +30,6 @@ pub(super) fn latest_before(next: u64, id: PacketId) -> u64 {
     last - (last - rest) % PACKET_IDS
 }
 
-/// The first ordinal from `next` on that has the identifier.
-pub(super) fn first_from(next: u64, id: PacketId) -> u64 {
-    latest_before(next + PACKET_IDS, id)
-}
-
 /// Packet Identifiers of SUBSCRIBE and UNSUBSCRIBE, which a client takes from the same numbers [MQTT-2.2.1-3]. They are
 /// few: a list.
 #[derive(Debug, Default)]
@@ -74,7 +69,6 @@ mod tests {
         for ordinal in [FIRST_ORDINAL, FIRST_ORDINAL + 1, 131_069, 131_070, 9_999_999_999] {
             for distance in [1, 2, 65_534, 65_535] {
                 assert_eq!(latest_before(ordinal + distance, id_of(ordinal)), ordinal);
-                assert_eq!(first_from(ordinal + 1 - distance.min(ordinal), id_of(ordinal)), ordinal);
             }
             assert_eq!(latest_before(ordinal + 65_536, id_of(ordinal)), ordinal + 65_535);
         }

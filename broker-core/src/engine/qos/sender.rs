@@ -2,7 +2,7 @@
 
 use culex_codec::{PacketId, QoS};
 
-use super::packet_ids::{FIRST_ORDINAL, PACKET_IDS, Reserved, first_from, id_of};
+use super::packet_ids::{FIRST_ORDINAL, PACKET_IDS, Reserved, id_of};
 use super::window::{Outgoing, Phase, Window};
 use super::{AckError, Awaits};
 
@@ -87,6 +87,9 @@ pub enum RestoreError {
     /// Another message in flight has the Packet Identifier.
     #[error("packet identifier {} is in flight twice", .0.get())]
     InUse(PacketId),
+    /// It is not greater than that of a message restored before, or was never given out.
+    #[error("send ordinal {0} is out of order")]
+    OutOfOrder(u64),
 }
 
 impl<M> Sender<M> {
@@ -138,12 +141,16 @@ impl<M> Sender<M> {
         self.window.push(message);
     }
 
-    /// A message that was in flight before a restart, behind those restored before it. It is sent again under its old
-    /// Packet Identifier, before all that wait.
+    /// A message that was in flight before a restart, behind those restored before it. It is sent again with its old
+    /// ordinal, and so under its old Packet Identifier, before all that wait.
     ///
     /// # Errors
-    /// The Packet Identifier is in use; the message is not taken.
-    pub fn restore(&mut self, packet_id: PacketId, message: Restore<M>) -> Result<(), RestoreError> {
+    /// [`RestoreError`]; the message is not taken.
+    pub fn restore(&mut self, ordinal: u64, message: Restore<M>) -> Result<(), RestoreError> {
+        if !(self.next_ordinal..ORDINALS_MAX).contains(&ordinal) {
+            return Err(RestoreError::OutOfOrder(ordinal));
+        }
+        let packet_id = id_of(ordinal);
         if self.is_in_use(packet_id) {
             return Err(RestoreError::InUse(packet_id));
         }
@@ -154,7 +161,6 @@ impl<M> Sender<M> {
             }
             Restore::PubRel => Phase::AwaitPubcomp,
         };
-        let ordinal = first_from(self.next_ordinal, packet_id);
         self.next_ordinal = ordinal + 1;
         self.window.push_in_flight(ordinal, phase);
         Ok(())
@@ -340,6 +346,9 @@ impl<M> Sender<M> {
         self.window.capacity()
     }
 }
+
+/// At a million messages a second they last for longer than anything.
+const ORDINALS_MAX: u64 = 1 << 62;
 
 fn sending<M>(ordinal: u64, phase: &Phase<M>, is_dup: bool) -> Sending<'_, M> {
     let action = match phase {

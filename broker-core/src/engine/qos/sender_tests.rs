@@ -121,10 +121,14 @@ fn after_a_reconnect_the_order_is_the_original_one_within_the_new_receive_maximu
 fn restored_messages_keep_their_identifiers_and_come_first() {
     let mut sender = Sender::new(10);
     sender.push(out(100, QOS1));
-    sender.restore(id(9), Restore::Publish(out(1, QOS2))).unwrap();
-    sender.restore(id(3), Restore::PubRel).unwrap();
-    sender.restore(id(65_535), Restore::Publish(out(2, QOS1))).unwrap();
-    assert_eq!(sender.restore(id(3), Restore::PubRel), Err(RestoreError::InUse(id(3))));
+    // The first ordinal of identifier 1 is 65,535.
+    let ordinal = |round: u64, id: u64| round * 65_535 + id - 1;
+    sender.restore(ordinal(7, 9), Restore::Publish(out(1, QOS2))).unwrap();
+    sender.restore(ordinal(8, 3), Restore::PubRel).unwrap();
+    sender.restore(ordinal(8, 65_535), Restore::Publish(out(2, QOS1))).unwrap();
+    assert_eq!(sender.restore(ordinal(9, 3), Restore::PubRel), Err(RestoreError::InUse(id(3))));
+    let late = ordinal(8, 65_535);
+    assert_eq!(sender.restore(late, Restore::PubRel), Err(RestoreError::OutOfOrder(late)));
     sender.push(out(101, QOS1));
     sender.resume(10);
     assert_eq!(texts(&mut sender), "9:1!2* 3:rel 65535:2!1* 1:100!1 2:101!1");

@@ -111,6 +111,22 @@ impl<M: RetainedMessage + Clone> Retained<M> {
         Self { entries: BTreeSet::new(), version: RetainedVersion(0), bytes: 0, limits }
     }
 
+    /// Messages from before a restart, over the limits if need be; `last` is the newest version that was given out.
+    pub fn restore(
+        &mut self,
+        messages: impl IntoIterator<Item = (RetainedVersion, M)>,
+        last: RetainedVersion,
+    ) {
+        for (version, message) in messages {
+            self.version = self.version.max(version);
+            self.bytes += message.bytes();
+            if let Some(old) = self.entries.replace(Entry { version, message }) {
+                self.bytes -= old.message.bytes();
+            }
+        }
+        self.version = self.version.max(last);
+    }
+
     /// The version of the last change; 0 before the first.
     pub const fn version(&self) -> RetainedVersion {
         self.version

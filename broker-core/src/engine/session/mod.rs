@@ -9,7 +9,7 @@ use std::sync::Arc;
 use culex_codec::{QoS, TopicFilter, TopicName};
 
 use super::connection::{Admission, Will};
-use super::keys::{ConnectionKey, RetainedVersion, SessionId};
+use super::keys::{ConnectionKey, PublicationId, RetainedVersion, SessionId};
 use super::publication::Publication;
 use super::qos::{Receiver, Sender};
 use super::time::Tick;
@@ -20,6 +20,8 @@ pub(crate) use self::filter_map::FilterMap;
 /// A QoS 1 or 2 message in a session's queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Queued {
+    /// Its number in this queue: that of the publication, or one of its own if it came as Retained Message.
+    pub(crate) entry: PublicationId,
     pub(crate) publication: Arc<Publication>,
     /// RETAIN as this receiver sees it.
     pub(crate) is_retain: bool,
@@ -104,6 +106,14 @@ impl Session {
         self.floor_max = self.floor_max.max(floor);
         self.subscriptions.insert_new(filter.as_str(), floor);
         self.feeds.insert(filter.as_str().into(), Feed::new(qos, floor)); // [MQTT-3.3.1-6]
+    }
+
+    /// A subscription from before a restart. Nothing that was retained then is still on its way, so its floor is 0.
+    pub(crate) fn restore_subscription(&mut self, filter: &str, feed: Option<Feed>) {
+        self.subscriptions.insert_new(filter, RetainedVersion(0));
+        if let Some(feed) = feed {
+            self.feeds.insert(filter.into(), feed);
+        }
     }
 
     /// Removes a subscription; `false` if there is none with exactly this filter [MQTT-3.10.4-1].

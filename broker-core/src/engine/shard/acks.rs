@@ -42,9 +42,8 @@ impl Shard {
             Ok(PubrecOutcome::Release(acked)) => {
                 self.note_dequeued(turn, 0, acked.message.publication.bytes());
                 if let Some(session) = id {
-                    let publication = acked.message.publication.id;
-                    let packet_id = ack.packet_id;
-                    self.gate.record(Record::Received { session, publication, packet_id });
+                    let (entry, ordinal) = (acked.message.entry, acked.ordinal);
+                    self.gate.record(Record::Received { session, entry, ordinal });
                 }
                 id.is_some()
             }
@@ -72,10 +71,10 @@ impl Shard {
         let Some((session_key, session)) = self.session_of(key) else { return Ok(()) };
         let id = session.id;
         match session.sender.on_pubcomp(ack.packet_id) {
-            Ok(_) => {
+            Ok(ordinal) => {
                 self.note_dequeued(turn, 1, 0);
                 if let Some(session) = id {
-                    self.gate.record(Record::Completed { session, packet_id: ack.packet_id });
+                    self.gate.record(Record::Completed { session, ordinal });
                 }
                 self.send_more(turn, session_key);
                 Ok(())
@@ -90,10 +89,10 @@ impl Shard {
     }
 
     fn note_done(&mut self, turn: &Turn<'_>, session: Option<SessionId>, acked: &Acked<Queued>) {
-        let publication = &acked.message.publication;
+        let Queued { entry, publication, .. } = &acked.message;
         self.note_dequeued(turn, 1, publication.bytes());
         if let Some(session) = session {
-            self.gate.record(Record::Done { session, publication: publication.id });
+            self.gate.record(Record::Done { session, entry: *entry });
         }
     }
 }

@@ -79,6 +79,11 @@ impl Gate {
 }
 
 impl Shard {
+    /// Whether the store has not yet said that it has everything that was recorded.
+    pub fn awaits_store(&self) -> bool {
+        self.gate.pending().is_some()
+    }
+
     /// The store has everything through this batch.
     pub fn handle_stored(&mut self, turn: &mut Turn<'_>, through: BatchNumber) {
         self.gate.stored = self.gate.stored.max(through.min(self.gate.newest));

@@ -69,7 +69,20 @@ impl Shard {
             return Err(Refusal::TooManySessions);
         };
         session.connection = Some(key);
-        session.will = admission.will.take().map(Box::new);
+        let will = admission.will.take().map(Box::new);
+        // Most clients come back as they went, and then there is nothing to keep.
+        let has_news = found.is_none() || will.is_some() || session.expiry_s != u32::MAX;
+        if let Some(id) = session.id.filter(|_| has_news) {
+            self.gate.record(Record::SessionBound {
+                session: id,
+                client_id: session.client_id.clone(),
+                user_name: session.user_name.clone(),
+                is_trusted: session.is_trusted,
+                expiry_s: session.expiry_s,
+                will: will.clone(),
+            });
+        }
+        session.will = will;
         session.sender.resume(in_flight);
         session.receiver.resume(self.limits.incoming_in_flight);
         let timer = session.timer.take();
@@ -152,15 +165,7 @@ impl Shard {
         let (slot, generation) = self.sessions.insert(session).ok_or(Refusal::TooManySessions)?;
         let key = SessionKey { slot, generation };
         self.by_client_id.insert(admission.client_id.clone(), key);
-        if let Some(session) = id {
-            self.stats.sessions_persistent += 1;
-            self.gate.record(Record::SessionStarted {
-                session,
-                client_id: admission.client_id.clone(),
-                user_name: admission.user_name.clone(),
-                is_trusted: admission.is_trusted,
-            });
-        }
+        self.stats.sessions_persistent += u64::from(id.is_some());
         Ok(key)
     }
 

@@ -3,6 +3,7 @@
 use crate::engine::connection::{Message, Will};
 use crate::engine::error::CloseReason;
 use crate::engine::keys::{ConnectionKey, PublicationId, SessionKey};
+use crate::engine::store::Record;
 use crate::engine::time::Tick;
 use crate::engine::timers::Timer;
 use crate::engine::topics::is_reserved;
@@ -46,8 +47,13 @@ impl Shard {
         session.connection = None;
         let will = session.will.take();
         let client_id = session.client_id.clone();
-        let expiry_s = session.expiry_s;
+        let (id, expiry_s) = (session.id, session.expiry_s);
         self.event(Event::Disconnected { client_id, peer: connection.peer, reason });
+        if let Some(session) = id
+            && will.is_some()
+        {
+            self.gate.record(Record::WillGone { session });
+        }
         // [MQTT-3.14.4-3]: DISCONNECT discards the will. Every other end publishes it [MQTT-3.1.2-8].
         if let Some(will) = will
             && reason != CloseReason::Disconnected
@@ -57,19 +63,24 @@ impl Shard {
         match expiry_s {
             0 => self.end_session(turn, session_key), // [MQTT-3.1.2-6]
             u32::MAX => {}
-            seconds => self.arm_expiry(turn, session_key, seconds),
+            seconds => {
+                if let Some(session) = id {
+                    self.gate.record(Record::SessionLeft { session, at: turn.now.wall });
+                }
+                let at = Tick(turn.now.tick.0.saturating_add(u64::from(seconds) * 1000));
+                self.arm_expiry(session_key, at);
+            }
         }
     }
 
-    fn arm_expiry(&mut self, turn: &Turn<'_>, key: SessionKey, seconds: u32) {
-        let at = Tick(turn.now.tick.0.saturating_add(u64::from(seconds) * 1000));
+    pub(super) fn arm_expiry(&mut self, key: SessionKey, at: Tick) {
         if let Some(session) = self.session_mut(key) {
             session.timer = Some(at);
             self.timers.arm(at, Timer::SessionExpiry(key));
         }
     }
 
-    fn publish_will(&mut self, turn: &mut Turn<'_>, will: &Will) {
+    pub(super) fn publish_will(&mut self, turn: &mut Turn<'_>, will: &Will) {
         if is_reserved(will.topic().as_str()) {
             self.stats.messages_reserved_topic += 1;
             return;

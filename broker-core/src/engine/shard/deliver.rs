@@ -9,7 +9,7 @@ use crate::engine::keys::{ConnectionKey, RetainedVersion, SessionId, SessionKey,
 use crate::engine::publication::Publication;
 use crate::engine::route::{Routes, Target};
 use crate::engine::session::Queued;
-use crate::engine::store::{Record, RetainedChange};
+use crate::engine::store::{Recipient, Record, RetainedChange};
 
 use super::{Shard, ShardMessage, Turn};
 
@@ -99,10 +99,10 @@ impl Shard {
         let publication = self.publication(turn, inbound);
         if inbound.message.payload.is_empty() {
             let version = turn.commons.clear_retained(inbound.message.topic); // [MQTT-3.3.1-10, -11]
-            return (Some(publication), RetainedChange::Clear, Some(version));
+            return (Some(publication), RetainedChange::Clear(version), Some(version));
         }
         match turn.commons.set_retained(&publication) {
-            Some(version) => (Some(publication), RetainedChange::Set, Some(version)),
+            Some(version) => (Some(publication), RetainedChange::Set(version), Some(version)),
             None => {
                 self.stats.retained_refused += 1;
                 (Some(publication), RetainedChange::None, None)
@@ -147,7 +147,8 @@ impl Shard {
                 && qos != QoS::AtMostOnce
                 && !is_own(target, inbound.publisher)
             {
-                recipients.push((session, qos));
+                let is_retain = inbound.is_retain && target.retain_as_published;
+                recipients.push(Recipient { session, qos, is_retain });
             }
         }
         let incoming = inbound.incoming;
@@ -222,7 +223,7 @@ impl Shard {
                 (QoS::AtMostOnce, _) => self.send_at_most_once(turn, key, &copies.message, is_retain),
                 (qos, Some(publication)) => {
                     let publication = Arc::clone(publication);
-                    self.enqueue(turn, key, qos, Queued { publication, is_retain });
+                    self.enqueue(turn, key, qos, Queued { entry: publication.id, publication, is_retain });
                 }
                 // route() makes a publication for every target that needs one.
                 (QoS::AtLeastOnce | QoS::ExactlyOnce, None) => debug_assert!(false, "nothing to queue"),
@@ -236,7 +237,7 @@ impl Shard {
         if let (Some(session), Some(publication)) = (session, copies.publication)
             && copies.qos.min(target.qos) != QoS::AtMostOnce
         {
-            self.gate.record(Record::Done { session, publication: publication.id });
+            self.gate.record(Record::Done { session, entry: publication.id });
         }
     }
 

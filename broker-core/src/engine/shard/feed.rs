@@ -55,6 +55,11 @@ impl Shard {
         let mut slice = Vec::new();
         let filter = TopicFilter::assume_valid(entry.key());
         let next = turn.commons.retained(filter, from, up_to, budget, &mut slice);
+        let durable = session.id;
+        if let Some(session) = durable {
+            let (filter, cursor) = (entry.key().clone(), next.clone());
+            self.gate.record(Record::Fed { session, filter, cursor });
+        }
         if next == Cursor::End {
             entry.remove();
         } else {
@@ -65,7 +70,6 @@ impl Shard {
             // A map that was emptied keeps its first node, almost a kilobyte of every idle session.
             session.feeds = BTreeMap::new();
         }
-        let durable = session.id;
         for (_, publication) in slice {
             match publication.qos.min(qos) {
                 // [MQTT-3.3.1-8]: RETAIN is set for a new subscription.
@@ -73,11 +77,14 @@ impl Shard {
                     self.send_unacknowledged(connection_key, &Message::from(&*publication), true)
                 }
                 qos @ (QoS::AtLeastOnce | QoS::ExactlyOnce) => {
+                    let mut number = publication.id;
                     if let Some(session) = durable {
+                        // It may be in the queue already, live or because of another subscription.
+                        number = turn.commons.publication_id();
                         let publication = Arc::clone(&publication);
-                        self.gate.record(Record::Queued { session, publication, qos });
+                        self.gate.record(Record::Queued { session, entry: number, publication, qos });
                     }
-                    self.push(turn, key, qos, Queued { publication, is_retain: true });
+                    self.push(turn, key, qos, Queued { entry: number, publication, is_retain: true });
                 }
             }
         }

@@ -33,6 +33,7 @@ mod inspect;
 mod partial;
 mod queue;
 mod queue_room;
+mod restore;
 mod subscribe;
 
 use std::collections::VecDeque;

@@ -54,12 +54,12 @@ impl Shard {
                 WhenFull::DropOldest => session.sender.drop_oldest_waiting(),
             };
             let is_done = oldest.is_none();
-            let (publication, dropped_bytes) = match oldest {
-                None => (newest.publication.id, None),
-                Some(oldest) => (oldest.message.publication.id, Some(oldest.bytes)),
+            let (entry, dropped_bytes) = match oldest {
+                None => (newest.entry, None),
+                Some(oldest) => (oldest.message.entry, Some(oldest.bytes)),
             };
             if let Some(session) = session.id {
-                self.gate.record(Record::Done { session, publication });
+                self.gate.record(Record::Done { session, entry });
             }
             if let Some(bytes) = dropped_bytes {
                 self.note_dequeued(turn, 1, bytes);
@@ -124,15 +124,14 @@ impl Shard {
             {
                 return;
             }
-            let Some(Sending { packet_id, action, .. }) = session.sender.next_to_send() else { return };
+            let Some(Sending { packet_id, ordinal, action }) = session.sender.next_to_send() else { return };
             match (action, session.id) {
                 (SendAction::Publish { message, qos: QoS::ExactlyOnce, is_dup }, Some(id)) => {
                     // It leaves only when message and Packet Identifier are stored: after a crash the same id must
                     // mean the same message.
                     let queued = message.clone();
                     if !is_dup {
-                        let publication = queued.publication.id;
-                        self.gate.record(Record::InFlight { session: id, publication, packet_id });
+                        self.gate.record(Record::InFlight { session: id, entry: queued.entry, ordinal });
                     }
                     self.answer(turn, connection_key, Answer::Publish { packet_id, queued, is_dup }, true);
                 }

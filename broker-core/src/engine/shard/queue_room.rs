@@ -48,6 +48,14 @@ impl QueueRoom {
         true
     }
 
+    /// Takes what the queues hold after a restart; what is over the limit is not counted.
+    pub(super) fn restore(&mut self, commons: &dyn Commons, stats: &Stats) {
+        let missing = used(stats).saturating_sub(self.taken);
+        if self.slice.is_some() && missing > 0 && commons.take_queue_room(missing) {
+            self.taken += missing;
+        }
+    }
+
     /// Gives back what the queues do not need any more.
     pub(super) fn settle(&mut self, commons: &dyn Commons, stats: &Stats) {
         let Some(slice) = self.slice else { return };

@@ -95,7 +95,8 @@ impl Shard {
             let floor = turn.commons.retained_version();
             session.subscribe(filter, qos, floor);
             if let Some(session) = session.id {
-                self.gate.record(Record::Subscribed { session, filter: filter.as_str().into(), qos });
+                let filter = filter.as_str().into();
+                self.gate.record(Record::Subscribed { session, filter, qos, up_to: floor });
             }
             self.stats.subscriptions += u64::from(is_new);
         } else if is_allowed {

@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(feature = "store-sqlite")]
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::available_parallelism;
@@ -19,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::engine::keys::ShardId;
 use crate::engine::shard::{Shard, ShardConfig};
+use crate::engine::store::Stored;
 use crate::limits::{Limit, Limits};
 
 use super::super::admit::Rooms;
@@ -30,10 +33,13 @@ use super::super::front_door::{FrontDoor, INHERITS_NODELAY, Listener};
 use super::super::hooks::{HookSet, Hooks};
 use super::super::lane::{Lane, LaneMessage, Neighbours};
 use super::super::mailbox::Mailbox;
-use super::super::metrics::{LaneCells, Metrics};
+use super::super::metrics::Metrics;
+#[cfg(feature = "store-sqlite")]
+use super::super::store::Durability;
+use super::super::store::{Committer, Door, Queue, Source, Store, StoreError};
 use super::super::worker::{self, Lanes, Movement};
 use super::runtime::Runtime;
-use super::{Broker, Failure, Inner, StartError};
+use super::{Broker, Failure, Inner, StartError, recovery};
 
 /// Connections that the operating system keeps for us until we accept them.
 const BACKLOG: i32 = 4096;
@@ -61,6 +67,9 @@ pub struct BrokerBuilder {
     limits: Limits,
     threads: Threads,
     movement: Movement,
+    store: Source,
+    #[cfg(feature = "store-sqlite")]
+    durability: Durability,
     pub(in super::super) hooks: HookSet,
 }
 
@@ -81,6 +90,30 @@ impl BrokerBuilder {
     /// Replaces all limits; [`Limits::default`] otherwise.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Keeps sessions and Retained Messages in this directory, in SQLite; otherwise they end with the broker. The
+    /// directory is made if it is not there, belongs to one broker at a time, and is to be given to nothing else.
+    #[cfg(feature = "store-sqlite")]
+    pub fn store(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.store = Source::Directory(directory.into());
+        self
+    }
+
+    /// What a crash may cost, with [`BrokerBuilder::store`]; [`Durability::Power`] otherwise.
+    #[cfg(feature = "store-sqlite")]
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Keeps sessions and Retained Messages in a store of the embedder's. `open` is called at the start.
+    pub fn custom_store<S: Store>(
+        mut self,
+        open: impl Fn() -> Result<S, StoreError> + Send + Sync + 'static,
+    ) -> Self {
+        self.store = Source::custom(open);
         self
     }
 
@@ -139,13 +172,15 @@ impl BrokerBuilder {
         // Deadlines need it.
         with_driver(|| drop(tokio::time::sleep(Duration::ZERO)))?;
         let listeners = self.bind()?;
+        let (store, stored) = self.open_store()?;
         let hash_keys = random_keys().map_err(StartError::System)?;
-        let commons = Arc::new(SharedCommons::new(&self.limits, hash_keys));
+        let commons = Arc::new(SharedCommons::new(&self.limits, hash_keys, &stored));
         let doors = self.doors().map_err(StartError::System)?;
         let metrics = Arc::new(Metrics {
             lanes: doors.iter().map(|_| Arc::default()).collect(),
             front_door: Default::default(),
             commons: Arc::clone(&commons),
+            store: store.is_some().then(|| Arc::new(Queue::new(doors.len()))),
         });
         let mailboxes: Vec<_> = doors.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
         let departure = Arc::new(Departure::new(mailboxes.clone()));
@@ -153,15 +188,25 @@ impl BrokerBuilder {
         let events = Arc::downgrade(&hub);
         let (failed, failure) = watch::channel(None);
         let clock = Clock::start();
-        let lanes = self.make_lanes(hash_keys, doors, &departure, clock, &metrics.lanes);
+        let mut shards = self.make_shards(hash_keys, doors.len());
+        recovery::restore(&mut shards, stored, &commons, hash_keys, clock);
+        recovery::publish_wills(&mailboxes);
+        let lanes = make_lanes(shards, doors, &departure, clock, &metrics);
         let hooks = Arc::new(Hooks::new(self.hooks, &self.limits, handle.clone()));
         let team = worker::Team::new(
             Neighbours { mailboxes: mailboxes.clone(), commons, events: hub, hooks: Arc::clone(&hooks) },
             clock,
             self.movement,
-            Box::new(move |failure| drop(failed.send_replace(Some(Failure(failure))))),
+            on_failure(failed.clone(), false),
         );
-        let threads = worker::start(team, lanes).map_err(StartError::System)?;
+        let mut threads = worker::start(team, lanes).map_err(StartError::System)?;
+        if let (Some(store), Some(queue)) = (store, &metrics.store) {
+            let (queue, mailboxes) = (Arc::clone(queue), mailboxes.clone());
+            let on_failure = on_failure(failed, true);
+            // It ends when the lanes have, so it is joined last.
+            let committer = Committer { store, queue, mailboxes, clock, on_failure };
+            threads.push(committer.start().map_err(StartError::System)?);
+        }
         let front_door = Arc::new(FrontDoor {
             rooms: Rooms::new(&self.limits, Arc::clone(&metrics)),
             limits: self.limits,
@@ -223,24 +268,47 @@ impl BrokerBuilder {
         (0..count).map(door).collect()
     }
 
-    fn make_lanes(
-        &self,
-        hash_keys: (u64, u64),
-        doors: Vec<(Poll, Arc<Mailbox<LaneMessage>>)>,
-        departure: &Arc<Departure>,
-        clock: Clock,
-        cells: &[Arc<LaneCells>],
-    ) -> Vec<Lane> {
-        let limits = limits_of_shard(&self.limits, doors.len());
-        let doors = doors.into_iter().zip(cells).zip(0..);
-        let lanes = doors.map(|((door, cells), number)| {
-            let id = ShardId(number);
-            let (limits, asks) = (limits.clone(), self.hooks.asks());
-            let shard = Shard::new(ShardConfig { id, limits, hash_keys, asks });
-            Lane::new((id, shard), door, Arc::clone(departure), clock, Arc::clone(cells))
-        });
-        lanes.collect()
+    /// The store and what it has; nothing without one.
+    fn open_store(&self) -> Result<(Option<Box<dyn Store>>, Stored), StoreError> {
+        let mut store = self.store.open(
+            #[cfg(feature = "store-sqlite")]
+            self.durability,
+        )?;
+        let stored = store.as_mut().map(|store| store.load()).transpose()?;
+        Ok((store, stored.unwrap_or_default()))
     }
+
+    fn make_shards(&self, hash_keys: (u64, u64), count: usize) -> Vec<Shard> {
+        let limits = limits_of_shard(&self.limits, count);
+        let shard = |number| {
+            let (limits, asks) = (limits.clone(), self.hooks.asks());
+            Shard::new(ShardConfig { id: ShardId(number), limits, hash_keys, asks })
+        };
+        (0..).take(count).map(shard).collect()
+    }
+}
+
+fn make_lanes(
+    shards: Vec<Shard>,
+    doors: Vec<(Poll, Arc<Mailbox<LaneMessage>>)>,
+    departure: &Arc<Departure>,
+    clock: Clock,
+    metrics: &Metrics,
+) -> Vec<Lane> {
+    let parts = shards.into_iter().zip(doors).zip(&metrics.lanes).zip(0..);
+    let lanes = parts.map(|(((shard, door), cells), number)| {
+        let lane = ShardId(number);
+        let store = match &metrics.store {
+            Some(queue) => Door::Queue { lane, queue: Arc::clone(queue) },
+            None => Door::Memory,
+        };
+        Lane::new((lane, shard), door, Arc::clone(departure), clock, Arc::clone(cells), store)
+    });
+    lanes.collect()
+}
+
+fn on_failure(tell: watch::Sender<Option<Failure>>, is_store: bool) -> Box<dyn Fn(String) + Send + Sync> {
+    Box::new(move |why| drop(tell.send_replace(Some(Failure { why, is_store }))))
 }
 
 /// Calls tokio for what needs a driver of the runtime. It can be asked for none; whoever misses one is told by a panic.

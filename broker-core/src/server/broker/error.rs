@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::super::store::StoreError;
+
 /// Why a broker did not start. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,6 +36,9 @@ pub enum StartError {
     /// More lanes than 1024.
     #[error("{0} threads are too many, at most 1024")]
     TooManyThreads(usize),
+    /// The store cannot be used.
+    #[error("{0}")]
+    Store(#[from] StoreError),
     /// Threads, polls or random numbers cannot be had.
     #[error("cannot start: {0}")]
     System(#[source] io::Error),
@@ -52,6 +57,16 @@ pub enum ShutdownError {
 }
 
 /// Why a running broker gave up.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Failure(pub(super) String);
+#[derive(Debug, Clone, PartialEq, Eq, Default, thiserror::Error)]
+#[error("{why}")]
+pub struct Failure {
+    pub(super) why: String,
+    pub(super) is_store: bool,
+}
+
+impl Failure {
+    /// Whether the store cannot keep anything any more. What was acknowledged is kept; a new start reads it.
+    pub const fn is_store(&self) -> bool {
+        self.is_store
+    }
+}

@@ -2,6 +2,7 @@
 
 mod builder;
 mod error;
+mod recovery;
 mod runtime;
 mod weak;
 
@@ -79,7 +80,7 @@ impl Broker {
     pub async fn failed(&self) -> Failure {
         let mut failure = self.inner.failure.clone();
         match failure.wait_for(Option::is_some).await {
-            Ok(found) => found.clone().unwrap_or_else(|| Failure(String::new())),
+            Ok(found) => found.clone().unwrap_or_default(),
             // All lanes have ended in order.
             Err(_) => std::future::pending().await,
         }

@@ -7,6 +7,7 @@ use loom::sync::mpsc;
 use super::side::{Side, commons};
 use super::{explore, spawn};
 use crate::engine::commons::Commons;
+use crate::engine::store::Stored;
 use crate::limits::{Limit, Limits};
 use crate::server::commons::SharedCommons;
 
@@ -81,7 +82,7 @@ fn a_retained_message_that_is_removed_and_set_anew_comes_in_that_order() {
 fn the_last_room_for_a_session_is_given_once() {
     explore("the last room", None, || {
         let limits = Limits { sessions: Limit::at_most(1).unwrap(), ..Limits::default() };
-        let commons = Arc::new(SharedCommons::new(&limits, (1, 2)));
+        let commons = Arc::new(SharedCommons::new(&limits, (1, 2), &Stored::default()));
         let open = || {
             let commons = Arc::clone(&commons);
             spawn(move || commons.open_session())

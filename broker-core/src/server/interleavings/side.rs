@@ -7,6 +7,7 @@ use culex_codec::{Decoded, Packet, ProtocolVersion, decode};
 use crate::engine::keys::{ConnectionKey, ShardId};
 use crate::engine::question::Asks;
 use crate::engine::shard::{DELIVERIES_PER_TURN, Effect, Shard, ShardConfig, ShardMessage, Turn};
+use crate::engine::store::Stored;
 use crate::engine::time::{Now, Tick, WallTime};
 use crate::engine::{TopicLimits, admit};
 use crate::limits::Limits;
@@ -15,7 +16,7 @@ use crate::server::commons::SharedCommons;
 const HASH_KEYS: (u64, u64) = (1, 2);
 
 pub(super) fn commons() -> Arc<SharedCommons> {
-    Arc::new(SharedCommons::new(&Limits::default(), HASH_KEYS))
+    Arc::new(SharedCommons::new(&Limits::default(), HASH_KEYS, &Stored::default()))
 }
 
 pub(super) struct Side {

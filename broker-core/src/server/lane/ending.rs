@@ -28,8 +28,9 @@ impl Lane {
     fn carry_out(&mut self, turn: &mut Turn<'_>, neighbours: &Neighbours, effect: Effect) {
         match effect {
             Effect::Store(batch) => {
-                let through = self.store.keep(batch);
-                self.shard.handle_stored(turn, through);
+                if let Some(through) = self.store.keep(batch) {
+                    self.shard.handle_stored(turn, through);
+                }
             }
             Effect::Send { to, messages } => {
                 if let Some(mailbox) = neighbours.mailboxes.get(usize::from(to.0)) {

@@ -1,7 +1,7 @@
 //! What comes into a lane.
 
 use crate::engine::Admission;
-use crate::engine::keys::ConnectionKey;
+use crate::engine::keys::{BatchNumber, ConnectionKey};
 use crate::engine::question::Verdict;
 use crate::engine::shard::{Shard, ShardMessage, Turn};
 
@@ -19,6 +19,8 @@ pub(crate) enum LaneMessage {
         /// What it says.
         verdict: Verdict,
     },
+    /// The store has everything through this batch.
+    Stored(BatchNumber),
     /// From another shard.
     Shard(ShardMessage),
     /// A pipe has bytes or room that the lane waited for, or its peer has ended it.
@@ -47,7 +49,12 @@ impl LaneMessage {
     /// What it counts towards the bytes of a turn.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Attach(_) | Self::PipeReady(_) | Self::Visit(_) | Self::Settle | Self::Leave => 0,
+            Self::Attach(_)
+            | Self::Stored(_)
+            | Self::PipeReady(_)
+            | Self::Visit(_)
+            | Self::Settle
+            | Self::Leave => 0,
             Self::Answer { connection: _, verdict } => verdict.bytes(),
             Self::Shard(message) => message.bytes(),
         }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Messages of other lanes, what was left over, and new bytes have a budget of deliveries each, so none keeps the others
-//! waiting. While a neighbour's mailbox is full, no connection is read.
+//! waiting. While a neighbour's mailbox or the queue of the store is full, no connection is read.
 //!
 //! Timers see no later time than that up to which everything was read: a client is not silent because the process was
 //! stopped for a while, or because the lane has not come round to it.
@@ -49,7 +49,7 @@ use super::link::{Link, SHARED_BUFFER_BYTES};
 use super::mailbox::Mailbox;
 use super::metrics::LaneCells;
 use super::refuse::refusal_bytes;
-use super::store;
+use super::store::Door;
 
 pub(crate) use self::message::{LaneMessage, Newcomer};
 
@@ -81,7 +81,7 @@ pub(crate) struct Lane {
     shared: Box<[u8]>,
     clock: Clock,
     cells: Arc<LaneCells>,
-    store: store::Memory,
+    store: Door,
     last_panic: Option<Tick>,
     is_failed: bool,
     /// Everything that had come by then was read.
@@ -127,6 +127,7 @@ impl Lane {
         departure: Arc<Departure>,
         clock: Clock,
         cells: Arc<LaneCells>,
+        store: Door,
     ) -> Self {
         let (id, shard) = shard;
         Self {
@@ -142,7 +143,7 @@ impl Lane {
             shared: vec![0; SHARED_BUFFER_BYTES].into_boxed_slice(),
             clock,
             cells,
-            store: store::Memory,
+            store,
             last_panic: None,
             is_failed: false,
             read_through: Tick(0),
@@ -179,7 +180,7 @@ impl Lane {
             if self.catching_up.1 == 0 {
                 self.catching_up = (polled.max(self.read_through), self.ready.len());
             }
-            if !neighbours.is_one_behind(self.id) {
+            if !self.is_held_back(neighbours) {
                 turn.deliveries_left = DELIVERIES_PER_TURN;
                 self.read_ready(turn);
             }
@@ -189,6 +190,11 @@ impl Lane {
         self.load.turns += 1;
         self.cells.publish(&self.shard.stats());
         self.end_stage();
+    }
+
+    /// Nobody is read while a neighbour's mailbox or the queue of the store is full.
+    fn is_held_back(&self, neighbours: &Neighbours) -> bool {
+        neighbours.is_one_behind(self.id) || self.store.is_full()
     }
 
     fn run_timers(&mut self, turn: &mut Turn<'_>) {
@@ -237,6 +243,7 @@ impl Lane {
                 }
                 // Nothing new begins any more; its client was not told that it was taken.
                 LaneMessage::Answer { .. } => {}
+                LaneMessage::Stored(through) => self.shard.handle_stored(turn, through),
                 LaneMessage::Shard(message) => self.shard.handle_message(turn, message),
                 LaneMessage::PipeReady(key) => self.note_pipe(key),
                 LaneMessage::Visit(visit) => visit(&mut self.shard, turn),

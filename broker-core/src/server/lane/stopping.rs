@@ -17,7 +17,9 @@ impl Lane {
     /// At the very end of a turn, when what it sent has been sent.
     pub(super) fn end_stage(&mut self) {
         if std::mem::take(&mut self.is_settling) {
-            self.departure.settled(self.id, std::mem::take(&mut self.has_sent));
+            // What was promised is kept and said before anybody leaves.
+            let awaits_store = self.shard.awaits_store() && !self.store.has_failed();
+            self.departure.settled(self.id, std::mem::take(&mut self.has_sent) || awaits_store);
         }
         if self.stage == Stage::Leaving {
             self.leave();

@@ -7,12 +7,14 @@ use culex_codec::{Decoded, Packet, ProtocolVersion, decode};
 use super::*;
 use crate::engine::question::Asks;
 use crate::engine::shard::ShardConfig;
+use crate::engine::store::Stored;
 use crate::engine::{TopicLimits, admit};
 use crate::limits::Limits;
 use crate::server::admit::Rooms;
 use crate::server::clock::tick_of;
 use crate::server::hooks::HookSet;
 use crate::server::metrics::Metrics;
+use crate::server::store::Door;
 use crate::server::transport::Transport;
 
 /// A door for tests alone: bytes that hold this make the shard panic, as a defect would.
@@ -39,9 +41,13 @@ struct Client {
 impl Bench {
     fn new() -> Self {
         let limits = Limits::default();
-        let commons = Arc::new(SharedCommons::new(&limits, (1, 2)));
-        let metrics =
-            Metrics { lanes: Vec::new(), front_door: Default::default(), commons: Arc::clone(&commons) };
+        let commons = Arc::new(SharedCommons::new(&limits, (1, 2), &Stored::default()));
+        let metrics = Metrics {
+            lanes: Vec::new(),
+            front_door: Default::default(),
+            commons: Arc::clone(&commons),
+            store: None,
+        };
         let rooms = Rooms::new(&limits, Arc::new(metrics));
         let poll = Poll::new().unwrap();
         let mailbox = Mailbox::new(&poll).unwrap();
@@ -52,7 +58,14 @@ impl Bench {
         let hooks = Arc::new(Hooks::new(HookSet::default(), &limits, runtime.handle().clone()));
         let (id, hash_keys) = (ShardId(0), (1, 2));
         let shard = Shard::new(ShardConfig { id, limits, hash_keys, asks: Asks::default() });
-        let lane = Lane::new((ShardId(0), shard), (poll, mailbox), departure, Clock::start(), Arc::default());
+        let lane = Lane::new(
+            (ShardId(0), shard),
+            (poll, mailbox),
+            departure,
+            Clock::start(),
+            Arc::default(),
+            Door::Memory,
+        );
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let neighbours = Neighbours { mailboxes, commons, events: Arc::default(), hooks };
         Self { lane, neighbours, rooms, listener }

@@ -1,0 +1,158 @@
+//! What keeping costs: QoS 1 from some publishers to one persistent subscriber, for each durability.
+//!
+//! `cargo run --release -p culex-benches --bin store -- [SECONDS]` prints a table. The broker and the load share the
+//! machine, in one process.
+
+#![expect(clippy::print_stdout, reason = "a table is what it is for")]
+
+use std::error::Error;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use culex_core::limits::{Limit, Limits};
+use culex_core::{Broker, Durability};
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+const PAYLOAD: usize = 100;
+
+fn main() -> Outcome<()> {
+    let seconds = std::env::args().nth(1).map_or(Ok(2), |text| text.parse())?;
+    let time = Duration::from_secs(seconds);
+    println!(
+        "| publishers × in flight | subscriber | mode | messages/s | commits/s | messages per commit | elided |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    for (publishers, window) in [(1, 1), (50, 100), (256, 1)] {
+        for is_online in [true, false] {
+            for mode in [None, Some(Durability::Kill), Some(Durability::Power)] {
+                measure(publishers, window, is_online, mode, time)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn measure(
+    publishers: usize,
+    window: u16,
+    is_online: bool,
+    mode: Option<Durability>,
+    time: Duration,
+) -> Outcome<()> {
+    let directory = tempfile::tempdir()?;
+    let limits = Limits {
+        queue_messages: Limit::Unlimited,
+        queue_bytes: Limit::Unlimited,
+        queue_total_bytes: Limit::Unlimited,
+        ..Limits::default()
+    };
+    let mut builder = Broker::builder().listen(SocketAddr::from(([127, 0, 0, 1], 0))).limits(limits);
+    if let Some(mode) = mode {
+        builder = builder.store(directory.path()).durability(mode);
+    }
+    let broker = builder.start_on_own_runtime()?;
+    let address = *broker.local_addrs().first().ok_or("no address")?;
+    let (is_over, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut subscriber = connect(address, "subscriber", false)?;
+    subscriber.write_all(&[0x82, 6, 0, 1, 0, 1, b't', 1])?;
+    read_packet(&mut subscriber)?;
+    let mut subscriber = Some(subscriber).filter(|_| is_online);
+    let began = Instant::now();
+    let before = counts(&broker);
+    thread::scope(|scope| -> Outcome<()> {
+        for number in 0..publishers {
+            let (is_over, acknowledged) = (&is_over, &acknowledged);
+            let stream = connect(address, &format!("publisher {number}"), true)?;
+            scope.spawn(move || publish(stream, window, is_over, acknowledged));
+        }
+        if let Some(subscriber) = subscriber.take() {
+            scope.spawn(move || receive(subscriber));
+        }
+        thread::sleep(time);
+        is_over.store(true, Ordering::Relaxed);
+        Ok(())
+    })?;
+    let took = began.elapsed().as_secs_f64();
+    let after = counts(&broker);
+    let messages = acknowledged.load(Ordering::Relaxed) as f64;
+    let commits = (after.0 - before.0) as f64;
+    let name = mode.map_or("none".to_owned(), |mode| format!("{mode:?}").to_lowercase());
+    let who = if is_online { "online" } else { "offline" };
+    println!(
+        "| {publishers} × {window} | {who} | {name} | {:.0} | {:.0} | {:.1} | {:.0} % |",
+        messages / took,
+        commits / took,
+        if commits > 0.0 { messages / commits } else { 0.0 },
+        100.0 * (after.1 - before.1) as f64 / messages.max(1.0),
+    );
+    broker.runtime().block_on(broker.shutdown(Duration::from_secs(60)))?;
+    Ok(())
+}
+
+fn counts(broker: &Broker) -> (u64, u64) {
+    let metrics = broker.metrics();
+    (metrics.get("store_commits").unwrap_or(0), metrics.get("store_elided").unwrap_or(0))
+}
+
+fn connect(address: SocketAddr, client_id: &str, is_clean: bool) -> Outcome<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+    let id_len = u8::try_from(client_id.len())?;
+    let mut packet = vec![0x10, 12 + id_len, 0, 4, b'M', b'Q', b'T', b'T', 4, u8::from(is_clean) << 1, 0, 0];
+    packet.extend([0, id_len]);
+    packet.extend(client_id.as_bytes());
+    stream.write_all(&packet)?;
+    read_packet(&mut stream)?;
+    Ok(stream)
+}
+
+fn read_packet(stream: &mut TcpStream) -> Outcome<()> {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head)?;
+    stream.read_exact(&mut vec![0; usize::from(head[1])])?;
+    Ok(())
+}
+
+/// Keeps `window` messages unacknowledged; PUBACKs are four bytes each.
+fn publish(mut stream: TcpStream, window: u16, is_over: &AtomicBool, acknowledged: &AtomicU64) -> Option<()> {
+    let mut message = vec![0x32, u8::try_from(PAYLOAD + 5).ok()?, 0, 1, b't', 0, 0];
+    message.resize(PAYLOAD + 7, b'x');
+    let (mut id, mut free, mut buffer, mut rest) = (0_u16, window, [0; 4096], 0);
+    while !is_over.load(Ordering::Relaxed) {
+        let mut batch = Vec::with_capacity(usize::from(free) * message.len());
+        for _ in 0..std::mem::take(&mut free) {
+            id = id % 60_000 + 1;
+            message.get_mut(5..7)?.copy_from_slice(&id.to_be_bytes());
+            batch.extend_from_slice(&message);
+        }
+        stream.write_all(&batch).ok()?;
+        rest += stream.read(&mut buffer).ok()?;
+        free = u16::try_from(rest / 4).ok()?;
+        rest %= 4;
+        acknowledged.fetch_add(u64::from(free), Ordering::Relaxed);
+    }
+    Some(())
+}
+
+/// Acknowledges everything until nothing comes for a while.
+fn receive(mut stream: TcpStream) -> Option<()> {
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
+    let size = PAYLOAD + 7;
+    loop {
+        let len = stream.read(&mut buffer).ok().filter(|len| *len > 0)?;
+        bytes.extend_from_slice(buffer.get(..len)?);
+        let whole = bytes.len() / size * size;
+        let mut answers = Vec::with_capacity(whole / size * 4);
+        for message in bytes.chunks_exact(size) {
+            answers.extend([0x40, 2]);
+            answers.extend_from_slice(message.get(5..7)?);
+        }
+        bytes.drain(..whole);
+        stream.write_all(&answers).ok()?;
+    }
+}

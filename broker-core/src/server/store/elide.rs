@@ -1,0 +1,119 @@
+//! Leaves out what is over before it is written: a message whose receiver has acknowledged it already.
+//!
+//! Only QoS 1, because a QoS 2 message leaves after it is stored. Its record comes before its end, because a shard hands
+//! its batch over before its messages; so what ends an entry of this transaction finds it there, and what ends an older
+//! one is an ordinary deletion.
+
+use std::collections::HashMap;
+
+use culex_codec::QoS;
+
+use crate::engine::keys::{PublicationId, SessionId};
+use crate::engine::store::{Record, RetainedChange};
+
+/// Removes what nobody needs; says how many entries of queues.
+pub(super) fn elide(records: &mut Vec<Record>) -> u64 {
+    if !records.iter().any(|record| matches!(record, Record::Done { .. })) {
+        return 0;
+    }
+    let mut ended: HashMap<(SessionId, PublicationId), bool> = records.iter().filter_map(end_of).collect();
+    let mut elided = 0;
+    records.retain_mut(|record| match record {
+        Record::Published { publication, incoming, recipients, retained } => {
+            recipients.retain(|recipient| {
+                let place = ended.get_mut(&(recipient.session, publication.id));
+                match place.filter(|_| recipient.qos == QoS::AtLeastOnce) {
+                    Some(is_elided) => {
+                        *is_elided = true;
+                        elided += 1;
+                        false
+                    }
+                    None => true,
+                }
+            });
+            !recipients.is_empty() || incoming.is_some() || *retained != RetainedChange::None
+        }
+        // It follows what it ends.
+        Record::Done { session, entry } => {
+            !ended.get(&(*session, *entry)).is_some_and(|is_elided| *is_elided)
+        }
+        Record::SessionBound { .. }
+        | Record::WillGone { .. }
+        | Record::SessionLeft { .. }
+        | Record::SessionEnded { .. }
+        | Record::Subscribed { .. }
+        | Record::Fed { .. }
+        | Record::Unsubscribed { .. }
+        | Record::Queued { .. }
+        | Record::InFlight { .. }
+        | Record::Received { .. }
+        | Record::Completed { .. }
+        | Record::Released { .. } => true,
+    });
+    elided
+}
+
+fn end_of(record: &Record) -> Option<((SessionId, PublicationId), bool)> {
+    if let Record::Done { session, entry } = record { Some(((*session, *entry), false)) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use culex_codec::{PacketId, TopicName};
+
+    use super::*;
+    use crate::engine::keys::RetainedVersion;
+    use crate::engine::publication::Publication;
+    use crate::engine::store::Recipient;
+
+    fn published(id: u64, qos: QoS, sessions: &[u64]) -> Record {
+        let topic = TopicName::assume_valid("t");
+        let recipient = |session: &u64| Recipient { session: SessionId(*session), qos, is_retain: false };
+        Record::Published {
+            publication: Arc::new(Publication::new(PublicationId(id), topic, b"x", qos, false)),
+            incoming: None,
+            recipients: sessions.iter().map(recipient).collect(),
+            retained: RetainedChange::None,
+        }
+    }
+
+    fn done(session: u64, entry: u64) -> Record {
+        Record::Done { session: SessionId(session), entry: PublicationId(entry) }
+    }
+
+    #[test]
+    fn what_every_receiver_has_acknowledged_is_not_written() {
+        let mut records = vec![published(1, QoS::AtLeastOnce, &[1, 2]), done(2, 1), done(1, 1), done(1, 0)];
+        assert_eq!(elide(&mut records), 2);
+        assert!(matches!(&records[..], [Record::Done { entry: PublicationId(0), .. }]), "{records:?}");
+    }
+
+    #[test]
+    fn what_somebody_still_needs_is_written() {
+        let mut records = vec![published(1, QoS::AtLeastOnce, &[1, 2]), done(1, 1)];
+        assert_eq!(elide(&mut records), 1);
+        let [Record::Published { recipients, .. }] = &records[..] else { panic!("{records:?}") };
+        assert_eq!(recipients.len(), 1);
+        // A packet identifier of the publisher, or a Retained Message, is a reason too.
+        let mut with_id = published(1, QoS::AtLeastOnce, &[1]);
+        let mut retained_one = published(2, QoS::AtLeastOnce, &[1]);
+        if let Record::Published { incoming, .. } = &mut with_id {
+            *incoming = PacketId::new(7).map(|id| (SessionId(3), id));
+        }
+        if let Record::Published { retained, .. } = &mut retained_one {
+            *retained = RetainedChange::Set(RetainedVersion(1));
+        }
+        let mut records = vec![with_id, retained_one, done(1, 1), done(1, 2)];
+        assert_eq!(elide(&mut records), 2);
+        assert_eq!(records.len(), 2);
+    }
+
+    #[test]
+    fn qos_2_is_always_written() {
+        let mut records = vec![published(1, QoS::ExactlyOnce, &[1]), done(1, 1)];
+        assert_eq!(elide(&mut records), 0);
+        assert_eq!(records.len(), 2);
+    }
+}

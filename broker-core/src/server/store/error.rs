@@ -1,0 +1,53 @@
+//! What goes wrong with a store.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a store cannot be used, or not any more.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process has it.
+    #[error("{} is in use by {holder}; give this broker a directory of its own", .path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// Who has it, as far as is known.
+        holder: String,
+    },
+    /// A file of another program stands where ours should. It was not touched.
+    #[error("{} is not a store of Culex, and was left as it is", .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was written by a newer Culex. It was not touched.
+    #[error("{} has format {found}, this version knows formats up to {known}; use the version that wrote it", .path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest that is known.
+        known: u32,
+    },
+    /// The file system says no.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// What was wanted.
+        path: PathBuf,
+        /// Why it was not given.
+        source: io::Error,
+    },
+    /// What was read is not what was written.
+    #[error("{}: damaged: {what}", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The engine of the store says no; also when the disk is full.
+    #[error("{0}")]
+    Engine(String),
+}

@@ -1,0 +1,116 @@
+//! Keeps what must outlive the process.
+//!
+//! ```text
+//!   lane 0 ──batches──┐                       ┌─ Stored{through} ─► mailbox of lane 0
+//!   lane 1 ──batches──┼─► queue ─► committer ─┤
+//!   …                 ┘   FIFO     (thread)   └─ Stored{through} ─► …
+//!                                     │ one transaction for all that came while the last one was written
+//!                                     ▼
+//!                                   Store: SQLite, or an embedder's
+//! ```
+//!
+//! A broker without a data directory has none of it: its [`Door`] says at once that a batch is kept as well as it ever
+//! will be.
+//!
+//! After an error nothing is kept and nothing acknowledged any more, and the broker fails: what was written and not
+//! synced is in a state that nobody knows, so trying again would be guessing. A restart reads what there is.
+
+mod committer;
+mod elide;
+mod error;
+mod queue;
+mod source;
+#[cfg(feature = "store-sqlite")]
+mod sqlite;
+
+use std::sync::Arc;
+
+use crate::engine::keys::{BatchNumber, ShardId};
+use crate::engine::store::{Record, StoreBatch, Stored};
+use crate::engine::time::WallTime;
+
+pub(crate) use self::committer::Committer;
+pub use self::error::StoreError;
+pub(crate) use self::queue::Queue;
+pub(crate) use self::source::Source;
+#[cfg(feature = "store-sqlite")]
+pub use self::sqlite::SqliteStore;
+
+/// How much a crash may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// An acknowledgement is given when the disk has what it promises. Neither a killed process nor a power cut loses
+    /// what was acknowledged.
+    #[default]
+    Power,
+    /// An acknowledgement is given when the operating system has what it promises, and the disk gets it once a second. A
+    /// killed process loses nothing; a power cut may lose the last second.
+    Kill,
+}
+
+/// Where durable state is kept. Called by one thread, which may wait as long as it takes.
+pub trait Store: Send + 'static {
+    /// Everything that is kept; called once, before anything else.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the broker does not start.
+    fn load(&mut self) -> Result<Stored, StoreError>;
+
+    /// Keeps all of these records or none, and returns when they are as safe as the store promises.
+    /// [`Tables`](crate::engine::store::Tables) says what they mean. `now` is to be given back as
+    /// [`Stored::alive_at`]; records may be empty.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is called any more and the broker fails.
+    fn commit(&mut self, records: &[Record], now: WallTime) -> Result<(), StoreError>;
+}
+
+/// A lane's way to the store.
+pub(crate) enum Door {
+    /// Keeps nothing beyond the process.
+    Memory,
+    /// The committer's queue.
+    Queue {
+        /// The lane.
+        lane: ShardId,
+        /// What all lanes share.
+        queue: Arc<Queue>,
+    },
+}
+
+impl Door {
+    /// Hands a batch over. `Some` if everything through this number is kept already.
+    pub(crate) fn keep(&self, batch: StoreBatch) -> Option<BatchNumber> {
+        match self {
+            Self::Memory => Some(batch.number),
+            Self::Queue { lane, queue } => {
+                queue.push(*lane, batch);
+                None
+            }
+        }
+    }
+
+    /// Whether so much waits that nothing should be added.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Memory => false,
+            Self::Queue { queue, .. } => queue.is_full(),
+        }
+    }
+
+    /// Whether nothing will be kept any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        match self {
+            Self::Memory => false,
+            Self::Queue { queue, .. } => queue.has_failed(),
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        if let Self::Queue { queue, .. } = self {
+            queue.leave();
+        }
+    }
+}

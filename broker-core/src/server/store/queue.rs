@@ -1,0 +1,168 @@
+//! The batches of all lanes on their way to the committer, in one order.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::engine::keys::{BatchNumber, ShardId};
+use crate::engine::store::{Record, StoreBatch};
+
+/// Bytes from which on the queue is full: lanes read nobody until the committer has caught up.
+const FULL_BYTES: usize = 64 << 20;
+/// What one transaction takes at most; at least one batch.
+const TAKEN_BYTES: usize = 8 << 20;
+/// What a record costs beside topic and payload.
+const BYTES_PER_RECORD: usize = 128;
+
+/// A FIFO with a limit in bytes that its writers look at before they read more; what a turn has recorded always enters.
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+    bytes: AtomicUsize,
+    has_failed: AtomicBool,
+    pub(super) cells: StoreCells,
+}
+
+struct State {
+    batches: VecDeque<Waiting>,
+    /// Lanes that may still push.
+    lanes: usize,
+    /// The committer sleeps.
+    is_idle: bool,
+}
+
+struct Waiting {
+    lane: ShardId,
+    number: BatchNumber,
+    records: Vec<Record>,
+    bytes: usize,
+}
+
+/// What the store counts.
+#[derive(Default)]
+pub(super) struct StoreCells {
+    pub(super) commits: AtomicU64,
+    pub(super) records: AtomicU64,
+    pub(super) elided: AtomicU64,
+}
+
+/// A prefix of the queue.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) records: Vec<Record>,
+    /// The last batch of each lane that has one, in the order of the lanes.
+    pub(super) through: Vec<(ShardId, BatchNumber)>,
+    /// No lane will push any more.
+    pub(super) is_last: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(lanes: usize) -> Self {
+        Self {
+            state: Mutex::new(State { batches: VecDeque::new(), lanes, is_idle: false }),
+            filled: Condvar::new(),
+            bytes: AtomicUsize::new(0),
+            has_failed: AtomicBool::new(false),
+            cells: StoreCells::default(),
+        }
+    }
+
+    /// Appends a batch, and wakes the committer if it sleeps.
+    pub(super) fn push(&self, lane: ShardId, batch: StoreBatch) {
+        if self.has_failed() {
+            return;
+        }
+        let bytes = batch.records.iter().map(bytes_of).sum();
+        let waiting = Waiting { lane, number: batch.number, records: batch.records, bytes };
+        let mut state = self.state.lock();
+        state.batches.push_back(waiting);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let wake = std::mem::take(&mut state.is_idle);
+        drop(state);
+        if wake {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Takes what is there, up to the size of a transaction. Waits for something, at most so long.
+    pub(super) fn take(&self, patience: Duration) -> Taken {
+        let mut state = self.state.lock();
+        if state.batches.is_empty() && state.lanes > 0 {
+            state.is_idle = true;
+            self.filled.wait_for(&mut state, patience);
+            state.is_idle = false;
+        }
+        let mut taken = Taken::default();
+        let mut bytes = 0;
+        while bytes < TAKEN_BYTES
+            && let Some(waiting) = state.batches.pop_front()
+        {
+            bytes += waiting.bytes;
+            taken.records.extend(waiting.records);
+            match taken.through.binary_search_by_key(&waiting.lane, |(lane, _)| *lane) {
+                Ok(place) => {
+                    if let Some((_, through)) = taken.through.get_mut(place) {
+                        *through = waiting.number;
+                    }
+                }
+                Err(place) => taken.through.insert(place, (waiting.lane, waiting.number)),
+            }
+        }
+        taken.is_last = state.batches.is_empty() && state.lanes == 0;
+        drop(state);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        taken
+    }
+
+    /// A lane will not push any more.
+    pub(super) fn leave(&self) {
+        self.state.lock().lanes -= 1;
+        self.filled.notify_one();
+    }
+
+    /// Commits, records, elided entries and bytes that wait, for the metrics.
+    pub(crate) fn counts(&self) -> [u64; 4] {
+        let StoreCells { commits, records, elided } = &self.cells;
+        let [commits, records, elided] = [commits, records, elided].map(|cell| cell.load(Ordering::Relaxed));
+        [commits, records, elided, self.bytes.load(Ordering::Relaxed) as u64]
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) >= FULL_BYTES
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
+    /// Nothing is kept from now on.
+    pub(super) fn fail(&self) {
+        self.has_failed.store(true, Ordering::Release);
+        let waiting = std::mem::take(&mut self.state.lock().batches);
+        self.bytes.store(0, Ordering::Relaxed);
+        drop(waiting);
+    }
+}
+
+fn bytes_of(record: &Record) -> usize {
+    let body = match record {
+        Record::Published { publication, .. } | Record::Queued { publication, .. } => publication.bytes(),
+        Record::SessionBound { client_id, will, .. } => {
+            client_id.len() + will.as_ref().map_or(0, |will| will.payload.len())
+        }
+        Record::Subscribed { filter, .. }
+        | Record::Fed { filter, .. }
+        | Record::Unsubscribed { filter, .. } => filter.len(),
+        Record::WillGone { .. }
+        | Record::SessionLeft { .. }
+        | Record::SessionEnded { .. }
+        | Record::InFlight { .. }
+        | Record::Received { .. }
+        | Record::Completed { .. }
+        | Record::Done { .. }
+        | Record::Released { .. } => 0,
+    };
+    BYTES_PER_RECORD + body
+}
