@@ -20,8 +20,8 @@ pub(super) enum State {
 }
 
 impl State {
-    /// What was said, or the directory for programs' state, a part of it for each port: two brokers started by hand do not
-    /// get into each other's way.
+    /// What was said, or the directory that a service manager gives, a part of it for each port: two brokers do not get
+    /// into each other's way.
     pub(super) fn choose(config: &Config, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let mode = config.store.durability;
         if mode == StoreMode::None {
@@ -34,16 +34,10 @@ impl State {
             return Self::Directory(directory.clone(), mode);
         }
         let port = config.listeners.first().map_or(0, |listener| listener.address.port());
-        if port == 0 {
-            return Self::Memory("a broker without a fixed port has no directory; see --data-dir");
-        }
-        let path = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let base = path("STATE_DIRECTORY")
-            .or_else(|| path("XDG_STATE_HOME").map(|path| path.join("culex")))
-            .or_else(|| path("HOME").map(|path| path.join(".local/state/culex")));
+        let base = variable("STATE_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute());
         match base {
-            Some(base) => Self::Directory(base.join(format!("port-{port}")), mode),
-            None => Self::Memory("there is no HOME; see --data-dir"),
+            Some(base) if port > 0 => Self::Directory(base.join(format!("port-{port}")), mode),
+            _ => Self::Memory("`--data-dir DIR` keeps them"),
         }
     }
 
@@ -88,19 +82,17 @@ mod tests {
     }
 
     #[test]
-    fn the_directory_is_the_platforms_and_one_for_each_port() {
+    fn a_service_has_a_directory_for_each_port() {
         let mut config = Config::default();
         let power = |path: &str| State::Directory(path.into(), StoreMode::Power);
-        let all = [("STATE_DIRECTORY", "/var/lib/culex"), ("XDG_STATE_HOME", "/x"), ("HOME", "/home/a")];
-        assert_eq!(chosen(&config, &all), power("/var/lib/culex/port-1883"));
-        assert_eq!(chosen(&config, &all[1..]), power("/x/culex/port-1883"));
-        assert_eq!(chosen(&config, &all[2..]), power("/home/a/.local/state/culex/port-1883"));
+        let given = [("STATE_DIRECTORY", "/var/lib/culex")];
+        assert_eq!(chosen(&config, &given), power("/var/lib/culex/port-1883"));
         assert!(matches!(chosen(&config, &[]), State::Memory(_)));
-        assert!(matches!(chosen(&config, &[("HOME", "relative")]), State::Memory(_)));
+        assert!(matches!(chosen(&config, &[("STATE_DIRECTORY", "relative")]), State::Memory(_)));
         config.listeners[0].address.set_port(1884);
-        assert_eq!(chosen(&config, &all[1..]), power("/x/culex/port-1884"));
+        assert_eq!(chosen(&config, &given), power("/var/lib/culex/port-1884"));
         config.listeners[0].address.set_port(0);
-        assert!(matches!(chosen(&config, &all), State::Memory(_)));
+        assert!(matches!(chosen(&config, &given), State::Memory(_)));
     }
 
     #[test]

@@ -44,9 +44,9 @@ Without a `[[listener]]` there is one on `127.0.0.1:1883`, which only this compu
 the port of a single listener.
 ";
 const STORE_NOTE: &str = "
-Without a directory it is `port-PORT`, by the port of the first listener, in `$STATE_DIRECTORY` (systemd sets it),
-`$XDG_STATE_HOME/culex` or `~/.local/state/culex`; with port 0, or where there is none of these, nothing is kept. The
-banner says where. `culex --ephemeral` keeps nothing. See [durability.md](durability.md).
+Without a directory it is `port-PORT`, by the port of the first listener, in `$STATE_DIRECTORY` (systemd sets it); where there
+is none, or with port 0, nothing is kept. The banner says where. `culex --data-dir DIR` names one, `culex --ephemeral` keeps
+nothing. See [durability.md](durability.md).
 ";
 const TAIL: &str = "
 A queue over its limit is logged once per client and minute.
