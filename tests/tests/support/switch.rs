@@ -16,8 +16,8 @@ pub(crate) struct Switch {
     filters: [bool; 2],
     /// What it was asked for and has not confirmed.
     asked: Option<Asked>,
-    /// Handled in the turn it came in, though the connection was left before it was confirmed.
-    unsure: Option<usize>,
+    /// Filters whose last packet may have been handled or not, as the connection was left before it was confirmed.
+    unsure: [bool; 2],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,14 @@ const FILTERS: [&str; 2] = ["s/0", "s/+/x"];
 
 impl Switch {
     pub(crate) fn new(id: &'static str) -> Self {
-        Self { id, link: Link::default(), session: false, filters: [false; 2], asked: None, unsure: None }
+        Self {
+            id,
+            link: Link::default(),
+            session: false,
+            filters: [false; 2],
+            asked: None,
+            unsure: [false; 2],
+        }
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -47,7 +54,7 @@ impl Switch {
             }
             if let Some(Asked::Filter(filter, is_on)) = self.asked {
                 self.filters[filter] = is_on;
-                self.unsure = Some(filter);
+                self.unsure[filter] = true;
             }
             self.asked = Some(Asked::Session(is_persistent));
             self.link.connect(net, &if is_persistent { connect.persistent() } else { connect });
@@ -70,13 +77,14 @@ impl Switch {
                     assert_eq!(is_session_present, is_persistent && self.session);
                     if !is_session_present {
                         self.filters = [false; 2];
+                        self.unsure = [false; 2];
                     }
                     self.session = is_persistent;
-                    self.unsure = None;
                     self.link.is_open = true;
                 }
                 (Got::SubAck | Got::UnsubAck, Some(Asked::Filter(filter, is_on))) => {
                     self.filters[filter] = is_on;
+                    self.unsure[filter] = false;
                 }
                 (other, asked) => panic!("{other:?} for {asked:?}"),
             }
@@ -92,8 +100,8 @@ impl Switch {
             Some(Asked::Filter(filter, _)) => filters[filter] = None,
             None => {}
         }
-        if let Some(filter) = self.unsure {
-            filters[filter] = None;
+        for (filter, is_unsure) in filters.iter_mut().zip(self.unsure) {
+            *filter = filter.filter(|_| !is_unsure);
         }
         assert!(session.is_none_or(|session| session == stored.is_some()), "{self:?}: {stored:?}");
         let Some(stored) = stored else { return };
@@ -110,7 +118,7 @@ impl Switch {
 
     /// Takes over what the crash decided.
     pub(crate) fn decide(&mut self, stored: Option<&StoredSession>) {
-        (self.asked, self.unsure) = (None, None);
+        (self.asked, self.unsure) = (None, [false; 2]);
         self.session = stored.is_some();
         self.filters = FILTERS.map(|filter| {
             let mut found = stored.into_iter().flat_map(|stored| &stored.subscriptions);
