@@ -14,6 +14,8 @@
 //! A user name or ClientId in a pattern is one level, literally. One with `+`, `#` or `/` would be more, so a client of
 //! such a name gets nothing by patterns.
 
+mod control;
+mod file;
 mod filter;
 mod parse;
 mod rule;
@@ -23,8 +25,12 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use self::control::{Rules, Subscribing};
+pub use self::file::AclError;
 pub use self::parse::{Mistake, parse};
 pub use self::rule::{Access, Action, Decision, Rule};
+
+use culex_core::codec::TopicName;
 
 use self::filter::{covers, overlaps};
 use self::rule::Template;
@@ -79,7 +85,7 @@ impl Acl {
 
 impl Rights {
     /// Whether the client may do this with a topic.
-    pub fn decide(&self, action: Action, topic: &str) -> Decision<'_> {
+    pub fn decide(&self, action: Action, topic: TopicName<'_>) -> Decision<'_> {
         let stages = [&self.own, &self.patterns];
         for rules in stages {
             if let Some(rule) = rules.iter().find(|rule| rule.decides(action, topic)) {

@@ -39,15 +39,13 @@ pub struct Rule {
 
 impl Rule {
     /// Whether this rule says yes or no to this.
-    pub(super) fn decides(&self, action: Action, topic: &str) -> bool {
+    pub(super) fn decides(&self, action: Action, topic: TopicName<'_>) -> bool {
         let is_about = match self.access {
             Access::Deny | Access::ReadWrite => true,
             Access::Read => action == Action::Receive,
             Access::Write => action == Action::Publish,
         };
-        // What is no topic name matches nothing.
-        is_about
-            && TopicName::new(topic).is_ok_and(|name| TopicFilter::assume_valid(&self.topic).matches(name))
+        is_about && TopicFilter::assume_valid(&self.topic).matches(topic)
     }
 }
 
@@ -66,6 +64,36 @@ impl Decision<'_> {
     /// Whether it is a yes.
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::By(rule) if rule.access != Access::Deny)
+    }
+
+    /// The line of the rule that decides.
+    pub const fn line(&self) -> Option<usize> {
+        match self {
+            Self::By(rule) => Some(rule.line),
+            Self::NoRule | Self::UnsafeName => None,
+        }
+    }
+
+    /// The rule that decides, with the client's names in place, or why there is none.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::By(rule) => format!("{} {}", rule.access, rule.topic),
+            Self::NoRule => "no rule allows it".to_owned(),
+            Self::UnsafeName => {
+                "no rule of its own allows it, and patterns are not for a user name or ClientId \
+                                 with +, # or /"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Decision<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line() {
+            write!(f, "line {line}: ")?;
+        }
+        f.write_str(&self.reason())
     }
 }
 

@@ -1,13 +1,19 @@
 //! Decisions that mosquitto takes, and those that must not be taken.
 
+use culex_core::codec::TopicName;
+
 use super::{Access, Acl, Action, Decision, parse};
 
 fn acl(text: &str) -> Acl {
     parse(text.as_bytes()).expect("a correct file")
 }
 
+fn topic_name(text: &str) -> TopicName<'_> {
+    TopicName::new(text).expect("a topic name")
+}
+
 fn may(acl: &Acl, user: Option<&str>, client: &str, action: Action, topic: &str) -> bool {
-    acl.rights(user, client).decide(action, topic).is_allowed()
+    acl.rights(user, client).decide(action, topic_name(topic)).is_allowed()
 }
 
 const FILE: &str = "\
@@ -62,13 +68,16 @@ fn sections_and_patterns_decide_in_mosquittos_order() {
 fn a_name_with_a_wildcard_never_matches_a_pattern() {
     let acl = acl("pattern readwrite home/%u/#\npattern readwrite device/%c/#\n");
     for name in ["+", "#", "a/+", "a/b", "/", "ann/#"] {
-        for topic in ["home/ann/x", "device/d1/x", "home/a/b/x", "device/a/b/x", "home/+/x"] {
+        for topic in ["home/ann/x", "device/d1/x", "home/a/b/x", "device/a/b/x"] {
             for action in [Action::Publish, Action::Receive] {
                 assert!(!may(&acl, Some(name), "d1", action, topic), "user {name:?} {topic}");
                 assert!(!may(&acl, Some("ann"), name, action, topic), "client {name:?} {topic}");
             }
         }
-        assert_eq!(acl.rights(Some(name), "d1").decide(Action::Publish, "home/ann/x"), Decision::UnsafeName);
+        assert_eq!(
+            acl.rights(Some(name), "d1").decide(Action::Publish, topic_name("home/ann/x")),
+            Decision::UnsafeName
+        );
     }
     assert!(may(&acl, Some("ann"), "d1", Action::Publish, "home/ann/x"));
 }
@@ -136,7 +145,9 @@ fn an_empty_file_is_a_mistake() {
 fn a_decision_names_its_rule() {
     let acl = acl(FILE);
     let rights = acl.rights(Some("ann"), "x");
-    let Decision::By(rule) = rights.decide(Action::Receive, "secret/deep") else { panic!("no rule") };
+    let Decision::By(rule) = rights.decide(Action::Receive, topic_name("secret/deep")) else {
+        panic!("no rule")
+    };
     assert_eq!((rule.line, rule.access, &*rule.topic), (8, Access::Deny, "secret/deep"));
 }
 
