@@ -11,6 +11,8 @@ mod server;
 
 pub use culex_codec::{self as codec, QoS};
 #[cfg(feature = "server")]
+pub use engine::access;
+#[cfg(feature = "server")]
 pub use engine::error::{CloseReason, ProtocolError, Refusal};
 #[cfg(feature = "server")]
 pub use engine::shard::{ConnectionInfo, Event, SessionInfo};

@@ -1,9 +1,10 @@
 //! The Culex daemon: everything that a service needs around the broker of [`culex_core`].
 //!
-//! [`cli`] is what a user types, [`config`] is `culex.toml`, [`mod@bench`] is the load generator of `culex bench`.
+//! [`acl`] decides who may publish and receive what, [`cli`] is what a user types, [`config`] is `culex.toml`, [`mod@bench`] is the load generator of `culex bench`.
 
 #![forbid(unsafe_code)]
 
+pub mod acl;
 pub mod bench;
 pub mod cli;
 pub mod config;

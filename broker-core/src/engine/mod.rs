@@ -8,6 +8,7 @@
 //! programs that drive shards themselves, as the simulator and the benchmarks of this repository do, and may change with
 //! any minor version.
 
+pub mod access;
 pub(crate) mod chunks;
 pub mod commons;
 mod connection;

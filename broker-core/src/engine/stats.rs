@@ -60,7 +60,8 @@ stats! {
     bytes_sent: Counter, "Bytes sent.";
     messages_unrouted: Counter, "Messages that no session subscribed to.";
     messages_duplicate: Counter, "QoS 2 messages received again with a Packet Identifier in use.";
-    messages_refused: Counter, "Messages that a hook did not let their client publish, acknowledged and dropped.";
+    messages_refused: Counter, "Messages that a hook or the access control did not let their client publish, acknowledged and dropped.";
+    deliveries_denied: Counter, "Deliveries that the access control did not let reach their client.";
     messages_dropped_by_hook: Counter, "Messages that a hook dropped, acknowledged.";
     messages_reserved_topic: Counter, "Messages of clients to $SYS topics, acknowledged and dropped.";
     queue_messages: Gauge, "QoS 1 and 2 messages that wait or are in flight.";
@@ -72,7 +73,7 @@ stats! {
     dropped_session_ended: Counter, "Queued messages that ended with their session.";
     retained_refused: Counter, "Messages not retained (limits retained_messages, retained_bytes).";
     subscriptions_refused: Counter, "Subscriptions refused (limits subscriptions_per_session, filters_per_packet, topic_levels, topic_bytes).";
-    subscriptions_denied: Counter, "Subscriptions that a hook refused.";
+    subscriptions_denied: Counter, "Subscriptions that a hook or the access control refused.";
     sessions_refused: Counter, "Connections refused (limit sessions).";
     connections_taken_over: Counter, "Connections ended because a newer one has the same ClientId.";
     connections_superseded: Counter, "Late connection attempts closed because a newer one is alive.";

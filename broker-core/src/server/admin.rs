@@ -11,6 +11,7 @@ use bytes::Bytes;
 use culex_codec::{QoS, TopicError, TopicFilter};
 use tokio::sync::oneshot;
 
+use crate::engine::access::AccessControl;
 use crate::engine::commons::Commons;
 use crate::engine::keys::RetainedVersion;
 use crate::engine::route::{self, Budget};
@@ -230,6 +231,19 @@ impl Admin {
         }
         let next = (usize::from(shard) < self.lanes.len()).then_some(Cursor(Place::Slot { shard, slot }));
         Ok(Page { items, next })
+    }
+
+    /// Replaces the rules of who may publish and receive what; `None` allows everything. When this returns, every message
+    /// that is delivered is looked at with them, whenever it was queued or retained.
+    ///
+    /// # Errors
+    /// [`AdminError::Stopped`].
+    pub async fn set_access_control(&self, rules: Option<Arc<dyn AccessControl>>) -> Result<(), AdminError> {
+        for lane in &*self.lanes {
+            let rules = rules.clone();
+            ask(lane, move |shard, _| shard.set_access_control(rules)).await?;
+        }
+        Ok(())
     }
 
     async fn ask_owner<T: Send + 'static>(

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::acl::Acl;
 use crate::cli::human;
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
@@ -25,6 +26,10 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     let file = arguments.config.as_deref().or(arguments.file.as_deref());
     match Config::load(file, &Environment::of_process()) {
         Ok(config) => {
+            if let Some(Err(error)) = config.acl.file.as_deref().map(Acl::load) {
+                human::complain(error);
+                return Exit::Failed;
+            }
             let name = file.map(|file| file.display().to_string()).unwrap_or_default();
             let listeners: Vec<_> =
                 config.listeners.iter().map(|listener| listener.address.to_string()).collect();

@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::exit::Exit;
 
+mod acl;
 mod banner;
 mod bench;
 mod check;
@@ -51,6 +52,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Name all mistakes in a configuration file; starts nothing
     Check(check::Arguments),
+    /// Say what an access control list decides
+    Acl(acl::Arguments),
     /// Help with writing a configuration
     Config(config::Arguments),
     /// Print the completions of a shell
@@ -79,6 +82,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Some(Command::Sub(arguments)) => subscribe::run(arguments),
         Some(Command::Bench(arguments)) => bench::run(&arguments),
         Some(Command::Check(arguments)) => check::run(&arguments),
+        Some(Command::Acl(arguments)) => acl::run(&arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
         Some(Command::Completions(arguments)) => documents::completions(&arguments, Cli::command()),
         Some(Command::Man(arguments)) => documents::man(&arguments, Cli::command()),

@@ -3,10 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use culex_core::{Broker, StartError};
 
+use crate::acl::{Acl, AclError, Rules};
 use crate::cli::banner::banner;
 use crate::cli::human;
 use crate::cli::interrupt::Interrupt;
@@ -71,8 +73,15 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             return Exit::Internal;
         }
     };
+    let rules = match rules(&config) {
+        Ok(rules) => rules,
+        Err(error) => {
+            human::complain(error);
+            return Exit::Failed;
+        }
+    };
     let state = State::choose(&config, |name| std::env::var_os(name));
-    let exit = runtime.block_on(serve(&config, &state));
+    let exit = runtime.block_on(serve(&config, &state, rules));
     runtime.shutdown_background();
     exit
 }
@@ -109,6 +118,12 @@ fn configure(arguments: &Arguments) -> Result<Config, Exit> {
     Ok(config)
 }
 
+/// The access control list, if there is to be one. The broker does not start without it.
+fn rules(config: &Config) -> Result<Option<Rules>, AclError> {
+    let Some(path) = &config.acl.file else { return Ok(None) };
+    Acl::load(path).map(|acl| Some(Rules::new(acl, config.acl.subscribe)))
+}
+
 /// Each connection is an open file, and the usual soft limit of 1024 is for programs that use `select`.
 fn raise_file_limit(config: &Config) {
     let wanted = config.limits.connections.get().min(FILES_ENOUGH);
@@ -127,13 +142,16 @@ fn raise_file_limit(config: &Config) {
 /// Fewer open files than this are worth a warning.
 const FILES_ENOUGH: u64 = 4096;
 
-async fn serve(config: &Config, state: &State) -> Exit {
+async fn serve(config: &Config, state: &State, rules: Option<Rules>) -> Exit {
     // Before the banner: who reads it may answer with a signal at once.
     let mut interrupt = Interrupt::catch();
     let mut builder =
         Broker::builder().limits(config.limits.clone()).threads(config.threads).lanes(config.lanes);
     for listener in &config.listeners {
         builder = builder.listen(listener.address);
+    }
+    if let Some(rules) = rules {
+        builder = builder.access_control(Arc::new(rules));
     }
     let broker = match state.apply(builder).start().await {
         Ok(broker) => broker,

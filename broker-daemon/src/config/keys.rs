@@ -5,10 +5,13 @@ use std::time::Duration;
 use culex_core::Lanes;
 use culex_core::limits::{Limits, WhenFull};
 
+use crate::acl::Subscribing;
 use crate::config::setting::NumberField::{U16, U32};
 use crate::config::setting::{Key, Setting};
 use crate::config::value::Unit::{Bytes, Count};
-use crate::config::{Config, Listener, LogFormat, LogLevel, LogSettings, StoreMode, StoreSettings};
+use crate::config::{
+    AclSettings, Config, Listener, LogFormat, LogLevel, LogSettings, StoreMode, StoreSettings,
+};
 
 /// Keys at the top of the file.
 pub(crate) const TOP: &[Key<Config>] = &[
@@ -81,6 +84,28 @@ pub(crate) const STORE: &[Key<StoreSettings>] = &[
         },
         doc: "What may be lost of what was acknowledged. `\"power\"`: nothing, it is on the disk first. `\"kill\"`: in a \
               power cut the last second. `\"none\"`: everything with the end of the broker.",
+    },
+];
+
+/// Keys of `[acl]`.
+pub(crate) const ACL: &[Key<AclSettings>] = &[
+    Key {
+        name: "file",
+        setting: Setting::Path { field: |acl| &mut acl.file },
+        doc: "Who may publish and receive what, in mosquitto's format; see [access.md](access.md). Without it \
+              everybody may everything.",
+    },
+    Key {
+        name: "subscribe",
+        setting: Setting::Choice {
+            words: &["honest", "mosquitto"],
+            get: |acl| usize::from(acl.subscribe == Subscribing::AlwaysGranted),
+            set: |acl, index| {
+                acl.subscribe = if index == 0 { Subscribing::Honest } else { Subscribing::AlwaysGranted }
+            },
+        },
+        doc: "What SUBSCRIBE is told about a filter that can never deliver anything. `\"honest\"`: the failure code \
+              0x80. `\"mosquitto\"`: that it was granted.",
     },
 ];
 
@@ -225,9 +250,10 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
 ];
 
 /// Sections, how each is written, and the names of its keys.
-pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 4] {
+pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 5] {
     [
         ("listener", "[[listener]]", LISTENER.iter().map(|key| key.name).collect()),
+        ("acl", "[acl]", ACL.iter().map(|key| key.name).collect()),
         ("limits", "[limits]", LIMITS.iter().map(|key| key.name).collect()),
         ("log", "[log]", LOG.iter().map(|key| key.name).collect()),
         ("store", "[store]", STORE.iter().map(|key| key.name).collect()),

@@ -27,6 +27,7 @@ mod value;
 pub use crate::config::environment::Environment;
 pub use crate::config::problem::{ConfigError, Place, Problem};
 
+use crate::acl::Subscribing;
 use crate::config::problem::Report;
 use crate::config::source::Source;
 
@@ -49,6 +50,8 @@ pub struct Config {
     pub log: LogSettings,
     /// What outlives the broker.
     pub store: StoreSettings,
+    /// Who may publish and receive what.
+    pub acl: AclSettings,
 }
 
 /// An address that clients connect to.
@@ -79,6 +82,16 @@ pub struct StoreSettings {
     pub directory: Option<PathBuf>,
     /// What may be lost.
     pub durability: StoreMode,
+}
+
+/// Who may publish and receive what.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct AclSettings {
+    /// The list; `None` allows everything.
+    pub file: Option<PathBuf>,
+    /// What SUBSCRIBE is told about a filter that can never deliver anything.
+    pub subscribe: Subscribing,
 }
 
 /// What may be lost of what was acknowledged.
@@ -167,6 +180,7 @@ impl Default for Config {
             lanes: Lanes::default(),
             log: LogSettings::default(),
             store: StoreSettings::default(),
+            acl: AclSettings::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use crate::config::environment::Environment;
-use crate::config::keys::{LIMITS, LISTENER, LOG, STORE, TOP, sections};
+use crate::config::keys::{ACL, LIMITS, LISTENER, LOG, STORE, TOP, sections};
 use crate::config::problem::{Complaint, ConfigError, Place, Problem, Report};
 use crate::config::setting::Key;
 use crate::config::source::Source;
@@ -38,6 +38,9 @@ pub(crate) fn read(
             }
             ("limits", DeValue::Table(table)) => {
                 reader.section(LIMITS, "[limits]", table, &mut draft.limits);
+            }
+            ("acl", DeValue::Table(table)) => {
+                reader.section(ACL, "[acl]", table, &mut draft.acl);
             }
             ("log", DeValue::Table(table)) => {
                 reader.section(LOG, "[log]", table, &mut draft.log);

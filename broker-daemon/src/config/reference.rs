@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use culex_core::limits::Limits;
 
-use crate::config::keys::{LIMITS, LISTENER, LOG, STORE, TOP};
+use crate::config::keys::{ACL, LIMITS, LISTENER, LOG, STORE, TOP};
 use crate::config::setting::Key;
-use crate::config::{Config, Listener, LogSettings, StoreSettings};
+use crate::config::{AclSettings, Config, Listener, LogSettings, StoreSettings};
 
 /// The reference page.
 pub fn page() -> String {
@@ -14,6 +14,7 @@ pub fn page() -> String {
     table(&mut page, "Top of the file", "CULEX__", TOP, Config::default);
     table(&mut page, "`[[listener]]`", "CULEX__LISTENER__0__", LISTENER, Listener::default);
     page.push_str(LISTENER_NOTE);
+    table(&mut page, "`[acl]`", "CULEX__ACL__", ACL, AclSettings::default);
     table(&mut page, "`[log]`", "CULEX__LOG__", LOG, LogSettings::default);
     table(&mut page, "`[store]`", "CULEX__STORE__", STORE, StoreSettings::default);
     page.push_str(STORE_NOTE);

@@ -7,7 +7,7 @@ use culex_core::Lanes;
 use culex_core::limits::{Limit, Limits, WhenFull};
 use proptest::prelude::*;
 
-use super::keys::{LIMITS, LISTENER, LOG, STORE, TOP};
+use super::keys::{ACL, LIMITS, LISTENER, LOG, STORE, TOP};
 use super::source::Source;
 use super::*;
 
@@ -284,6 +284,7 @@ fn names_of_keys_are_unique() {
     let mut names: Vec<_> = TOP.iter().map(|key| key.name).collect();
     names.extend(LISTENER.iter().map(|key| key.name));
     names.extend(LOG.iter().map(|key| key.name));
+    names.extend(ACL.iter().map(|key| key.name));
     names.extend(STORE.iter().map(|key| key.name));
     names.extend(LIMITS.iter().map(|key| key.name));
     let count = names.len();

@@ -4,7 +4,7 @@ use culex_core::limits::Limits;
 use culex_core::{Lanes, Threads};
 
 use crate::config::problem::{Complaint, Place, Report};
-use crate::config::{Config, Listener, LogSettings, StoreSettings};
+use crate::config::{AclSettings, Config, Listener, LogSettings, StoreSettings};
 
 /// A configuration that may still be wrong.
 #[derive(Debug, Default)]
@@ -14,6 +14,7 @@ pub(crate) struct Draft {
     pub(crate) limits: Limits,
     pub(crate) log: LogSettings,
     pub(crate) store: StoreSettings,
+    pub(crate) acl: AclSettings,
     pub(crate) threads: Threads,
     pub(crate) lanes: Lanes,
 }
@@ -45,6 +46,7 @@ pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
         lanes: draft.lanes,
         log: draft.log,
         store: draft.store,
+        acl: draft.acl,
     }
 }
 

@@ -78,7 +78,7 @@ fn help_and_documents_are_printed() {
         .map(|page| page.unwrap().file_name().into_string().unwrap())
         .collect();
     pages.sort();
-    assert_eq!(pages[0], "culex-bench.1");
+    assert!(pages.contains(&"culex-bench.1".to_owned()));
     assert!(pages.contains(&"culex.1".to_owned()) && pages.contains(&"culex-sub.1".to_owned()));
     check(&["man", "/no/such/folder"], 1, "cannot write /no/such/folder/culex.1");
 }

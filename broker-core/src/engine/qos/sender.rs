@@ -240,6 +240,21 @@ impl<M> Sender<M> {
         }
     }
 
+    /// The message that [`next_to_send`](Self::next_to_send) would send, if it would be a PUBLISH and the receiver had
+    /// room.
+    pub fn next_message(&self) -> Option<&Outgoing<M>> {
+        self.window.next_message()
+    }
+
+    /// Drops what [`next_message`](Self::next_message) shows. If it was in flight when the last connection ended, its
+    /// Packet Identifier is free, and an acknowledgement of it is one of an unknown Packet Identifier.
+    pub fn drop_next(&mut self) -> Option<Outgoing<M>> {
+        self.window.next_message()?;
+        let message = self.window.remove(self.window.sent())?.into_message()?;
+        self.bytes -= message.bytes;
+        Some(message)
+    }
+
     /// Drops the message that waits longest, for a full queue or because it has expired. None in flight is dropped.
     pub fn drop_oldest_waiting(&mut self) -> Option<Outgoing<M>> {
         self.window.first_waiting()?;

@@ -198,6 +198,18 @@ impl<M> Window<M> {
         }
     }
 
+    /// What is sent next, unless it is PUBREL.
+    pub(super) fn next_message(&self) -> Option<&Outgoing<M>> {
+        match self.slots.get(self.sent)? {
+            Slot::Waiting(message) => Some(message),
+            Slot::InFlight {
+                ordinal: _,
+                phase: Phase::AwaitPuback(message) | Phase::AwaitPubrec(message),
+            } => Some(message),
+            Slot::InFlight { ordinal: _, phase: Phase::AwaitPubcomp } => None,
+        }
+    }
+
     pub(super) fn pop_waiting(&mut self) -> Option<Slot<M>> {
         let last = self.slots.len().checked_sub(1).filter(|last| *last >= self.in_flight)?;
         self.remove(last)

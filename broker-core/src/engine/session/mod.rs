@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use culex_codec::{QoS, TopicFilter, TopicName};
 
+use super::access::Picked;
 use super::connection::{Admission, Will};
 use super::keys::{ConnectionKey, PublicationId, RetainedVersion, SessionId};
 use super::publication::Publication;
@@ -34,6 +35,8 @@ pub(crate) struct Session {
     /// Whom it belongs to, with `is_trusted`, from its start to its end.
     pub(crate) user_name: Option<Box<str>>,
     pub(crate) is_trusted: bool,
+    /// What it may do, as of some rules.
+    pub(crate) rights: Option<Box<Picked>>,
     /// Its name in the store, if it outlives its connection.
     pub(crate) id: Option<SessionId>,
     /// Seconds that it outlives its connection; `u32::MAX` is for ever.
@@ -62,6 +65,7 @@ impl Session {
             client_id,
             user_name: None,
             is_trusted: false,
+            rights: None,
             id: None,
             expiry_s: 0,
             connection: None,

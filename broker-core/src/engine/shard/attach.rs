@@ -6,6 +6,7 @@ use culex_codec::ReasonCode;
 use crate::engine::connection::{Admission, Connection, State};
 use crate::engine::error::{CloseReason, Refusal};
 use crate::engine::keys::{ConnectionKey, SessionId, SessionKey};
+use crate::engine::question::Identity;
 use crate::engine::session::Session;
 use crate::engine::store::Record;
 use crate::engine::timers::Timer;
@@ -51,6 +52,7 @@ impl Shard {
         // All that can refuse comes before all that changes.
         self.check_newest(admission)?;
         self.check_owner(admission)?;
+        self.check_will(admission)?;
         let id = self.reserve_session(turn, admission)?;
         let has_ended = self.take_over(turn, admission);
         let found = self.by_client_id.get(&admission.client_id).copied();
@@ -118,6 +120,19 @@ impl Shard {
     fn check_owner(&self, admission: &Admission) -> Result<(), Refusal> {
         match self.old_session(admission) {
             Some(old) if old.is_trusted && !admission.is_trusted => Err(Refusal::ReservedClientId),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// [MQTT-3.1.2-8] promises that the will is published, so one that may not be is refused now.
+    fn check_will(&self, admission: &Admission) -> Result<(), Refusal> {
+        let Some(will) = admission.will.as_ref().filter(|_| !admission.is_trusted) else { return Ok(()) };
+        let rights = self.gatekeeper.newcomer(&Identity {
+            client_id: (&*admission.client_id).into(),
+            user_name: admission.user_name.as_deref().map(Into::into),
+        });
+        match rights {
+            Some(rights) if !rights.may_publish(will.topic()) => Err(Refusal::WillNotAuthorized),
             Some(_) | None => Ok(()),
         }
     }

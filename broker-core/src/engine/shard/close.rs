@@ -58,7 +58,7 @@ impl Shard {
         if let Some(will) = will
             && reason != CloseReason::Disconnected
         {
-            self.publish_will(turn, &will);
+            self.publish_will(turn, session_key, &will);
         }
         match expiry_s {
             0 => self.end_session(turn, session_key), // [MQTT-3.1.2-6]
@@ -80,9 +80,17 @@ impl Shard {
         }
     }
 
-    pub(super) fn publish_will(&mut self, turn: &mut Turn<'_>, will: &Will) {
+    /// Publishes the Will Message of a session that still exists.
+    pub(super) fn publish_will(&mut self, turn: &mut Turn<'_>, key: SessionKey, will: &Will) {
         if is_reserved(will.topic().as_str()) {
             self.stats.messages_reserved_topic += 1;
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
+        let rights = self.gatekeeper.rights(session);
+        if rights.is_some_and(|rights| !rights.may_publish(will.topic())) {
+            // The right was taken away since CONNECT.
+            self.stats.messages_refused += 1;
             return;
         }
         self.stats.wills_published += 1;

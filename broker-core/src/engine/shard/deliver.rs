@@ -202,20 +202,26 @@ impl Shard {
                 continue;
             }
             let key = target.session;
-            let Some(session) = self.sessions.get(key.slot, key.generation) else {
+            let Some(session) = self.sessions.get_mut(key.slot, key.generation) else {
                 // It has ended since the routes were read, or its filters have not all left the routing table.
                 self.end_record(target.durable, copies, target);
                 continue;
             };
+            let id = session.id;
             if session.must_match_again(copies.generation, copies.retained) {
                 // A session may have very many filters, so this is work too.
                 let looks = session.subscription_count() / FILTERS_PER_DELIVERY;
                 turn.deliveries_left =
                     turn.deliveries_left.saturating_sub(u32::try_from(looks).unwrap_or(u32::MAX));
                 if !session.takes_live(copies.message.topic, copies.retained) {
-                    self.end_record(session.id, copies, target);
+                    self.end_record(id, copies, target);
                     continue;
                 }
+            }
+            if !self.gatekeeper.lets_receive(session, copies.message.topic) {
+                self.stats.deliveries_denied += 1;
+                self.end_record(id, copies, target);
+                continue;
             }
             // [MQTT-3.3.1-9]: 3.1.1 never sets RETAIN for an established subscription.
             let is_retain = copies.is_retain && target.retain_as_published;

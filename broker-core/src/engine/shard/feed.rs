@@ -65,6 +65,9 @@ impl Shard {
         } else {
             entry.get_mut().cursor = next;
         }
+        let found = slice.len();
+        slice.retain(|(_, publication)| self.gatekeeper.lets_receive(session, publication.topic()));
+        self.stats.deliveries_denied += (found - slice.len()) as u64;
         let has_more = !session.feeds.is_empty();
         if !has_more {
             // A map that was emptied keeps its first node, almost a kilobyte of every idle session.

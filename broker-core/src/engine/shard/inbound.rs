@@ -52,11 +52,22 @@ impl Shard {
             self.stats.messages_reserved_topic += 1;
             return self.take(turn, key, handshake, None);
         }
+        if !self.may_publish(key, topic) {
+            self.stats.messages_refused += 1;
+            return self.take(turn, key, handshake, None);
+        }
         if self.is_asked(key, |shard| shard.asks.publish) && !self.is_repeat(key, handshake) {
             self.ask_publish(turn, key, handshake, content);
             return Ok(());
         }
         self.take(turn, key, handshake, Some(content))
+    }
+
+    fn may_publish(&mut self, key: ConnectionKey, topic: TopicName<'_>) -> bool {
+        let Some(connection) = self.connections.get(key) else { return false };
+        let key = connection.session;
+        let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return false };
+        self.gatekeeper.rights(session).is_none_or(|rights| rights.may_publish(topic))
     }
 
     /// Whether the message was taken before, so that nobody has to be asked about it.

@@ -24,6 +24,7 @@ mod attach;
 mod burst;
 mod close;
 mod deliver;
+mod denied;
 mod effect;
 mod ending;
 mod feed;
@@ -37,12 +38,14 @@ mod restore;
 mod subscribe;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 
 use crate::limits::Limits;
 
+use super::access::{AccessControl, Gatekeeper};
 use super::commons::Commons;
 use super::connection::{Connection, Connections};
 use super::keys::{ConnectionKey, SessionKey, ShardId};
@@ -98,6 +101,7 @@ pub struct ShardConfig {
 pub struct Shard {
     id: ShardId,
     asks: Asks,
+    gatekeeper: Gatekeeper,
     limits: Limits,
     topic_limits: TopicLimits,
     connections: Connections,
@@ -133,6 +137,7 @@ impl Shard {
         Self {
             id,
             asks,
+            gatekeeper: Gatekeeper::default(),
             topic_limits: TopicLimits::from(&limits),
             queue_room: QueueRoom::new(limits.queue_total_bytes),
             limits,
@@ -180,6 +185,12 @@ impl Shard {
     /// is refused is always told. It costs two allocations per Topic Filter.
     pub fn tell_subscriptions(&mut self, is_wanted: bool) {
         self.tells_subscriptions = is_wanted;
+    }
+
+    /// Replaces the rules of who may publish and receive what; without any, as at the start, everything is allowed. They
+    /// hold for what is delivered from now on, also to subscriptions and from queues of before.
+    pub fn set_access_control(&mut self, control: Option<Arc<dyn AccessControl>>) {
+        self.gatekeeper.replace(control);
     }
 
     // Outputs.

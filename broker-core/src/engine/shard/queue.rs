@@ -124,6 +124,10 @@ impl Shard {
             {
                 return;
             }
+            if self.gatekeeper.is_on() {
+                self.drop_denied(turn, key);
+            }
+            let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
             let Some(Sending { packet_id, ordinal, action }) = session.sender.next_to_send() else { return };
             match (action, session.id) {
                 (SendAction::Publish { message, qos: QoS::ExactlyOnce, is_dup }, Some(id)) => {

@@ -90,7 +90,7 @@ impl Shard {
             let Some(session) = self.session_mut(*key) else { continue };
             if let (Some(will), Some(id)) = (session.will.take(), session.id) {
                 self.gate.record(Record::WillGone { session: id });
-                self.publish_will(turn, &will);
+                self.publish_will(turn, *key, &will);
             }
         }
         keys.len()

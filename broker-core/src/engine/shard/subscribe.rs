@@ -1,6 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
-use culex_codec::{PacketId, QoS, Subscribe, TopicFilter, Unsubscribe};
+use culex_codec::{PacketId, ProtocolVersion, QoS, Subscribe, TopicFilter, Unsubscribe};
 use smallvec::SmallVec;
 
 use crate::engine::error::{CloseReason, ProtocolError};
@@ -52,9 +52,12 @@ impl Shard {
     ) {
         let Some(connection) = self.connections.get(key) else { return };
         let session_key = connection.session;
+        // 3.1 has no code for a refusal; nothing is delivered to it that it may not receive.
+        let can_refuse = connection.version != ProtocolVersion::V31;
         let mut codes = SmallVec::new();
         for (filter, qos, is_allowed) in requests {
             turn.deliveries_left = turn.deliveries_left.saturating_sub(DELIVERIES_PER_FILTER);
+            let is_allowed = is_allowed && (!can_refuse || self.may_subscribe(session_key, filter));
             let is_granted = self.subscribe(turn, session_key, filter, qos, is_allowed);
             codes.push(if is_granted { qos as u8 } else { FAILURE }); // [MQTT-3.8.4-5, MQTT-3.9.3-1]
         }
@@ -63,6 +66,11 @@ impl Shard {
         let is_promise = self.session(session_key).is_some_and(|session| session.id.is_some());
         self.answer(turn, key, Answer::SubAck(packet_id, codes), is_promise);
         self.send_more(turn, session_key);
+    }
+
+    fn may_subscribe(&mut self, key: SessionKey, filter: TopicFilter<'_>) -> bool {
+        let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return false };
+        self.gatekeeper.rights(session).is_none_or(|rights| rights.may_subscribe(filter))
     }
 
     fn subscribe(

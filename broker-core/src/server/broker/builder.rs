@@ -19,6 +19,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::engine::access::AccessControl;
 use crate::engine::keys::ShardId;
 use crate::engine::shard::{Shard, ShardConfig};
 use crate::engine::store::Stored;
@@ -70,6 +71,7 @@ pub struct BrokerBuilder {
     store: Source,
     #[cfg(feature = "store-sqlite")]
     durability: Durability,
+    access_control: Option<Arc<dyn AccessControl>>,
     pub(in super::super) hooks: HookSet,
 }
 
@@ -114,6 +116,17 @@ impl BrokerBuilder {
         open: impl Fn() -> Result<S, StoreError> + Send + Sync + 'static,
     ) -> Self {
         self.store = Source::custom(open);
+        self
+    }
+
+    /// Rules of who may publish and receive what, looked at for every message where the broker holds it; without them
+    /// everything is allowed. They do not concern clients in the process. To replace them later:
+    /// [`Admin::set_access_control`](crate::Admin::set_access_control).
+    ///
+    /// Beside it [`BrokerBuilder::authorize`] asks, and may take its time, but of what is received it asks once, at
+    /// SUBSCRIBE.
+    pub fn access_control(mut self, rules: Arc<dyn AccessControl>) -> Self {
+        self.access_control = Some(rules);
         self
     }
 
@@ -282,7 +295,9 @@ impl BrokerBuilder {
         let limits = limits_of_shard(&self.limits, count);
         let shard = |number| {
             let (limits, asks) = (limits.clone(), self.hooks.asks());
-            Shard::new(ShardConfig { id: ShardId(number), limits, hash_keys, asks })
+            let mut shard = Shard::new(ShardConfig { id: ShardId(number), limits, hash_keys, asks });
+            shard.set_access_control(self.access_control.clone());
+            shard
         };
         (0..).take(count).map(shard).collect()
     }
