@@ -23,7 +23,7 @@ pub(super) struct Index {
 }
 
 /// The queue of a session.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Queue {
     /// Entries that came with their publication, in the order of arrival, and named as it.
     pub(super) arrived: VecDeque<u64>,
@@ -41,7 +41,7 @@ pub(super) struct Queue {
 pub(super) type Bodies = HashMap<u64, Body>;
 
 /// Where a message is, and who needs it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Body {
     /// Its place in the order of arrival, which names its row.
     pub(super) seq: u64,

@@ -11,7 +11,7 @@ use crate::engine::store::Recipient;
 pub(super) const INLINE_BYTES: usize = 12;
 /// Sets that are known by their members, in number and bytes. Beyond it all are forgotten: a publication to one of them
 /// writes it again.
-const KNOWN_MAX: usize = 4096;
+const KNOWN_MAX: usize = if cfg!(test) { 4 } else { 4096 };
 const KNOWN_BYTES: usize = 16 << 20;
 
 /// The sets in the file.
@@ -74,6 +74,11 @@ impl Sets {
 
     pub(super) fn is_used(&self, set: u32) -> bool {
         self.uses.contains_key(&set)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.uses.len()
     }
 
     fn forget(&mut self, unused: &mut Vec<u32>) {
