@@ -1,25 +1,47 @@
 //! No row is used that is not what was written.
 
+use culex_codec::PacketId;
 use rusqlite::types::Value;
 
 use super::super::schema::TABLES;
 use super::*;
+use crate::engine::store::Recipient;
 
 /// Something in every table.
 fn filled(directory: &Path) -> SqliteStore {
     let mut store = open(directory);
     store.load().unwrap();
     let mut author = Author::default();
-    // Sessions with wills, subscriptions with feeds, messages for one and for all, retained, queued, sent, received.
-    let kinds = [(3, 3), (5, 1), (6, 4), (8, 255), (9, 127), (10, 61), (11, 3), (12, 1), (13, 1)];
+    let session = SessionId(1);
     let mut records: Vec<_> = (0..8).map(|session| author.record(0, session, 20)).collect();
-    records.extend(kinds.map(|(kind, bits)| author.record(kind, 1, bits)));
-    for bits in 0..30 {
-        // In flight, received, done.
-        let kinds = [15, 31, 14];
-        records.push(author.record(kinds[usize::from(bits) % 3], 1, bits));
+    // Without a connection, a subscription, how far its feed is, a QoS 2 message taken.
+    records.extend([(3, 3), (5, 1), (6, 4)].map(|(kind, bits)| author.record(kind, 1, bits)));
+    for id in 1..4 {
+        let publication = Publication::new(
+            PublicationId(id),
+            TopicName::new("a").unwrap(),
+            b"payload",
+            QoS::ExactlyOnce,
+            true,
+        );
+        let to = |session| Recipient { session: SessionId(session), qos: QoS::ExactlyOnce, is_retain: false };
+        records.push(Record::Published {
+            publication: Arc::new(publication),
+            incoming: PacketId::new(7).map(|packet_id| (session, packet_id)),
+            recipients: (0..8).map(to).collect(),
+            retained: RetainedChange::Set(RetainedVersion(id)),
+        });
     }
+    let Some(Record::Published { publication, .. }) = records.last() else { panic!("it was pushed") };
+    let publication = Arc::clone(publication);
+    records.extend([
+        Record::Queued { session, entry: PublicationId(9), publication, qos: QoS::AtLeastOnce },
+        Record::InFlight { session, entry: PublicationId(1), ordinal: 70_000 },
+        Record::Received { session, entry: PublicationId(2), ordinal: 70_001 },
+    ]);
     store.commit(&records, NOW).unwrap();
+    // Sessions that do not last for ever want to know when the broker lived.
+    store.commit(&[], NOW).unwrap();
     store
 }
 
