@@ -56,7 +56,9 @@ fn measure([sessions, retained, queued, receivers]: [u64; 4]) -> Outcome<()> {
     let mut store = SqliteStore::open(directory.path(), Durability::Kill)?;
     store.load()?;
     let ids = retained + 1..=retained + queued;
-    let to = |id: u64| (0..receivers).map(move |place| SessionId((id + place) % sessions));
+    let to = |id: u64| {
+        (0..receivers).map(move |place| SessionId(if receivers > 1 { place } else { id } % sessions))
+    };
     let seconds_to_queue =
         commit(&mut store, ids.clone().map(|id| published(id, "t", false, to(id).collect())))?;
     drop(store);

@@ -4,6 +4,7 @@
 //! session its [`Queue`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use super::receivers::Sets;
 
@@ -11,7 +12,7 @@ use super::receivers::Sets;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// Only these sessions exist.
-    pub(super) sessions: HashMap<u64, Queue>,
+    pub(super) sessions: Numbered<Queue>,
     /// Sessions that do not last for ever, for which it counts how long the broker was away.
     pub(super) mortal: HashSet<u64>,
     pub(super) bodies: Bodies,
@@ -37,8 +38,11 @@ pub(super) struct Queue {
     pub(super) ahead: usize,
 }
 
+/// A map by numbers that we gave out ourselves: nobody can aim at it, so it needs no keys.
+pub(super) type Numbered<T> = HashMap<u64, T, BuildHasherDefault<NumberHasher>>;
+
 /// The bodies in the file, by publication.
-pub(super) type Bodies = HashMap<u64, Body>;
+pub(super) type Bodies = Numbered<Body>;
 
 /// Where a message is, and who needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,3 +74,24 @@ impl Queue {
 
 /// Entries at the front that are compared one by one, because a client acknowledges what it got first.
 const NEAR: usize = 16;
+
+#[derive(Debug, Default)]
+pub(super) struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    /// The multiplier of Knuth: neighbours fall far from each other.
+    fn write_u64(&mut self, value: u64) {
+        let product = (self.0 ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = product ^ product >> 32;
+    }
+}

@@ -15,7 +15,7 @@ use crate::engine::route::Cursor;
 use crate::engine::store::{Recipient, Stored, StoredFeed, StoredMessage, StoredSession, StoredSubscription};
 use crate::engine::time::WallTime;
 
-use super::index::{Body, Index, Queue};
+use super::index::{Body, Index, Numbered, Queue};
 use super::message::{Message, Receivers, read_set};
 use super::row::{Cells, Damage, each, signed};
 use super::schema::{
@@ -38,7 +38,6 @@ pub(super) struct Loaded {
 pub(super) struct Unused {
     messages: Vec<u64>,
     sets: Vec<u32>,
-    has_cleared: bool,
 }
 
 /// Reads everything, and changes nothing.
@@ -46,7 +45,7 @@ pub(super) struct Unused {
 /// # Errors
 /// What SQLite says, unless it says that the file is damaged.
 pub(super) fn load(from: &Connection) -> rusqlite::Result<Loaded> {
-    let mut loader = Loader { from, loaded: Loaded::default(), place: HashMap::new() };
+    let mut loader = Loader { from, loaded: Loaded::default(), place: Numbered::default() };
     loader.sessions()?;
     loader.subscriptions()?;
     loader.cursors()?;
@@ -65,9 +64,6 @@ impl Unused {
         for set in &self.sets {
             transaction.prepare_cached("DELETE FROM receivers WHERE id=?1")?.execute([set])?;
         }
-        if self.has_cleared {
-            transaction.execute("DELETE FROM retained WHERE message IS NULL", [])?;
-        }
         transaction.commit()
     }
 }
@@ -76,7 +72,7 @@ struct Loader<'a> {
     from: &'a Connection,
     loaded: Loaded,
     /// Sessions by their numbers.
-    place: HashMap<u64, usize>,
+    place: Numbered<usize>,
 }
 
 /// What is needed to know who needs a message.
@@ -92,7 +88,7 @@ struct Named {
     /// Version and publication of Retained Messages, in the order of their topics.
     retained: Vec<(u64, u64)>,
     /// The publications of both.
-    publications: HashMap<u64, Option<Arc<Publication>>>,
+    publications: Numbered<Option<Arc<Publication>>>,
 }
 
 impl Loader<'_> {
@@ -204,20 +200,21 @@ impl Loader<'_> {
             named.joined.push((session.id.0, entry, publication, to));
             Ok(())
         })?;
-        let Loaded { stored, index, damages, unused } = &mut self.loaded;
+        let Loaded { stored, index, damages, .. } = &mut self.loaded;
         each(self.from, &RETAINED, damages, |row| {
             let version = row.number(1)?;
-            // Also that of a clear. Nothing is on its way now that could come late.
+            // Also that of a clear.
             stored.retained_version = stored.retained_version.max(RetainedVersion(version));
             match row.optional_number(2)? {
                 Some(publication) => {
                     named.publications.insert(publication, None);
                     named.retained.push((version, publication));
                 }
-                None => unused.has_cleared = true,
+                None => index.cleared.push_back((version, row.text(0)?.into())),
             }
             Ok(())
         })?;
+        index.cleared.make_contiguous().sort_unstable();
         each(self.from, &RECEIVERS, damages, |row| {
             let (set, members) = read_set(row)?;
             named.sets.insert(set, members);

@@ -134,6 +134,18 @@ impl SqliteStore {
         self.connection.pragma_update(None, "synchronous", if is_full { "FULL" } else { "NORMAL" })
     }
 
+    /// Reads the file into the index.
+    fn read(&mut self) -> Result<Stored, StoreError> {
+        let Loaded { stored, index, damages, unused } = load(&self.connection).map_err(engine)?;
+        if let Some(what) = described(&damages) {
+            return Err(StoreError::Damaged { path: self.path.clone(), what });
+        }
+        unused.sweep(&mut self.connection).map_err(engine)?;
+        self.index = index;
+        self.is_index_ahead = false;
+        Ok(stored)
+    }
+
     fn write(&mut self, records: &[Record], now: WallTime) -> Result<(), RowError> {
         let must_sync = self.durability == Durability::Kill && self.synced_at.elapsed() >= SYNC_INTERVAL;
         let is_old = self.alive_at.is_none_or(|at| now.0.saturating_sub(at.0) >= 1000 || now < at);
@@ -173,20 +185,17 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn load(&mut self) -> Result<Stored, StoreError> {
-        let Loaded { stored, index, damages, unused } = load(&self.connection).map_err(engine)?;
-        if let Some(what) = described(&damages) {
-            return Err(StoreError::Damaged { path: self.path.clone(), what });
-        }
-        unused.sweep(&mut self.connection).map_err(engine)?;
-        self.index = index;
+        let stored = self.read()?;
+        // Nothing is on its way now that could come late.
+        self.connection.execute("DELETE FROM retained WHERE message IS NULL", []).map_err(engine)?;
+        self.index.cleared.clear();
         self.alive_at = stored.alive_at;
         Ok(stored)
     }
 
     fn commit(&mut self, records: &[Record], now: WallTime) -> Result<(), StoreError> {
         if self.is_index_ahead {
-            self.load()?;
-            self.is_index_ahead = false;
+            self.read()?;
         }
         self.write(records, now)
             .map_err(|error| StoreError::Engine(format!("{}: {error}", self.path.display())))

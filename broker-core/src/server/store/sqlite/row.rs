@@ -5,6 +5,7 @@ use std::fmt;
 use culex_codec::QoS;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, Row};
+use smallvec::SmallVec;
 
 use super::schema::Table;
 
@@ -54,7 +55,7 @@ impl fmt::Display for RowError {
 }
 
 /// Writes a row in place of the one with its key. `cells` are its columns without the checksum.
-pub(super) fn put(to: &Connection, table: &Table, cells: &[ValueRef<'_>]) -> rusqlite::Result<()> {
+pub(super) fn put(to: &Connection, table: &'static Table, cells: &[ValueRef<'_>]) -> rusqlite::Result<()> {
     let mut statement = to.prepare_cached(table.put)?;
     let mut seal = Seal::new(table);
     for (column, cell) in cells.iter().enumerate() {
@@ -191,41 +192,42 @@ fn shown(cell: ValueRef<'_>) -> String {
 /// Characters of a text that a message about damage has.
 const SHOWN_MAX: usize = 100;
 
-/// CRC-32 over the name of the table, and kind, length and content of every column.
-struct Seal(crc32fast::Hasher);
+/// CRC-32 over the texts and bytes of a row, then kind and value, or length, of every column, and the name of the table.
+struct Seal {
+    table: &'static Table,
+    hasher: crc32fast::Hasher,
+    /// Together, because a checksum of a few bytes costs as much as one of many.
+    heads: SmallVec<[u8; 128]>,
+}
 
 impl Seal {
-    fn new(table: &Table) -> Self {
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(table.name.as_bytes());
-        Self(hasher)
+    fn new(table: &'static Table) -> Self {
+        Self { table, hasher: crc32fast::Hasher::new(), heads: SmallVec::new() }
     }
 
     fn add(&mut self, cell: ValueRef<'_>) {
-        let mut head = [0; 9];
-        let (kind, number, content): (u8, i64, &[u8]) = match cell {
-            ValueRef::Null => (0, 0, &[]),
-            ValueRef::Integer(value) => (1, value, &[]),
-            ValueRef::Real(value) => (2, value.to_bits().cast_signed(), &[]),
-            ValueRef::Text(text) => (3, length(text), text),
-            ValueRef::Blob(bytes) => (4, length(bytes), bytes),
+        let (kind, number) = match cell {
+            ValueRef::Null => (0, 0),
+            ValueRef::Integer(value) => (1, value),
+            ValueRef::Real(value) => (2, value.to_bits().cast_signed()),
+            ValueRef::Text(text) => (3, self.content(text)),
+            ValueRef::Blob(bytes) => (4, self.content(bytes)),
         };
-        if let Some((first, rest)) = head.split_first_mut() {
-            *first = kind;
-            rest.copy_from_slice(&number.to_be_bytes());
-        }
-        self.0.update(&head);
-        self.0.update(content);
+        self.heads.push(kind);
+        self.heads.extend_from_slice(&number.to_be_bytes());
+    }
+
+    fn content(&mut self, bytes: &[u8]) -> i64 {
+        self.hasher.update(bytes);
+        i64::try_from(bytes.len()).unwrap_or(i64::MAX)
     }
 
     /// With a sign, because SQLite stores that in four bytes.
-    fn finish(self) -> i64 {
-        i64::from(self.0.finalize().cast_signed())
+    fn finish(mut self) -> i64 {
+        self.heads.extend_from_slice(self.table.name.as_bytes());
+        self.hasher.update(&self.heads);
+        i64::from(self.hasher.finalize().cast_signed())
     }
-}
-
-fn length(bytes: &[u8]) -> i64 {
-    i64::try_from(bytes.len()).unwrap_or(i64::MAX)
 }
 
 /// SQLite has signed numbers; ours stay far below the sign for longer than anything lasts.

@@ -5,7 +5,6 @@ use rusqlite::types::Value;
 
 use super::super::schema::TABLES;
 use super::*;
-use crate::engine::store::Recipient;
 
 /// Something in every table.
 fn filled(directory: &Path) -> SqliteStore {

@@ -80,3 +80,41 @@ fn assert_tidy(store: &SqliteStore) {
     assert_eq!(rows(store, "message"), store.index.bodies.len());
     assert_eq!(rows(store, "receivers"), store.index.sets.len());
 }
+
+#[test]
+fn a_transaction_that_failed_has_changed_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut author, mut tables) = (Author::default(), Tables::default());
+    let mut store = open(directory.path());
+    store.load().unwrap();
+    let limit = |store: &SqliteStore, pages: u32| {
+        store.connection.query_row(&format!("PRAGMA max_page_count={pages}"), [], |_| Ok(())).unwrap();
+    };
+    let mut failed = 0;
+    for step in 0..60_u8 {
+        let mut records: Vec<_> = (0..20).map(|bits| author.record(step ^ bits, bits, step ^ bits)).collect();
+        if step == 0 {
+            records = (0..SESSIONS).map(|session| author.record(0, session, 1)).collect();
+        }
+        if step % 4 == 3 {
+            let id = PublicationId(1 << 40 | u64::from(step));
+            let topic = format!("large/{step}");
+            let topic = TopicName::new(&topic).unwrap();
+            let publication = Publication::new(id, topic, &[0; 100_000], QoS::AtLeastOnce, true);
+            records.push(Record::Published {
+                publication: Arc::new(publication),
+                incoming: None,
+                recipients: Vec::new(),
+                retained: RetainedChange::Set(RetainedVersion(1000 + u64::from(step))),
+            });
+            limit(&store, 1);
+            failed += u32::from(store.commit(&records, NOW).is_err());
+            limit(&store, 1 << 30);
+        }
+        store.commit(&records, NOW).unwrap();
+        tables.keep(&StoreBatch { number: BatchNumber(1), records }, NOW);
+        assert_tidy(&store);
+    }
+    assert_eq!(failed, 15);
+    assert_same(store.load().unwrap(), tables.stored());
+}

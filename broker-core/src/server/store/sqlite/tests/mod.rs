@@ -9,7 +9,7 @@ use super::schema::SUBSCRIPTION;
 use super::*;
 use crate::engine::keys::{PublicationId, RetainedVersion, SessionId};
 use crate::engine::publication::Publication;
-use crate::engine::store::RetainedChange;
+use crate::engine::store::{Recipient, RetainedChange};
 
 use self::author::Author;
 
@@ -135,4 +135,33 @@ fn cleared_topics_do_not_pile_up() {
     let rows: i64 =
         store.connection.query_row("SELECT count(*) FROM retained", [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 65_536);
+}
+
+#[test]
+fn a_file_shrinks_when_a_long_queue_was_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path());
+    store.load().unwrap();
+    let session = SessionId(0);
+    store.commit(&[Author::default().record(0, 0, 1)], NOW).unwrap();
+    let pages = |store: &SqliteStore| -> u32 {
+        store.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap()
+    };
+    let count = 5000;
+    for id in 1..=count {
+        let topic = TopicName::new("a").unwrap();
+        let publication = Publication::new(PublicationId(id), topic, &[0; 8000], QoS::AtLeastOnce, false);
+        let published = Record::Published {
+            publication: Arc::new(publication),
+            incoming: None,
+            recipients: vec![Recipient { session, qos: QoS::AtLeastOnce, is_retain: false }],
+            retained: RetainedChange::None,
+        };
+        store.commit(&[published], NOW).unwrap();
+    }
+    let full = pages(&store);
+    for id in 1..=count {
+        store.commit(&[Record::Done { session, entry: PublicationId(id) }], NOW).unwrap();
+    }
+    assert!(full > 2 * FREE_PAGES_MIN && pages(&store) < FREE_PAGES_MIN + 100, "{full} {}", pages(&store));
 }

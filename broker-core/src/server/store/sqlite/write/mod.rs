@@ -3,8 +3,6 @@
 mod queue;
 mod retained;
 
-use std::collections::HashMap;
-
 use culex_codec::QoS;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -14,7 +12,7 @@ use crate::engine::route::Cursor;
 use crate::engine::store::Record;
 use crate::engine::time::WallTime;
 
-use super::index::{Index, Queue};
+use super::index::{Index, Numbered, Queue};
 use super::row::{Cells, RowError, flag, level, number, optional_text, put, signed, text};
 use super::schema::{ALIVE, ALONE, CURSOR, FEED, IN_FLIGHT, INCOMING, RECEIVED, SESSION, SUBSCRIPTION, WILL};
 
@@ -25,7 +23,7 @@ pub(super) struct Writer<'a> {
     to: &'a Connection,
     index: &'a mut Index,
     /// What sessions are done with: place and publication. Written at the end, because most of it is a cursor that moves.
-    done: HashMap<u64, Vec<(u64, u64)>>,
+    done: Numbered<Vec<(u64, u64)>>,
     /// Rows of messages that nobody needs any more, deleted at the end in ranges.
     dead: Vec<u64>,
     /// Sets of receivers that no message names any more.
@@ -34,7 +32,7 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(to: &'a Connection, index: &'a mut Index) -> Self {
-        Self { to, index, done: HashMap::new(), dead: Vec::new(), dead_sets: Vec::new() }
+        Self { to, index, done: Numbered::default(), dead: Vec::new(), dead_sets: Vec::new() }
     }
 
     pub(super) fn apply(&mut self, record: &Record) -> Result {

@@ -38,9 +38,12 @@ impl Writer<'_> {
             }
         } else {
             let sessions = &self.index.sessions;
-            let members: Vec<_> =
+            let mut members: Vec<_> =
                 recipients.iter().filter(|to| sessions.contains_key(&to.session.0)).copied().collect();
             if !members.is_empty() {
+                // So that the same receivers are the same set.
+                members.sort_unstable_by_key(|to| to.session);
+                members.dedup_by_key(|to| to.session);
                 self.put_body(publication, &members)?;
                 for to in &members {
                     if let Some(queue) = self.index.sessions.get_mut(&to.session.0) {
