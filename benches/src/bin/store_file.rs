@@ -2,14 +2,14 @@
 //!
 //! `cargo run --release -p culex-benches --bin store_file -- [SESSIONS RETAINED QUEUED]` prints a table; without numbers
 //! the two sizes of `docs/durability.md`. Messages have 100 bytes, each queued one is for one session. A fourth number is how many
-//! receive each.
+//! receive each. Rates and times are those of the thread's own time on a core, so that others on the machine count little.
+//! `raw` is what SQLite alone takes: rows of that size into one table, as many in a transaction, with the same settings.
 
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use culex_codec::{QoS, TopicName};
 use culex_core::engine::keys::{PublicationId, RetainedVersion, SessionId};
@@ -27,9 +27,9 @@ const NOW: WallTime = WallTime(1_700_000_000_000);
 fn main() -> Outcome<()> {
     let numbers = std::env::args().skip(1).map(|text| text.parse()).collect::<Result<Vec<u64>, _>>()?;
     println!(
-        "| sessions | retained | queued | receivers of each | queued/s | bytes of a queued message | load s | MiB | ended/s | MiB then |"
+        "| sessions | retained | queued | receivers of each | queued/s | raw/s | bytes of a queued message | load s | MiB | ended/s | MiB then |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     match numbers[..] {
         [] => {
             measure([10_000, 0, 100_000, 1])?;
@@ -63,10 +63,10 @@ fn measure([sessions, retained, queued, receivers]: [u64; 4]) -> Outcome<()> {
         commit(&mut store, ids.clone().map(|id| published(id, "t", false, to(id).collect())))?;
     drop(store);
     let full = file_bytes(directory.path())?;
-    let began = Instant::now();
+    let began = seconds_on_core()?;
     let mut store = SqliteStore::open(directory.path(), Durability::Kill)?;
     let stored = store.load()?;
-    let seconds_to_load = began.elapsed().as_secs_f64();
+    let seconds_to_load = seconds_on_core()? - began;
     let found: usize = stored.sessions.iter().map(|session| session.queue.len()).sum();
     assert_eq!((stored.sessions.len() as u64, found as u64), (sessions, queued * receivers));
     drop(stored);
@@ -75,8 +75,9 @@ fn measure([sessions, retained, queued, receivers]: [u64; 4]) -> Outcome<()> {
     let seconds_to_end = commit(&mut store, done)?;
     drop(store);
     println!(
-        "| {sessions} | {retained} | {queued} | {receivers} | {:.0} | {} | {seconds_to_load:.2} | {} | {:.0} | {} |",
+        "| {sessions} | {retained} | {queued} | {receivers} | {:.0} | {:.0} | {} | {seconds_to_load:.2} | {} | {:.0} | {} |",
         queued as f64 / seconds_to_queue,
+        raw(queued)?,
         (full - before) / queued.max(1),
         full >> 20,
         (queued * receivers) as f64 / seconds_to_end,
@@ -92,11 +93,39 @@ fn commit(store: &mut SqliteStore, records: impl Iterator<Item = Record>) -> Out
     while records.peek().is_some() {
         batch.clear();
         batch.extend(records.by_ref().take(BATCH));
-        let began = Instant::now();
+        let began = seconds_on_core()?;
         store.commit(&batch, NOW)?;
-        seconds += began.elapsed().as_secs_f64();
+        seconds += seconds_on_core()? - began;
     }
     Ok(seconds)
+}
+
+/// Rows a second that SQLite takes.
+fn raw(rows: u64) -> Outcome<f64> {
+    let directory = tempfile::tempdir()?;
+    let connection = rusqlite::Connection::open(directory.path().join("raw.db"))?;
+    connection.execute_batch(
+        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; \
+         PRAGMA wal_autocheckpoint = 4000; PRAGMA synchronous = NORMAL; \
+         CREATE TABLE message(seq INTEGER PRIMARY KEY, topic TEXT, payload BLOB);",
+    )?;
+    let (began, mut left) = (seconds_on_core()?, rows);
+    while left > 0 {
+        connection.execute_batch("BEGIN")?;
+        let mut insert = connection.prepare_cached("INSERT INTO message(topic, payload) VALUES ('t', ?1)")?;
+        for _ in 0..left.min(BATCH as u64) {
+            insert.execute([&[b'x'; 100][..]])?;
+            left -= 1;
+        }
+        connection.execute_batch("COMMIT")?;
+    }
+    Ok(rows as f64 / (seconds_on_core()? - began))
+}
+
+/// How long this thread has run; Linux only.
+fn seconds_on_core() -> Outcome<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(text.split(' ').next().ok_or("no number")?.parse::<f64>()? / 1e9)
 }
 
 fn bound(number: u64) -> Record {

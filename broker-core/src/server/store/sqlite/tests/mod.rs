@@ -64,17 +64,24 @@ fn what_is_not_ours_is_left_as_it_is() {
 }
 
 #[test]
-fn a_newer_format_is_refused_by_name() {
-    let directory = tempfile::tempdir().unwrap();
-    drop(open(directory.path()));
-    let path = directory.path().join("culex.db");
-    let connection = Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", FORMAT + 1).unwrap();
-    connection.close().unwrap();
-    let before = fs::read(&path).unwrap();
-    let refused = SqliteStore::open(directory.path(), Durability::Power).unwrap_err();
-    assert!(matches!(refused, StoreError::Newer { found: 3, known: 2, .. }), "{refused}");
-    assert_eq!(fs::read(&path).unwrap(), before);
+fn another_format_is_refused_by_name() {
+    for format in [FORMAT - 1, FORMAT + 1] {
+        let directory = tempfile::tempdir().unwrap();
+        drop(open(directory.path()));
+        let path = directory.path().join("culex.db");
+        let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "user_version", format).unwrap();
+        connection.close().unwrap();
+        let before = fs::read(&path).unwrap();
+        let refused = SqliteStore::open(directory.path(), Durability::Power).unwrap_err();
+        let is_named = match &refused {
+            StoreError::Older { found, .. } => *found == 1,
+            StoreError::Newer { found, .. } => *found == 3,
+            other => panic!("{other}"),
+        };
+        assert!(is_named, "{refused}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
 }
 
 #[test]
