@@ -1,7 +1,8 @@
 //! What keeping costs: QoS 1 from some publishers to one persistent subscriber, for each durability.
 //!
 //! `cargo run --release -p culex-benches --bin store -- [SECONDS]` prints a table. The broker and the load share the
-//! machine, in one process.
+//! machine, in one process. `raw` is what SQLite alone does in the same run: rows of that size into one table, as many
+//! in a transaction as the broker had, with the same settings.
 
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 
@@ -23,9 +24,9 @@ fn main() -> Outcome<()> {
     let seconds = std::env::args().nth(1).map_or(Ok(2), |text| text.parse())?;
     let time = Duration::from_secs(seconds);
     println!(
-        "| publishers × in flight | subscriber | mode | messages/s | commits/s | messages per commit | elided |"
+        "| publishers × in flight | subscriber | mode | messages/s | commits/s | messages per commit | elided | raw |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for (publishers, window) in [(1, 1), (50, 100), (256, 1)] {
         for is_online in [true, false] {
             for mode in [None, Some(Durability::Kill), Some(Durability::Power)] {
@@ -82,15 +83,43 @@ fn measure(
     let commits = (after.0 - before.0) as f64;
     let name = mode.map_or("none".to_owned(), |mode| format!("{mode:?}").to_lowercase());
     let who = if is_online { "online" } else { "offline" };
+    let per_commit = if commits > 0.0 { messages / commits } else { 0.0 };
+    broker.runtime().block_on(broker.shutdown(Duration::from_secs(60)))?;
+    let raw = match mode.filter(|_| !is_online) {
+        Some(mode) => format!("{:.0}", raw(mode, per_commit as u64, time)?),
+        None => String::new(),
+    };
     println!(
-        "| {publishers} × {window} | {who} | {name} | {:.0} | {:.0} | {:.1} | {:.0} % |",
+        "| {publishers} × {window} | {who} | {name} | {:.0} | {:.0} | {per_commit:.1} | {:.0} % | {raw} |",
         messages / took,
         commits / took,
-        if commits > 0.0 { messages / commits } else { 0.0 },
         100.0 * (after.1 - before.1) as f64 / messages.max(1.0),
     );
-    broker.runtime().block_on(broker.shutdown(Duration::from_secs(60)))?;
     Ok(())
+}
+
+/// Rows a second that SQLite takes, `batch` in a transaction.
+fn raw(mode: Durability, batch: u64, time: Duration) -> Outcome<f64> {
+    let directory = tempfile::tempdir()?;
+    let connection = rusqlite::Connection::open(directory.path().join("raw.db"))?;
+    let synchronous = if mode == Durability::Power { "FULL" } else { "NORMAL" };
+    connection.execute_batch(&format!(
+        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; \
+         PRAGMA wal_autocheckpoint = 4000; PRAGMA synchronous = {synchronous}; \
+         CREATE TABLE message(seq INTEGER PRIMARY KEY, topic TEXT, payload BLOB);"
+    ))?;
+    let (began, mut rows) = (Instant::now(), 0_u64);
+    let payload = [b'x'; PAYLOAD];
+    while began.elapsed() < time {
+        connection.execute_batch("BEGIN")?;
+        let mut insert = connection.prepare_cached("INSERT INTO message(topic, payload) VALUES ('t', ?1)")?;
+        for _ in 0..batch.max(1) {
+            insert.execute([&payload[..]])?;
+            rows += 1;
+        }
+        connection.execute_batch("COMMIT")?;
+    }
+    Ok(rows as f64 / began.elapsed().as_secs_f64())
 }
 
 fn counts(broker: &Broker) -> (u64, u64) {

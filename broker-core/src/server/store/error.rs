@@ -31,6 +31,16 @@ pub enum StoreError {
         /// The newest that is known.
         known: u32,
     },
+    /// The file was written by an older Culex whose format is not read any more. It was not touched.
+    #[error("{} has format {found}, this version reads format {known} alone; use the version that wrote it, or another directory", .path.display())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The one that is read.
+        known: u32,
+    },
     /// The file system says no.
     #[error("{}: {source}", .path.display())]
     Io {

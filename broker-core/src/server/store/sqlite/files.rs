@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::super::StoreError;
-use super::{APPLICATION_ID, FORMAT};
+use super::schema::{APPLICATION_ID, FORMAT};
 
 /// Where SQLite has what we look at in the first bytes of a file.
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -66,6 +66,9 @@ pub(super) fn is_there(path: &Path) -> Result<bool, StoreError> {
     let found = number(USER_VERSION_AT);
     if found > FORMAT {
         return Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT });
+    }
+    if found < FORMAT {
+        return Err(StoreError::Older { path: path.to_owned(), found, known: FORMAT });
     }
     Ok(true)
 }

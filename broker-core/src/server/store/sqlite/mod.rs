@@ -1,27 +1,47 @@
 //! The store in SQLite: one file with a write-ahead log.
 //!
 //! Rows are in the order of arrival, never by session: measured in bytes that reach the disk for each byte of a message,
-//! loading queues costs 3 in that order and 65 in the other. Bodies stand once. Which entries a session has, and how
-//! many name a body, is kept in memory, so that ending a session or a message searches nothing.
+//! loading queues costs 3 in that order and 65 in the other. A message stands once, with the list of its receivers, and
+//! each session has a cursor: it is done with everything that arrived up to there. So a message costs one row to add and
+//! one to delete, and a session that reads its queue one row per transaction, however long the queue is.
 //!
 //! ```text
-//!   session        id, client_id, user_name, is_trusted, expiry_s, left_at, will_topic, will_payload, will_qos, will_retain
-//!   subscription   session, filter, qos, up_to (NULL: no feed), cursor (NULL: from the start)
-//!   message        id, topic, payload, qos, is_retain, expires_at
-//!   queue          entry, session, message, qos, is_retain, sent (NULL: never)
+//!   session        id, client_id, user_name, is_trusted, expiry_s
+//!   will           session, topic, payload, qos, is_retain
+//!   alone          session, since
+//!   subscription   session, filter, qos
+//!   feed           session, filter, up_to, after (NULL: from the start)
+//!
+//!   message        seq, id, qos, is_retain, expires_at, receivers (NULL, a list, or the number of a set), topic, payload
+//!   receivers      id, members                   a set that many messages name
+//!   cursor         session, seq                  done with everything up to it
+//!   done           session, seq                  and with this beyond it
+//!   joined         session, entry, message, qos, is_retain     an entry that is in no list
+//!   in_flight      session, entry, ordinal
 //!   received       session, ordinal
 //!   incoming       session, packet_id
+//!
 //!   retained       topic, version, message (NULL: cleared, and an older set may still come)
-//!   alive          at
+//!   alive          0, at
 //! ```
+//!
+//! A message is named by the number of its publication (`id`), its place by the order in which it came (`seq`). Publications
+//! of different shards come out of the order of their numbers; one that comes late is beyond every cursor nevertheless.
+//!
+//! Every row ends with a checksum of what is in it and is read through [`row::Cells`] alone. Who needs a message, and which
+//! entries a session has, is kept in memory ([`index`]), so that nothing is searched when it ends.
 
 mod files;
+mod index;
 mod load;
+mod message;
+mod receivers;
+mod row;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod write;
 
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -33,28 +53,23 @@ use crate::engine::time::WallTime;
 use super::{Durability, Store, StoreError};
 
 use self::files::Lock;
+use self::index::Index;
+use self::load::{Loaded, load};
+use self::row::{Damage, RowError};
+use self::schema::{APPLICATION_ID, FORMAT, SCHEMA};
+use self::write::Writer;
 
-/// "CULX": the file says whose it is, see `PRAGMA application_id`.
-const APPLICATION_ID: u32 = 0x4355_4C58;
-/// The format of the tables, `PRAGMA user_version`.
-const FORMAT: u32 = 1;
 /// How often the disk gets what the operating system has, with [`Durability::Kill`].
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
-const SCHEMA: &str = "
-CREATE TABLE session(id INTEGER PRIMARY KEY, client_id TEXT NOT NULL, user_name TEXT,
-  is_trusted INTEGER NOT NULL, expiry_s INTEGER NOT NULL, left_at INTEGER, will_topic TEXT, will_payload BLOB, will_qos INTEGER, will_retain INTEGER);
-CREATE TABLE subscription(session INTEGER, filter TEXT, qos INTEGER NOT NULL, up_to INTEGER, cursor TEXT,
-  PRIMARY KEY(session, filter)) WITHOUT ROWID;
-CREATE TABLE message(id INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL, qos INTEGER NOT NULL,
-  is_retain INTEGER NOT NULL, expires_at INTEGER);
-CREATE TABLE queue(entry INTEGER, session INTEGER, message INTEGER NOT NULL, qos INTEGER NOT NULL,
-  is_retain INTEGER NOT NULL, sent INTEGER, PRIMARY KEY(entry, session)) WITHOUT ROWID;
-CREATE TABLE received(session INTEGER, ordinal INTEGER, PRIMARY KEY(session, ordinal)) WITHOUT ROWID;
-CREATE TABLE incoming(session INTEGER, packet_id INTEGER, PRIMARY KEY(session, packet_id)) WITHOUT ROWID;
-CREATE TABLE retained(topic TEXT PRIMARY KEY, version INTEGER NOT NULL, message INTEGER) WITHOUT ROWID;
-CREATE TABLE alive(id INTEGER PRIMARY KEY CHECK(id = 0), at INTEGER NOT NULL);
-";
+/// Pages of the write-ahead log from which on it goes into the file, 16 MiB.
+const CHECKPOINT_PAGES: u32 = 4000;
+/// What stays of a log that was longer once, in bytes.
+const LOG_BYTES: u32 = 32 << 20;
+/// Free pages that stay in the file for what comes next, 16 MiB, if they are no more than are in use.
+const FREE_PAGES_MIN: u32 = 4096;
+/// Pages that a transaction gives back at most: they are written once more.
+const FREED_PAGES_MAX: u32 = 512;
 
 /// A store in a directory of its own.
 pub struct SqliteStore {
@@ -66,21 +81,10 @@ pub struct SqliteStore {
     is_unsynced: bool,
     alive_at: Option<WallTime>,
     index: Index,
+    /// A transaction failed: the index is ahead of the file, and is read again before the next one.
+    is_index_ahead: bool,
     /// Gives the directory free when everything else is closed.
     _lock: Lock,
-}
-
-/// What is known without asking the file.
-#[derive(Default)]
-struct Index {
-    /// Of each session the entries of its queue, with the message of each; only these sessions exist.
-    sessions: HashMap<i64, HashMap<i64, i64>>,
-    /// Sessions that do not last for ever, for which it counts how long the broker was away.
-    mortal: HashSet<i64>,
-    /// Entries and Retained Messages that name a message.
-    messages: HashMap<i64, u32>,
-    /// Retained Messages that were cleared and are still known, oldest first.
-    cleared: VecDeque<(i64, Box<str>)>,
 }
 
 impl SqliteStore {
@@ -105,6 +109,7 @@ impl SqliteStore {
             is_unsynced: false,
             alive_at: None,
             index: Index::default(),
+            is_index_ahead: false,
             _lock: lock,
         };
         store.prepare().map_err(engine)?;
@@ -117,7 +122,8 @@ impl SqliteStore {
         // Before the log is opened: with exclusive locking it needs no shared memory.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
         connection.pragma_update(None, "mmap_size", 0)?;
         connection.pragma_update(None, "fullfsync", true)?;
         self.set_sync(self.durability == Durability::Power)
@@ -128,7 +134,19 @@ impl SqliteStore {
         self.connection.pragma_update(None, "synchronous", if is_full { "FULL" } else { "NORMAL" })
     }
 
-    fn write(&mut self, records: &[Record], now: WallTime) -> rusqlite::Result<()> {
+    /// Reads the file into the index.
+    fn read(&mut self) -> Result<Stored, StoreError> {
+        let Loaded { stored, index, damages, unused } = load(&self.connection).map_err(engine)?;
+        if let Some(what) = described(&damages) {
+            return Err(StoreError::Damaged { path: self.path.clone(), what });
+        }
+        unused.sweep(&mut self.connection).map_err(engine)?;
+        self.index = index;
+        self.is_index_ahead = false;
+        Ok(stored)
+    }
+
+    fn write(&mut self, records: &[Record], now: WallTime) -> Result<(), RowError> {
         let must_sync = self.durability == Durability::Kill && self.synced_at.elapsed() >= SYNC_INTERVAL;
         let is_old = self.alive_at.is_none_or(|at| now.0.saturating_sub(at.0) >= 1000 || now < at);
         let is_alive_due = is_old && !self.index.mortal.is_empty();
@@ -141,15 +159,21 @@ impl SqliteStore {
             self.set_sync(true)?;
         }
         let transaction = self.connection.transaction()?;
+        self.is_index_ahead = true;
+        let mut writer = Writer::new(&transaction, &mut self.index);
         for record in records {
-            write::apply(&transaction, &mut self.index, record)?;
+            writer.apply(record)?;
         }
-        write::forget_cleared(&transaction, &mut self.index)?;
         if is_alive_due || records.is_empty() {
-            write::note_alive(&transaction, now)?;
+            writer.note_alive(now)?;
+        }
+        writer.finish()?;
+        give_back(&transaction)?;
+        transaction.commit()?;
+        self.is_index_ahead = false;
+        if is_alive_due || records.is_empty() {
             self.alive_at = Some(now);
         }
-        transaction.commit()?;
         if must_sync {
             self.synced_at = Instant::now();
             self.set_sync(false)?;
@@ -161,13 +185,18 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn load(&mut self) -> Result<Stored, StoreError> {
-        let stored = load::load(&self.connection, &mut self.index);
-        let stored = stored.map_err(|error| error.at(&self.path))?;
+        let stored = self.read()?;
+        // Nothing is on its way now that could come late.
+        self.connection.execute("DELETE FROM retained WHERE message IS NULL", []).map_err(engine)?;
+        self.index.cleared.clear();
         self.alive_at = stored.alive_at;
         Ok(stored)
     }
 
     fn commit(&mut self, records: &[Record], now: WallTime) -> Result<(), StoreError> {
+        if self.is_index_ahead {
+            self.read()?;
+        }
         self.write(records, now)
             .map_err(|error| StoreError::Engine(format!("{}: {error}", self.path.display())))
     }
@@ -195,4 +224,27 @@ fn create(path: &Path) -> Result<(), StoreError> {
 
 fn engine(error: rusqlite::Error) -> StoreError {
     StoreError::Engine(error.to_string())
+}
+
+/// The first of what is damaged, and how much more there is.
+fn described(damages: &[Damage]) -> Option<String> {
+    let (first, others) = damages.split_first()?;
+    Some(if others.is_empty() { first.to_string() } else { format!("{first}; and {} more", others.len()) })
+}
+
+/// Gives some of the file back if much of it is free, as after a long queue was read.
+fn give_back(to: &Connection) -> rusqlite::Result<()> {
+    let count = |sql| to.prepare_cached(sql)?.query_row([], |row| row.get::<_, u32>(0));
+    let free = count("PRAGMA freelist_count")?;
+    if free <= FREE_PAGES_MIN {
+        return Ok(());
+    }
+    let used = count("PRAGMA page_count")?.saturating_sub(free);
+    let surplus = free.saturating_sub(used.max(FREE_PAGES_MIN)).min(FREED_PAGES_MAX);
+    if surplus > 0 {
+        let mut vacuum = to.prepare(&format!("PRAGMA incremental_vacuum({surplus})"))?;
+        let mut rows = vacuum.query([])?;
+        while rows.next()?.is_some() {}
+    }
+    Ok(())
 }

@@ -1,0 +1,65 @@
+//! The row of a message as it is read.
+
+use culex_codec::TopicName;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, params};
+
+use crate::engine::keys::PublicationId;
+use crate::engine::publication::Publication;
+use crate::engine::store::Recipient;
+use crate::engine::time::WallTime;
+
+use super::receivers::decode;
+use super::row::{Cells, Damage, RowError};
+use super::schema::RECEIVERS;
+
+/// A message with all that is known of it.
+pub(super) struct Message {
+    /// Its place in the order of arrival.
+    pub(super) seq: u64,
+    pub(super) publication: Publication,
+    pub(super) receivers: Receivers,
+}
+
+/// To whose queues a message came with its publication. Their cursors say who is done with it.
+pub(super) enum Receivers {
+    /// Few, or nobody.
+    These(Vec<Recipient>),
+    /// A row of `receivers`.
+    Set(u32),
+}
+
+impl Message {
+    pub(super) fn read(cells: &Cells<'_>) -> Result<Self, Damage> {
+        let topic = TopicName::new(cells.text(6)?).map_err(|_| cells.senseless(6))?;
+        let id = PublicationId(cells.number(1)?);
+        let mut publication = Publication::new(id, topic, cells.bytes(7)?, cells.qos(2)?, cells.flag(3)?);
+        publication.expires_at = cells.optional_number(4)?.map(WallTime);
+        Ok(Self { seq: cells.number(0)?, publication, receivers: receivers(cells)? })
+    }
+}
+
+fn receivers(cells: &Cells<'_>) -> Result<Receivers, Damage> {
+    let found = match cells.cell(5) {
+        ValueRef::Null => Some(Receivers::These(Vec::new())),
+        ValueRef::Blob(list) => decode(list).map(Receivers::These),
+        ValueRef::Integer(set) => u32::try_from(set).ok().map(Receivers::Set),
+        ValueRef::Real(_) | ValueRef::Text(_) => None,
+    };
+    found.ok_or_else(|| cells.senseless(5))
+}
+
+/// Number and members of a set.
+pub(super) fn read_set(cells: &Cells<'_>) -> Result<(u32, Vec<Recipient>), Damage> {
+    let set = u32::try_from(cells.number(0)?).map_err(|_| cells.senseless(0))?;
+    let members = decode(cells.bytes(1)?).ok_or_else(|| cells.senseless(1))?;
+    Ok((set, members))
+}
+
+/// The members of one set; nobody if it is not there.
+pub(super) fn members_of(from: &Connection, set: u32) -> Result<Vec<Recipient>, RowError> {
+    let mut find = from.prepare_cached("SELECT * FROM receivers WHERE id=?1")?;
+    let mut rows = find.query(params![set])?;
+    let Some(row) = rows.next()? else { return Ok(Vec::new()) };
+    Ok(read_set(&Cells::read(&RECEIVERS, row)?)?.1)
+}
