@@ -90,6 +90,7 @@ impl Client {
     /// If one is not acknowledged.
     pub fn publish_all(&mut self, messages: Vec<Publish>) -> Result<()> {
         let (mut bytes, mut awaited) = (Vec::new(), 0);
+        let is_answered = messages.iter().all(|message| message.qos > 0);
         for mut message in messages {
             if message.qos > 0 {
                 message.id = Some(self.id());
@@ -97,8 +98,10 @@ impl Client {
             }
             bytes.extend(message.encode());
         }
-        bytes.extend(wire::PINGREQ);
-        awaited += 1;
+        if !is_answered {
+            bytes.extend(wire::PINGREQ);
+            awaited += 1;
+        }
         self.stream.write_all(&bytes)?;
         while awaited > 0 {
             match self.next_answer()? {
@@ -169,7 +172,7 @@ impl Client {
     pub fn disconnect(mut self) -> Result<Unreleased> {
         self.flush()?;
         self.stream.write_all(wire::DISCONNECT)?;
-        while !matches!(self.stream.read(&mut [0; 4096]), Ok(0)) {}
+        while self.stream.read(&mut [0; 4096])? > 0 {}
         Ok(self.unreleased)
     }
 

@@ -70,6 +70,8 @@ pub(crate) fn measure(
     let kind = words.first().copied().unwrap_or_default();
     let mut command = Command::new("target/release/culex");
     command.arg("bench").args(&words).args(["-h", "127.0.0.1", "-p", &running.address.port().to_string()]);
+    // A broker that writes all it has after each change may be long about it.
+    command.args(["--drain", "30"]);
     command.args(["--json", "--broker-pid", &running.pid().to_string()]);
     if !words.contains(&"-c") {
         command.args(["-d", &seconds.to_string()]);

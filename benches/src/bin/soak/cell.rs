@@ -134,8 +134,9 @@ impl Cell {
 
     fn publish(&mut self, publisher: &mut Client) -> Result<()> {
         let mut batch = Vec::new();
+        let qos_of_all = self.qos_of_all();
         for _ in 0..=self.random.below(BATCH) {
-            let (topic, qos) = (self.random.below(TOPICS), self.random.below(3) as u8);
+            let (topic, qos) = (self.random.below(TOPICS), qos_of_all.unwrap_or_else(|| self.qos()));
             let message = self.message(&format!("{}/{topic}", self.name), qos);
             let size = message.topic.len() + message.payload.len();
             for member in &mut self.members {
@@ -148,8 +149,9 @@ impl Cell {
 
     fn retain(&mut self, publisher: &mut Client) -> Result<()> {
         let mut batch = Vec::new();
+        let qos_of_all = self.qos_of_all();
         for _ in 0..=self.random.below(BATCH) {
-            let (number, qos) = (self.random.below(RETAINED), self.random.below(3) as u8);
+            let (number, qos) = (self.random.below(RETAINED), qos_of_all.unwrap_or_else(|| self.qos()));
             let mut message = self.message(&format!("{}/kept/{number}", self.name), qos).retained();
             if self.random.once_in(3) {
                 message.payload.clear();
@@ -160,6 +162,15 @@ impl Cell {
             batch.push(message);
         }
         publisher.publish_all(batch)
+    }
+
+    fn qos(&mut self) -> u8 {
+        self.random.below(3) as u8
+    }
+
+    /// Half of the batches are of one QoS, so that the last answer is not always that to PINGREQ.
+    fn qos_of_all(&mut self) -> Option<u8> {
+        self.random.once_in(2).then(|| self.qos())
     }
 
     /// A message with a number of its own.
@@ -186,7 +197,7 @@ impl Cell {
 
     fn change_subscription(&mut self) -> Result<()> {
         let (place, topic) = (self.random.below(MEMBERS), self.random.below(TOPICS));
-        let qos = self.random.below(3) as u8;
+        let qos = self.qos();
         let Some(member) = self.members.get_mut(place) else { return Ok(()) };
         member.connect(self.address, &mut self.counts)?;
         member.change_subscription(topic, qos, &mut self.bodies, &mut self.counts)
