@@ -20,6 +20,12 @@ pub struct Broker {
     command: Vec<String>,
     #[serde(default)]
     config: String,
+    /// More options of `culex bench offline`.
+    #[serde(default)]
+    pub offline: Vec<String>,
+    /// Scenarios with one of these words are left out.
+    #[serde(default)]
+    pub without: Vec<String>,
 }
 
 /// A file of brokers.
@@ -63,7 +69,13 @@ impl Broker {
     /// A broker that this command starts: `{port}` is its port, `{data}` its directory.
     pub fn new(name: &str, command: &[&str]) -> Self {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
-        Self { name: name.to_owned(), command, config: String::new() }
+        Self {
+            name: name.to_owned(),
+            command,
+            config: String::new(),
+            offline: Vec::new(),
+            without: Vec::new(),
+        }
     }
 
     /// Whether it has a directory to keep something in.

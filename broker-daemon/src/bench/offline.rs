@@ -46,6 +46,17 @@ pub(super) fn run(share: &Share<'_>, sessions: u32, has_own_topics: bool) -> Res
     let filled = share.fill(has_own_topics)?;
     let (filled_bytes, data_after) = (resident(), size());
 
+    let mut offline = Offline {
+        sessions: u64::from(sessions),
+        drained_in: Duration::ZERO,
+        session_bytes,
+        filled_bytes,
+        data_bytes: data_before.zip(data_after),
+    };
+    let (measured, mut totals) = (filled.measured, filled.totals);
+    if !plan.drains {
+        return Ok(Part { measured, totals, closed: 0, offline: Some(offline) });
+    }
     let mut returns: Vec<_> = arrivals
         .into_iter()
         .zip(0..)
@@ -60,19 +71,12 @@ pub(super) fn run(share: &Share<'_>, sessions: u32, has_own_topics: bool) -> Res
     let last = returns.iter().filter_map(|visit| visit.last_at).max().unwrap_or(began);
     remove_sessions(plan, ids(), share.gauge)?;
 
-    let mut totals = filled.totals;
     for visit in &returns {
         totals.delivered += visit.delivered;
         totals.faults.add(&visit.faults());
     }
-    let offline = Offline {
-        sessions: u64::from(sessions),
-        drained_in: last.duration_since(began),
-        session_bytes,
-        filled_bytes,
-        data_bytes: data_before.zip(data_after),
-    };
-    Ok(Part { measured: filled.measured, totals, closed: 0, offline: Some(offline) })
+    offline.drained_in = last.duration_since(began);
+    Ok(Part { measured, totals, closed: 0, offline: Some(offline) })
 }
 
 /// Subscribes and leaves.

@@ -36,6 +36,8 @@ pub struct Plan {
     pub broker_pid: Option<u32>,
     /// Directory of the broker's files, for their size (offline).
     pub broker_data: Option<PathBuf>,
+    /// Whether sessions come back for their messages, and are removed (offline). Otherwise nothing is verified.
+    pub drains: bool,
     /// Whether the sessions of subscribers outlive their connections (Clean Session 0). They are removed after the run.
     /// With offline they do in any case.
     pub is_persistent: bool,
@@ -140,6 +142,7 @@ impl Plan {
             patience: Duration::from_secs(5),
             broker_pid: None,
             broker_data: None,
+            drains: true,
             is_persistent: false,
             credentials: None,
         }

@@ -138,6 +138,9 @@ struct Offline {
     /// One session for each publisher instead, and a topic for the two
     #[arg(long, conflicts_with = "sessions")]
     own_topics: bool,
+    /// Leave the queues full, and the sessions: nothing is verified
+    #[arg(long)]
+    no_drain: bool,
     /// Directory of the broker's files, to show what a message takes there
     #[arg(long, value_name = "DIR")]
     broker_data: Option<PathBuf>,
@@ -238,6 +241,7 @@ fn plan(arguments: &Arguments, common: &Common, address: SocketAddr) -> Plan {
             offline.traffic.apply(&mut plan, QoS::AtLeastOnce);
             plan.is_persistent = true;
             plan.broker_data = offline.broker_data.clone();
+            plan.drains = !offline.no_drain;
         }
         Command::Idle(_) | Command::Connect(_) | Command::Relay(_) => {}
     }
@@ -396,6 +400,7 @@ mod tests {
             ("pub-sub", &["-n", "2", "-q", "1", "--persistent"], Exit::Ok),
             // It keeps nothing for who is not there.
             ("offline", &["--drain", "0.2"], Exit::Failed),
+            ("offline", &["--no-drain"], Exit::Ok),
             ("offline", &["-q", "0"], Exit::Failed),
             ("offline", &["--sessions", "2", "--own-topics"], Exit::Usage),
             ("idle", &["-n", "3", "--threads", "2"], Exit::Ok),

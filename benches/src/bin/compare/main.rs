@@ -47,7 +47,8 @@ fn main() -> Result<()> {
             table.add_syncs(syncs_per_second(folder.path(), Duration::from_secs(1))?);
         }
         for scenario in scenarios.iter().filter(|scenario| scenario.name().contains(&options.only)) {
-            for broker in &brokers {
+            let meant = |broker: &&Broker| !broker.without.iter().any(|word| scenario.name().contains(word));
+            for broker in brokers.iter().filter(meant) {
                 eprintln!("{repetition}/{} {} {}", options.repeat, scenario.name(), broker.name);
                 let running = Running::start(broker)?;
                 match measure(scenario, broker, &running, options.seconds) {

@@ -76,8 +76,11 @@ pub(crate) fn measure(
     if !words.contains(&"-c") {
         command.args(["-d", &seconds.to_string()]);
     }
-    if kind == "offline" && broker.keeps() {
-        command.arg("--broker-data").arg(running.data());
+    if kind == "offline" {
+        command.args(&broker.offline);
+        if broker.keeps() {
+            command.arg("--broker-data").arg(running.data());
+        }
     }
     let before = Jiffies::now(running.pid())?;
     let begin = std::time::Instant::now();
@@ -95,7 +98,7 @@ pub(crate) fn measure(
             "offline" => number("messages_per_second"),
             _ => number("deliveries_per_second"),
         },
-        drain: only(is_offline, number("deliveries_per_second")),
+        drain: only(is_offline && number("deliveries") > 0.0, number("deliveries_per_second")),
         p99_us: only(
             !is_offline,
             line.pointer("/latency_us/p99").and_then(Value::as_f64).unwrap_or(f64::NAN),
@@ -103,7 +106,8 @@ pub(crate) fn measure(
         broker_cpu_us: number("broker_cpu_us_each"),
         own_cpu_us: number("bench_cpu_us_each"),
         written: only(broker.keeps(), number("broker_written_bytes_each")),
-        session: number("session_bytes_each"),
+        // The memory of a few is lost in what the system rounds to.
+        session: only(number("sessions") >= 1000.0, number("session_bytes_each")),
         queued: number("queued_bytes_each"),
         faults: ["lost", "duplicated", "out_of_order", "wrong", "closed"].into_iter().map(number).sum(),
         foreign_cores: after.foreign_since(&before) / elapsed_s,
