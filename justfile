@@ -28,6 +28,11 @@ fuzz TARGET="decode" SECONDS="60":
 bench *ARGS:
     cargo bench -p culex-benches {{ARGS}}
 
+# Churn for 20 minutes; memory and files must not grow.
+soak *ARGS:
+    cargo build --release
+    cargo run --release -p culex-benches --bin soak -- {{ARGS}}
+
 # Everything that a change must pass.
 ci:
     .ci/run

@@ -1,1 +1,8 @@
-//! Benchmarks.
+//! What the programs that measure brokers share.
+
+pub mod broker;
+pub mod client;
+pub mod disk;
+
+/// A figure, or why there is none.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -53,6 +53,8 @@ impl Broker {
             .args(["-p", "0"])
             .args(extra_args)
             .current_dir(directory.path())
+            .env_remove("STATE_DIRECTORY")
+            .env("XDG_STATE_HOME", directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

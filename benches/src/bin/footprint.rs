@@ -2,7 +2,7 @@
 //! idle connection. Any broker can be measured whose command line is given.
 //!
 //! ```console
-//! cargo build --release && cargo run --release -p culex-benches --bin footprint -- 10000 target/release/culex -p 21883
+//! cargo build --release && cargo run --release -p culex-benches --bin footprint -- 10000 target/release/culex -p 21883 --ephemeral
 //! cargo run --release -p culex-benches --bin footprint -- 10000 mosquitto -p 21883
 //! ```
 //!

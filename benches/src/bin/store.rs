@@ -1,18 +1,20 @@
 //! What keeping costs: QoS 1 from some publishers to one persistent subscriber, for each durability.
 //!
 //! `cargo run --release -p culex-benches --bin store -- [SECONDS]` prints a table. The broker and the load share the
-//! machine, in one process. `raw` is what SQLite alone does in the same run: rows of that size into one table, as many
-//! in a transaction as the broker had, with the same settings.
+//! machine, in one process. Beside each rate with nobody there stands what SQLite gives who only writes: one row with topic
+//! and payload for each message, in transactions of as many messages, by itself on the same disk.
 
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use culex_benches::disk::syncs_per_second;
 use culex_core::limits::{Limit, Limits};
 use culex_core::{Broker, Durability};
 
@@ -23,11 +25,13 @@ const PAYLOAD: usize = 100;
 fn main() -> Outcome<()> {
     let seconds = std::env::args().nth(1).map_or(Ok(2), |text| text.parse())?;
     let time = Duration::from_secs(seconds);
+    let syncs = syncs_per_second(tempfile::tempdir()?.path(), time)?;
+    println!("A single writer (4 KiB appended, fdatasync) gets {syncs:.0} syncs per second.\n");
     println!(
-        "| publishers × in flight | subscriber | mode | messages/s | commits/s | messages per commit | elided | raw |"
+        "| publishers × in flight | subscriber | mode | messages/s | commits/s | messages per commit | elided | SQLite alone/s | of that |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
-    for (publishers, window) in [(1, 1), (50, 100), (256, 1)] {
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    for (publishers, window) in [(1, 1), (16, 100), (50, 100), (256, 1), (256, 100)] {
         for is_online in [true, false] {
             for mode in [None, Some(Durability::Kill), Some(Durability::Power)] {
                 measure(publishers, window, is_online, mode, time)?;
@@ -83,14 +87,17 @@ fn measure(
     let commits = (after.0 - before.0) as f64;
     let name = mode.map_or("none".to_owned(), |mode| format!("{mode:?}").to_lowercase());
     let who = if is_online { "online" } else { "offline" };
-    let per_commit = if commits > 0.0 { messages / commits } else { 0.0 };
     broker.runtime().block_on(broker.shutdown(Duration::from_secs(60)))?;
-    let raw = match mode.filter(|_| !is_online) {
-        Some(mode) => format!("{:.0}", raw(mode, per_commit as u64, time)?),
-        None => String::new(),
+    let batch = if commits > 0.0 { messages / commits } else { 0.0 };
+    let alone = match mode {
+        Some(mode) if !is_online => {
+            let alone = sqlite_alone(directory.path(), mode, batch.round() as usize, time)?;
+            format!("{alone:.0} | {:.0} %", 100.0 * messages / took / alone)
+        }
+        Some(_) | None => "– | –".to_owned(),
     };
     println!(
-        "| {publishers} × {window} | {who} | {name} | {:.0} | {:.0} | {per_commit:.1} | {:.0} % | {raw} |",
+        "| {publishers} × {window} | {who} | {name} | {:.0} | {:.0} | {batch:.1} | {:.0} % | {alone} |",
         messages / took,
         commits / took,
         100.0 * (after.1 - before.1) as f64 / messages.max(1.0),
@@ -98,28 +105,31 @@ fn measure(
     Ok(())
 }
 
-/// Rows a second that SQLite takes, `batch` in a transaction.
-fn raw(mode: Durability, batch: u64, time: Duration) -> Outcome<f64> {
-    let directory = tempfile::tempdir()?;
-    let connection = rusqlite::Connection::open(directory.path().join("raw.db"))?;
-    let synchronous = if mode == Durability::Power { "FULL" } else { "NORMAL" };
-    connection.execute_batch(&format!(
-        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; \
-         PRAGMA wal_autocheckpoint = 4000; PRAGMA synchronous = {synchronous}; \
-         CREATE TABLE message(seq INTEGER PRIMARY KEY, topic TEXT, payload BLOB);"
-    ))?;
-    let (began, mut rows) = (Instant::now(), 0_u64);
-    let payload = [b'x'; PAYLOAD];
+/// Messages per second.
+fn sqlite_alone(directory: &Path, mode: Durability, batch: usize, time: Duration) -> Outcome<f64> {
+    let mut connection = rusqlite::Connection::open(directory.join("alone.db"))?;
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(
+        None,
+        "synchronous",
+        if mode == Durability::Power { "FULL" } else { "NORMAL" },
+    )?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    connection.execute_batch("CREATE TABLE message(id INTEGER PRIMARY KEY, topic TEXT, payload BLOB);")?;
+    let (began, mut messages) = (Instant::now(), 0_i64);
     while began.elapsed() < time {
-        connection.execute_batch("BEGIN")?;
-        let mut insert = connection.prepare_cached("INSERT INTO message(topic, payload) VALUES ('t', ?1)")?;
-        for _ in 0..batch.max(1) {
-            insert.execute([&payload[..]])?;
-            rows += 1;
+        let transaction = connection.transaction()?;
+        {
+            let mut message = transaction.prepare_cached("INSERT INTO message VALUES (?1, 't', ?2)")?;
+            for _ in 0..batch.max(1) {
+                messages += 1;
+                message.execute((messages, [b'x'; PAYLOAD]))?;
+            }
         }
-        connection.execute_batch("COMMIT")?;
+        transaction.commit()?;
     }
-    Ok(rows as f64 / began.elapsed().as_secs_f64())
+    Ok(messages as f64 / began.elapsed().as_secs_f64())
 }
 
 fn counts(broker: &Broker) -> (u64, u64) {

@@ -15,9 +15,10 @@ use crate::bench::frame::{Packets, kind};
 use crate::bench::link::{Link, Received};
 use crate::bench::peers::Totals;
 use crate::bench::runner::{Part, Share};
-use crate::bench::setup::wait;
+use crate::bench::setup::{check_session, wait};
 use crate::bench::stopwatch::Stopwatch;
 use crate::bench::template::{self, DISCONNECT, nanoseconds};
+use crate::bench::visit::remove_sessions;
 use crate::bench::{BenchError, Length};
 
 /// One client, which keeps its Client Identifier.
@@ -63,10 +64,11 @@ pub(super) fn run(share: &Share<'_>, clean_session: bool) -> Result<Part, BenchE
     storm.drive(&mut watch)?;
     let measured = watch.finish(storm.done, storm.done);
     if !clean_session {
-        storm.remove_sessions()?;
+        let client_ids = storm.clients.into_iter().map(|client| client.client_id);
+        remove_sessions(share.plan, client_ids, share.gauge)?;
     }
     let totals = Totals { sent: measured.end.done, delivered: measured.end.done, ..Totals::default() };
-    Ok(Part { measured, totals, closed: 0 })
+    Ok(Part { measured, totals, closed: 0, offline: None })
 }
 
 impl Storm<'_> {
@@ -173,28 +175,5 @@ impl Storm<'_> {
             let _ = link.flush();
         }
         Ok(())
-    }
-
-    /// Ends the sessions that were kept.
-    fn remove_sessions(&mut self) -> Result<(), BenchError> {
-        self.clean_session = true;
-        self.quota = 1;
-        for client in &mut self.clients {
-            client.count = 0;
-        }
-        let mut unmeasured = Stopwatch::start(
-            &crate::bench::Plan { length: Length::Count(1), broker_pid: None, ..self.share.plan.clone() },
-            false,
-        )?;
-        self.start_all()?;
-        self.drive(&mut unmeasured)
-    }
-}
-
-/// [MQTT-3.2.2-1] to [MQTT-3.2.2-3]; 3.1 has no such flag.
-fn check_session(plan: &crate::bench::Plan, said: bool, expected: bool) -> Result<(), BenchError> {
-    match plan.version {
-        crate::bench::Version::V311 if said != expected => Err(BenchError::SessionPresent { said }),
-        crate::bench::Version::V311 | crate::bench::Version::V31 => Ok(()),
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn run(share: &Share<'_>) -> Result<Part, BenchError> {
     let openings: Vec<_> = share
         .numbers
         .clone()
-        .map(|number| Opening { client_id: share.client_id('i', number), subscribe: None })
+        .map(|number| Opening { client_id: share.client_id('i', number), is_clean: true, subscribe: None })
         .collect();
     let opened = Poll::new()
         .map_err(BenchError::Io)
@@ -50,5 +50,5 @@ pub(super) fn run(share: &Share<'_>) -> Result<Part, BenchError> {
         let _ = link.flush();
     }
     let totals = Totals { delivered: count, ..Totals::default() };
-    Ok(Part { measured: watch.finish(0, 0), totals, closed })
+    Ok(Part { measured: watch.finish(0, 0), totals, closed, offline: None })
 }

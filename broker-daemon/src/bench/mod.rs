@@ -14,6 +14,7 @@ mod frame;
 mod idle;
 mod ledger;
 mod link;
+mod offline;
 mod peers;
 mod plan;
 mod process;
@@ -26,8 +27,10 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod visit;
 
 pub use self::ledger::Faults;
+pub use self::offline::Offline;
 pub use self::plan::{Credentials, Length, Plan, Scenario, Version};
 pub use self::process::Usage;
 pub use self::relay::Relay;

@@ -1,6 +1,7 @@
 //! What to measure, checked.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use culex_codec::QoS;
@@ -33,6 +34,13 @@ pub struct Plan {
     pub patience: Duration,
     /// Process of the broker, for its CPU time and memory.
     pub broker_pid: Option<u32>,
+    /// Directory of the broker's files, for their size (offline).
+    pub broker_data: Option<PathBuf>,
+    /// Whether sessions come back for their messages, and are removed (offline). Otherwise nothing is verified.
+    pub drains: bool,
+    /// Whether the sessions of subscribers outlive their connections (Clean Session 0). They are removed after the run.
+    /// With offline they do in any case.
+    pub is_persistent: bool,
     /// Of every connection.
     pub credentials: Option<Credentials>,
 }
@@ -54,6 +62,13 @@ pub enum Scenario {
     FanIn {
         /// Number of publishers.
         publishers: u32,
+    },
+    /// Many publishers, whose messages wait for sessions without a connection, which then come back for them. QoS 1 or 2.
+    Offline {
+        /// Number of publishers.
+        publishers: u32,
+        /// Number of sessions, each of which gets every message; `None`: one for each publisher, with a topic of their own.
+        sessions: Option<u32>,
     },
     /// Connections that say nothing.
     Idle {
@@ -126,6 +141,9 @@ impl Plan {
             threads: 1,
             patience: Duration::from_secs(5),
             broker_pid: None,
+            broker_data: None,
+            drains: true,
+            is_persistent: false,
             credentials: None,
         }
     }
@@ -145,6 +163,12 @@ impl Plan {
         if self.window == 0 && self.qos != QoS::AtMostOnce {
             return wrong("a window of 0 (no limit) is for QoS 0 only");
         }
+        if self.qos == QoS::AtMostOnce && matches!(self.scenario, Scenario::Offline { .. }) {
+            return wrong("messages of QoS 0 do not wait for who is offline");
+        }
+        if matches!(self.scenario, Scenario::Offline { sessions: Some(0), .. }) {
+            return wrong("there is no session to wait for");
+        }
         if self.threads == 0 || (self.threads > 1 && self.has_one_hub()) {
             return wrong("the threads are 1, or more with pub-sub, idle and connect");
         }
@@ -161,6 +185,7 @@ impl Plan {
             Scenario::PubSub { pairs } => (pairs, pairs),
             Scenario::FanOut { subscribers } => (1, subscribers),
             Scenario::FanIn { publishers } => (publishers, 1),
+            Scenario::Offline { publishers, sessions } => (publishers, sessions.unwrap_or(publishers)),
             Scenario::Idle { .. } | Scenario::Connect { .. } => (0, 0),
         }
     }
@@ -168,13 +193,16 @@ impl Plan {
     /// Connections that are neither.
     pub(super) fn connections(&self) -> u32 {
         match self.scenario {
-            Scenario::PubSub { .. } | Scenario::FanOut { .. } | Scenario::FanIn { .. } => 0,
+            Scenario::PubSub { .. }
+            | Scenario::FanOut { .. }
+            | Scenario::FanIn { .. }
+            | Scenario::Offline { .. } => 0,
             Scenario::Idle { connections } | Scenario::Connect { clients: connections, .. } => connections,
         }
     }
 
     fn has_one_hub(&self) -> bool {
-        matches!(self.scenario, Scenario::FanOut { .. } | Scenario::FanIn { .. })
+        matches!(self.scenario, Scenario::FanOut { .. } | Scenario::FanIn { .. } | Scenario::Offline { .. })
     }
 
     /// Threads that have something to do.

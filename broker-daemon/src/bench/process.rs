@@ -9,6 +9,10 @@ pub struct Usage {
     pub cpu: Duration,
     /// Resident memory in bytes.
     pub resident_bytes: u64,
+    /// Bytes that it made the system write to disks; `None` where that is not told.
+    pub written_bytes: Option<u64>,
+    /// Bytes that it gave to write calls, those of many sockets among them.
+    pub passed_bytes: Option<u64>,
 }
 
 /// Unit of the times in `/proc/*/stat`: `USER_HZ`, which is 100 on every architecture that Rust runs on.
@@ -27,8 +31,19 @@ impl Usage {
 
     fn read(process: &str) -> Option<Self> {
         let file = |name| std::fs::read_to_string(format!("/proc/{process}/{name}")).ok();
-        Some(Self { cpu: cpu(&file("stat")?)?, resident_bytes: resident_bytes(&file("status")?)? })
+        let io = file("io").unwrap_or_default();
+        Some(Self {
+            cpu: cpu(&file("stat")?)?,
+            resident_bytes: resident_bytes(&file("status")?)?,
+            written_bytes: number(&io, "write_bytes:"),
+            passed_bytes: number(&io, "wchar:"),
+        })
     }
+}
+
+/// The number in the line with this name.
+fn number(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
 }
 
 /// proc(5): fields 14 and 15, utime and stime. The name, field 2, may hold spaces and parentheses.
@@ -56,6 +71,8 @@ mod tests {
         assert_eq!(cpu("12 (a"), None);
         assert_eq!(resident_bytes("Name:\tx\nVmRSS:\t     12 kB\n"), Some(12 * 1024));
         assert_eq!(resident_bytes("Name:\tx\n"), None);
+        let io = "rchar: 1\nwchar: 2\nwrite_bytes: 3\ncancelled_write_bytes: 4\n";
+        assert_eq!((number(io, "wchar:"), number(io, "write_bytes:")), (Some(2), Some(3)));
     }
 
     #[cfg(target_os = "linux")]

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::bench::plan::{Plan, Scenario, Version};
 use crate::bench::runner::Part;
 use crate::bench::stopwatch::histogram;
-use crate::bench::{BenchError, Faults, Usage};
+use crate::bench::{BenchError, Faults, Offline, Usage};
 
 /// The result of a run.
 #[derive(Debug, Clone)]
@@ -16,9 +16,9 @@ pub struct Report {
     plan: Plan,
     /// Length of the measured part.
     pub measured: Duration,
-    /// Messages sent in the measured part.
+    /// Messages sent in the measured part; with offline, those acknowledged.
     pub messages: u64,
-    /// Deliveries in the measured part; connections with the scenario connect.
+    /// Deliveries in the measured part; connections with the scenario connect; with offline, all deliveries.
     pub deliveries: u64,
     /// Messages sent in all.
     pub messages_total: u64,
@@ -34,6 +34,10 @@ pub struct Report {
     pub broker_cpu: Option<Duration>,
     /// Resident memory of the broker before the first connection, and at the end of the measured part.
     pub broker_bytes: Option<(u64, u64)>,
+    /// Bytes that the broker wrote to disks in the measured part, and that it gave to write calls.
+    pub broker_written: Option<(u64, u64)>,
+    /// What the scenario offline has beside that.
+    pub offline: Option<Offline>,
     /// CPU time of the load generator in the measured part.
     pub own_cpu: Option<Duration>,
 }
@@ -66,19 +70,28 @@ impl Report {
             closed: 0,
             broker_cpu: None,
             broker_bytes: None,
+            broker_written: None,
+            offline: None,
             own_cpu: None,
         };
         for part in parts {
             let (begin, end) = (part.measured.begin, part.measured.end);
             report.measured = report.measured.max(end.at.duration_since(begin.at));
-            report.messages += end.sent - begin.sent;
-            report.deliveries += end.done - begin.done;
+            if let Some(offline) = part.offline {
+                report.messages = end.done - begin.done;
+                report.deliveries = part.totals.delivered;
+                report.offline = Some(offline);
+            } else {
+                report.messages += end.sent - begin.sent;
+                report.deliveries += end.done - begin.done;
+            }
             report.messages_total += part.totals.sent;
             report.deliveries_total += part.totals.delivered;
             report.faults.add(&part.totals.faults);
             report.closed += part.closed;
             report.own_cpu = report.own_cpu.or(spent(begin.own, end.own));
             report.broker_cpu = report.broker_cpu.or(spent(begin.broker, end.broker));
+            report.broker_written = report.broker_written.or(written(begin.broker, end.broker));
             if let (Some(before), Some(after)) = (before, end.broker) {
                 report.broker_bytes = Some((before.resident_bytes, after.resident_bytes));
             }
@@ -106,6 +119,7 @@ impl Report {
         let plan = &self.plan;
         let Latency { p50, p99, p999, max } = self.latency;
         let us = |ns: u64| ns as f64 / 1e3;
+        let offline = self.offline.unwrap_or_default();
         let line = json!({
             "scenario": name,
             "address": plan.address.to_string(),
@@ -121,7 +135,7 @@ impl Report {
             "messages": self.messages,
             "deliveries": self.deliveries,
             "messages_per_second": self.rate(self.messages),
-            "deliveries_per_second": self.rate(self.deliveries),
+            "deliveries_per_second": self.delivery_rate(),
             "messages_total": self.messages_total,
             "deliveries_total": self.deliveries_total,
             "latency_us": { "p50": us(p50), "p99": us(p99), "p99.9": us(p999), "max": us(max) },
@@ -134,6 +148,14 @@ impl Report {
             "broker_cpu_us_each": self.each(self.broker_cpu),
             "broker_bytes_before": self.broker_bytes.map(|(before, _)| before),
             "broker_bytes_after": self.broker_bytes.map(|(_, after)| after),
+            "broker_written_bytes_each": self.each_written(|(written, _)| written),
+            "broker_passed_bytes_each": self.each_written(|(_, passed)| passed),
+            "sessions": offline.sessions,
+            "drain_seconds": self.offline.map(|offline| offline.drained_in.as_secs_f64()),
+            "session_bytes_each": self.session_bytes_each(),
+            "queued_bytes_each": self.queued_bytes_each(),
+            "data_bytes_sessions": offline.data_bytes.map(|(sessions, _)| sessions),
+            "data_bytes_filled": offline.data_bytes.map(|(_, filled)| filled),
             "bench_cpu_seconds": self.own_cpu.map(|cpu| cpu.as_secs_f64()),
             "bench_cpu_us_each": self.each(self.own_cpu),
         });
@@ -154,11 +176,10 @@ impl Report {
         } else if is_idle {
             line("connections", format!("{}, {} ended by the broker", self.deliveries_total, self.closed));
         } else {
-            let per_second = |count, total: u64| {
-                format!("{}/s ({} in all)", grouped(self.rate(count)), grouped(total as f64))
-            };
-            line("messages", per_second(self.messages, self.messages_total));
-            line("deliveries", per_second(self.deliveries, self.deliveries_total));
+            let per_second =
+                |rate, total: u64| format!("{}/s ({} in all)", grouped(rate), grouped(total as f64));
+            line("messages", per_second(self.rate(self.messages), self.messages_total));
+            line("deliveries", per_second(self.delivery_rate(), self.deliveries_total));
             let Faults { lost, duplicated, out_of_order, wrong } = self.faults;
             let wrong = if wrong > 0 { format!(", {wrong} wrong") } else { String::new() };
             line(
@@ -187,6 +208,17 @@ impl Report {
                 );
             }
         }
+        if let Some(bytes) = self.each_written(|(written, _)| written) {
+            line("broker disk", format!("{bytes:.0} bytes written for each"));
+        }
+        for (name, what, bytes) in [
+            ("session", "bytes of the broker's memory each", self.session_bytes_each()),
+            ("queued", "bytes of the broker's files each", self.queued_bytes_each()),
+        ] {
+            if let Some(bytes) = bytes {
+                line(name, format!("{bytes:.0} {what}"));
+            }
+        }
         if let Some((before, after)) = self.broker_bytes {
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
             let mut value = format!("{:.1} MiB → {:.1} MiB", mib(before), mib(after));
@@ -209,8 +241,12 @@ impl Report {
                 let kept = if clean_session { "clean" } else { "persistent" };
                 format!("{name}: {clients} clients, {kept} sessions, MQTT {version}\n")
             }
-            Scenario::PubSub { .. } | Scenario::FanOut { .. } | Scenario::FanIn { .. } => format!(
-                "{name}: {publishers} → {subscribers}, QoS {}, {} bytes, window {}, MQTT {version}\n",
+            Scenario::PubSub { .. }
+            | Scenario::FanOut { .. }
+            | Scenario::FanIn { .. }
+            | Scenario::Offline { .. } => format!(
+                "{name}: {publishers} → {subscribers}{}, QoS {}, {} bytes, window {}, MQTT {version}\n",
+                if plan.is_persistent { " persistent" } else { "" },
                 plan.qos.bits(),
                 plan.payload_bytes,
                 plan.window,
@@ -223,6 +259,7 @@ impl Report {
             Scenario::PubSub { .. } => "pub-sub",
             Scenario::FanOut { .. } => "fan-out",
             Scenario::FanIn { .. } => "fan-in",
+            Scenario::Offline { .. } => "offline",
             Scenario::Idle { .. } => "idle",
             Scenario::Connect { clean_session: true, .. } => "connect",
             Scenario::Connect { clean_session: false, .. } => "connect-persistent",
@@ -231,20 +268,57 @@ impl Report {
         (name, publishers, subscribers)
     }
 
+    /// Deliveries per second; with offline, from the first session that came back on.
+    fn delivery_rate(&self) -> f64 {
+        match self.offline.map(|offline| offline.drained_in.as_secs_f64()) {
+            None => self.rate(self.deliveries),
+            Some(seconds) if seconds > 0.0 => self.deliveries as f64 / seconds,
+            Some(_) => 0.0,
+        }
+    }
+
+    /// Memory that a stored session takes, with its subscription.
+    fn session_bytes_each(&self) -> Option<f64> {
+        let (before, _) = self.broker_bytes?;
+        let offline = self.offline?;
+        Some(offline.session_bytes?.saturating_sub(before) as f64 / offline.sessions.max(1) as f64)
+    }
+
+    /// Bytes on disk for a message that waits, however many sessions it waits for.
+    fn queued_bytes_each(&self) -> Option<f64> {
+        let (sessions, filled) = self.offline?.data_bytes?;
+        Some(filled.saturating_sub(sessions) as f64 / self.messages_total.max(1) as f64)
+    }
+
     fn rate(&self, count: u64) -> f64 {
         let seconds = self.measured.as_secs_f64();
         if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
     }
 
-    /// Microseconds a delivery.
+    /// Microseconds a delivery; with offline, a message that is put away.
     fn each(&self, cpu: Option<Duration>) -> Option<f64> {
-        let deliveries = if self.deliveries == 0 { return None } else { self.deliveries };
-        cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / deliveries as f64)
+        Some(cpu?.as_secs_f64() * 1e6 / self.done()?)
+    }
+
+    fn each_written(&self, of: impl Fn((u64, u64)) -> u64) -> Option<f64> {
+        Some(of(self.broker_written?) as f64 / self.done()?)
+    }
+
+    /// What was done in the measured part; `None` for nothing.
+    fn done(&self) -> Option<f64> {
+        let done = if self.offline.is_some() { self.messages } else { self.deliveries };
+        (done > 0).then_some(done as f64)
     }
 }
 
 fn spent(begin: Option<Usage>, end: Option<Usage>) -> Option<Duration> {
     Some(end?.cpu.saturating_sub(begin?.cpu))
+}
+
+fn written(begin: Option<Usage>, end: Option<Usage>) -> Option<(u64, u64)> {
+    let (begin, end) = (begin?, end?);
+    let written = end.written_bytes?.saturating_sub(begin.written_bytes?);
+    Some((written, end.passed_bytes?.saturating_sub(begin.passed_bytes?)))
 }
 
 fn version(version: Version) -> &'static str {

@@ -7,14 +7,16 @@ use std::thread;
 
 use mio::Poll;
 
+use crate::bench::link::Link;
 use crate::bench::peers::{Publisher, Rules, Subscriber, Totals, batch};
 use crate::bench::plan::{Length, Plan, Scenario};
 use crate::bench::report::Report;
 use crate::bench::setup::{Opening, open_all};
 use crate::bench::stopwatch::Measured;
 use crate::bench::template::Template;
-use crate::bench::traffic::Traffic;
-use crate::bench::{BenchError, Gauge, Usage, connect, idle};
+use crate::bench::traffic::{Outcome, Traffic};
+use crate::bench::visit::remove_sessions;
+use crate::bench::{BenchError, Gauge, Offline, Usage, connect, idle, offline};
 
 /// What a thread hands back.
 pub(super) struct Part {
@@ -22,6 +24,7 @@ pub(super) struct Part {
     pub(super) totals: Totals,
     /// Connections that the broker closed, where that is no error.
     pub(super) closed: u64,
+    pub(super) offline: Option<Offline>,
 }
 
 /// One thread's share.
@@ -94,6 +97,10 @@ impl Share<'_> {
     fn run(&self) -> Result<Part, BenchError> {
         match self.plan.scenario {
             Scenario::PubSub { .. } | Scenario::FanOut { .. } | Scenario::FanIn { .. } => self.traffic(),
+            Scenario::Offline { sessions, .. } => {
+                let own = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+                offline::run(self, sessions.unwrap_or(own), sessions.is_none())
+            }
             Scenario::Idle { .. } => idle::run(self),
             Scenario::Connect { clean_session, .. } => connect::run(self, clean_session),
         }
@@ -114,27 +121,60 @@ impl Share<'_> {
         format!("{}{role}{number}", self.tag)
     }
 
-    fn topic(&self, number: u32) -> String {
+    pub(super) fn topic(&self, number: u32) -> String {
         format!("bench/{}/{number}", self.tag)
     }
 
     fn traffic(&self) -> Result<Part, BenchError> {
         let result = self.open_traffic();
+        let fans_out = matches!(self.plan.scenario, Scenario::FanOut { .. });
         let (poll, subscribers, publishers) = self.ready(result)?;
-        let rules = self.rules(subscribers.len());
+        let sessions = subscribers.len();
+        let rules = self.rules(if fans_out { sessions as u64 } else { 1 });
         let traffic = Traffic::new(self.plan, poll, rules, subscribers, publishers, self.is_first)?;
-        let (measured, totals) = traffic.run(self.gauge)?;
-        Ok(Part { measured, totals, closed: 0 })
+        let Outcome { measured, totals, .. } = traffic.run(self.gauge)?;
+        if self.plan.is_persistent {
+            let client_ids = (self.numbers.start..).take(sessions).map(|number| self.client_id('s', number));
+            remove_sessions(self.plan, client_ids, self.gauge)?;
+        }
+        Ok(Part { measured, totals, closed: 0, offline: None })
     }
 
-    fn rules(&self, subscribers: usize) -> Rules {
-        let fans_out = matches!(self.plan.scenario, Scenario::FanOut { .. });
+    /// Publishes to those who are not there.
+    pub(super) fn fill(&self, has_own_topics: bool) -> Result<Outcome, BenchError> {
+        let mut poll = Poll::new().map_err(BenchError::Io)?;
+        let openings: Vec<_> = self.publisher_openings().collect();
+        let links = open_all(self.plan, &mut poll, &openings, self.gauge)?;
+        let publishers = self.publishers(links.into_iter(), !has_own_topics);
+        let rules = self.rules(0);
+        Traffic::new(self.plan, poll, rules, Vec::new(), publishers, self.is_first)?.run(self.gauge)
+    }
+
+    fn publisher_openings(&self) -> impl Iterator<Item = Opening> {
+        let publishers = self.numbers.clone();
+        publishers.map(|number| Opening {
+            client_id: self.client_id('p', number),
+            is_clean: true,
+            subscribe: None,
+        })
+    }
+
+    fn publishers(&self, links: impl Iterator<Item = Link>, has_one_topic: bool) -> Vec<Publisher> {
+        let publisher = |(number, link)| {
+            let topic = self.topic(if has_one_topic { 0 } else { number });
+            Publisher::new(link, Template::new(&topic, self.plan.qos, self.plan.payload_bytes, number))
+        };
+        self.numbers.clone().zip(links).map(publisher).collect()
+    }
+
+    /// `fan`: subscribers that are there for each message.
+    fn rules(&self, fan: u64) -> Rules {
         Rules {
             qos: self.plan.qos,
             payload_bytes: self.plan.payload_bytes,
             window: u64::from(self.plan.window),
             batch: batch(self.plan.window),
-            fan: if fans_out { subscribers as u64 } else { 1 },
+            fan,
             quota: match self.plan.length {
                 Length::Count(count) => count,
                 Length::Time { .. } => u32::MAX,
@@ -150,19 +190,20 @@ impl Share<'_> {
         let wants: Vec<(String, Range<usize>)> = match plan.scenario {
             Scenario::FanOut { subscribers } => (0..subscribers).map(|_| (self.topic(0), 0..1)).collect(),
             Scenario::FanIn { .. } => vec![(self.topic(0), 0..publishers.len())],
-            Scenario::PubSub { .. } | Scenario::Idle { .. } | Scenario::Connect { .. } => {
+            Scenario::PubSub { .. }
+            | Scenario::Offline { .. }
+            | Scenario::Idle { .. }
+            | Scenario::Connect { .. } => {
                 publishers.clone().zip(0..).map(|(n, place)| (self.topic(n), place..place + 1)).collect()
             }
         };
         let has_one_topic = wants.len() != publishers.len();
         let subscribe = wants.iter().zip(publishers.start..).map(|((topic, _), number)| Opening {
             client_id: self.client_id('s', number),
+            is_clean: !plan.is_persistent,
             subscribe: Some(topic.clone()),
         });
-        let publish = publishers
-            .clone()
-            .map(|number| Opening { client_id: self.client_id('p', number), subscribe: None });
-        let openings: Vec<_> = subscribe.chain(publish).collect();
+        let openings: Vec<_> = subscribe.chain(self.publisher_openings()).collect();
 
         let mut poll = Poll::new().map_err(BenchError::Io)?;
         let mut links = open_all(plan, &mut poll, &openings, self.gauge)?.into_iter();
@@ -171,14 +212,7 @@ impl Share<'_> {
             .zip(links.by_ref())
             .map(|((topic, heard), link)| Subscriber::new(link, topic, heard))
             .collect();
-        let publishers = publishers
-            .zip(links)
-            .map(|(number, link)| {
-                let topic = self.topic(if has_one_topic { 0 } else { number });
-                Publisher::new(link, Template::new(&topic, plan.qos, plan.payload_bytes, number))
-            })
-            .collect();
-        Ok((poll, subscribers, publishers))
+        Ok((poll, subscribers, self.publishers(links, has_one_topic)))
     }
 }
 

@@ -7,18 +7,19 @@ use mio::{Events, Poll, Token};
 
 use crate::bench::frame::{Packet, Packets, kind};
 use crate::bench::link::{Link, Received};
-use crate::bench::plan::Plan;
+use crate::bench::plan::{Plan, Version};
 use crate::bench::template;
 use crate::bench::{BenchError, Gauge};
 use culex_codec::QoS;
 
 /// Connections that are being opened at a time: below the usual backlog of a listener, 128.
-const OPENING_MAX: usize = 64;
+pub(super) const OPENING_MAX: usize = 64;
 
 /// One connection to open. Its place in the list is its token.
 #[derive(Debug)]
 pub(super) struct Opening {
     pub(super) client_id: String,
+    pub(super) is_clean: bool,
     /// Topic to subscribe to.
     pub(super) subscribe: Option<String>,
 }
@@ -75,11 +76,10 @@ impl Setup<'_> {
             let token = Token(self.halves.len());
             let mut link =
                 Link::connect(self.plan.address, poll.registry(), token).map_err(|e| self.failed(e))?;
-            let clean_session = true;
             link.out().extend(template::connect(
                 self.plan.version,
                 &opening.client_id,
-                clean_session,
+                opening.is_clean,
                 self.plan.credentials.as_ref(),
             ));
             self.halves.push(Half { link, is_ready: false });
@@ -140,6 +140,14 @@ fn accept(half: &mut Half, opening: &Opening, qos: QoS, packet: Packet<'_>) -> R
         (kind::SUBACK, [_, _, code], Some(_)) if *code == qos.bits() => Ok(true),
         (kind::SUBACK, [_, _, code], Some(_)) => Err(BenchError::SubscriptionRefused { code: *code }),
         _ => Err(BenchError::Unexpected { kind: packet.kind() }),
+    }
+}
+
+/// [MQTT-3.2.2-1] to [MQTT-3.2.2-3]; 3.1 has no such flag.
+pub(super) fn check_session(plan: &Plan, said: bool, expected: bool) -> Result<(), BenchError> {
+    match plan.version {
+        Version::V311 if said != expected => Err(BenchError::SessionPresent { said }),
+        Version::V311 | Version::V31 => Ok(()),
     }
 }
 

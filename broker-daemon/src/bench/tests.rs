@@ -12,13 +12,16 @@ use culex_core::Broker;
 use super::frame::{Packets, kind};
 use super::*;
 
-/// Carries plans out while a broker of ours serves, and looks at each report.
+/// Carries plans out while a broker of ours serves. They leave no session behind.
 fn with_broker(runs: impl Fn(SocketAddr) + Send + 'static) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let broker = Broker::builder().listen("127.0.0.1:0".parse().unwrap()).start().await.unwrap();
         let address = broker.local_addrs()[0];
         tokio::task::spawn_blocking(move || runs(address)).await.unwrap();
+        let sessions = broker.admin().sessions(culex_core::Cursor::default(), 1000).await.unwrap().items;
+        let left: Vec<_> = sessions.iter().filter(|session| session.expiry_s > 0).collect();
+        assert!(left.is_empty(), "{left:?}");
         broker.shutdown(Duration::from_secs(10)).await.unwrap();
     });
 }
@@ -72,6 +75,50 @@ fn all_scenarios(address: SocketAddr) {
 #[test]
 fn our_broker_delivers_everything_in_every_scenario() {
     with_broker(all_scenarios);
+}
+
+#[test]
+fn our_broker_keeps_everything_for_who_is_not_there() {
+    with_broker(|address| {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            for (sessions, each) in [(None, 3), (Some(1), 1), (Some(70), 70)] {
+                let scenario = Scenario::Offline { publishers: 3, sessions };
+                let mut plan = Plan::new(address, scenario, Length::Count(150));
+                (plan.qos, plan.window, plan.broker_pid) = (qos, 20, Some(std::process::id()));
+                let report = run(&plan, &Gauge::default()).unwrap();
+                let deliveries = if sessions.is_none() { 450 } else { 450 * each };
+                assert_eq!((report.messages, report.messages_total), (450, 450), "{report:?}");
+                assert_eq!(report.deliveries, deliveries, "{report:?}");
+                assert_eq!(report.faults, Faults::default(), "{plan:?}");
+                let offline = report.offline.unwrap();
+                assert!(offline.sessions == each && !offline.drained_in.is_zero(), "{offline:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn persistent_sessions_are_removed_after_the_run() {
+    let address = relay_address();
+    let mut plan = Plan::new(address, Scenario::PubSub { pairs: 2 }, Length::Count(10));
+    (plan.qos, plan.is_persistent) = (QoS::AtLeastOnce, true);
+    check(&plan, 20, 20);
+    with_broker(move |address| {
+        let plan = Plan { address, ..plan.clone() };
+        check(&plan, 20, 20);
+    });
+}
+
+#[test]
+fn what_nobody_kept_is_lost() {
+    let scenario = Scenario::Offline { publishers: 2, sessions: Some(3) };
+    let mut plan = Plan::new(relay_address(), scenario, Length::Count(10));
+    (plan.qos, plan.patience) = (QoS::AtLeastOnce, Duration::from_millis(200));
+    let report = run(&plan, &Gauge::default()).unwrap();
+    assert_eq!(report.faults, Faults { lost: 60, ..Faults::default() });
+    assert!(!report.is_clean(true));
+    let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+    assert_eq!((&json["scenario"], &json["sessions"]), (&"offline".into(), &3.into()));
 }
 
 #[test]

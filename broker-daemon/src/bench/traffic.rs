@@ -44,6 +44,14 @@ pub(super) struct Traffic<'a> {
     last_progress: Instant,
 }
 
+/// What a run leaves.
+pub(super) struct Outcome {
+    pub(super) measured: Measured,
+    pub(super) totals: Totals,
+    /// Messages of each publisher.
+    pub(super) sent: Vec<u32>,
+}
+
 /// The end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
@@ -85,7 +93,7 @@ impl<'a> Traffic<'a> {
     }
 
     /// Runs to the end.
-    pub(super) fn run(mut self, gauge: &Gauge) -> Result<(Measured, Totals), BenchError> {
+    pub(super) fn run(mut self, gauge: &Gauge) -> Result<Outcome, BenchError> {
         let mut events = Events::with_capacity(1024);
         let mut ending = Ending::Running;
         (0..self.publishers.len()).for_each(|place| self.enqueue_publisher(place));
@@ -103,7 +111,7 @@ impl<'a> Traffic<'a> {
                     self.read(token)?;
                 }
             }
-            gauge.add(self.totals.delivered - before.delivered);
+            gauge.add(self.done(&self.totals) - self.done(&before));
             // Nothing may come that would wake it between two phases.
             loop {
                 let next = self.advance(ending, &before);
@@ -117,7 +125,17 @@ impl<'a> Traffic<'a> {
         for subscriber in &self.subscribers {
             self.totals.faults.add(&subscriber.faults(&self.publishers));
         }
-        Ok((self.watch.finish(self.totals.sent, self.totals.delivered), self.totals))
+        let done = self.done(&self.totals);
+        Ok(Outcome {
+            measured: self.watch.finish(self.totals.sent, done),
+            totals: self.totals,
+            sent: self.publishers.iter().map(|publisher| publisher.sent).collect(),
+        })
+    }
+
+    /// What the run is for: deliveries, or acknowledgements where nobody is there to be delivered to.
+    fn done(&self, totals: &Totals) -> u64 {
+        if self.rules.fan == 0 { totals.acked } else { totals.delivered }
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -137,13 +155,14 @@ impl<'a> Traffic<'a> {
             self.last_progress = now;
         }
         let is_stuck = now.duration_since(self.last_progress) >= self.plan.patience;
-        self.watch.tick(now, sent, delivered);
+        let done = self.done(&self.totals);
+        self.watch.tick(now, sent, done);
         match ending {
             Ending::Running => {
                 let all = self.rules.quota != u32::MAX
                     && sent == u64::from(self.rules.quota) * self.publishers.len() as u64;
                 if is_stuck || (all && self.is_settled()) {
-                    self.watch.stop(now, sent, delivered);
+                    self.watch.stop(now, sent, done);
                 }
                 if !self.watch.is_over() {
                     return Ending::Running;

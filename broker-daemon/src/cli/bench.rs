@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::exit::Exit;
         culex bench pub-sub -n 50 -q 1              50 pairs, 100 messages in flight each\n  \
         culex bench pub-sub -w 1                    ping-pong\n  \
         culex bench fan-out -n 1000 --broker-pid 7  with the broker's CPU time and memory\n  \
+        culex bench offline -n 16 --sessions 1000   1000 messages for 1000 sessions that are not there\n  \
         culex bench relay -p 1884                   the limit of this machine, to be measured like a broker\n\
         \n\
         The exit code is 1 if a message was lost, duplicated or out of order.")]
@@ -31,11 +33,13 @@ pub(super) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// N publishers, each with a subscriber of its own
-    PubSub(Traffic),
+    PubSub(Live),
     /// One publisher, N subscribers
-    FanOut(Traffic),
+    FanOut(Live),
     /// N publishers, one subscriber
-    FanIn(Traffic),
+    FanIn(Live),
+    /// Sessions subscribe and leave, N publishers fill their queues, the sessions come back and drain them
+    Offline(Offline),
     /// N connections that say nothing
     Idle(Idle),
     /// N clients that connect, disconnect, and connect again
@@ -56,9 +60,9 @@ struct Common {
     /// Publishers, subscribers, pairs or connections
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     number: u32,
-    /// Seconds to measure
-    #[arg(short, long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
-    duration: Duration,
+    /// Seconds to measure [default: 5; offline: as long as 1000 messages take, which every broker keeps]
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    duration: Option<Duration>,
     /// Seconds before that
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     warm_up: Duration,
@@ -97,18 +101,49 @@ struct Common {
 struct Traffic {
     #[command(flatten)]
     common: Common,
-    /// QoS of messages and subscriptions
-    #[arg(short, long, default_value = "0", value_parser = qos)]
-    qos: QoS,
+    /// QoS of messages and subscriptions [default: 0; offline: 1]
+    #[arg(short, long, value_parser = qos)]
+    qos: Option<QoS>,
     /// Bytes of a payload
     #[arg(short = 's', long, value_name = "BYTES", default_value_t = 100)]
     payload: usize,
     /// Messages in flight per publisher, sent and not yet received; 0 for no limit (QoS 0)
     #[arg(short, long, value_name = "N", default_value_t = 100)]
     window: u32,
+}
+
+/// Options of scenarios with subscribers that are there.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
+struct Live {
+    #[command(flatten)]
+    traffic: Traffic,
+    /// Subscribers have sessions that outlive their connections
+    #[arg(long)]
+    persistent: bool,
     /// Losses at QoS 0 do not change the exit code
     #[arg(long)]
     allow_loss: bool,
+}
+
+/// Options of offline.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
+struct Offline {
+    #[command(flatten)]
+    traffic: Traffic,
+    /// Sessions that wait for the messages of all publishers
+    #[arg(long, value_name = "M", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    sessions: u32,
+    /// One session for each publisher instead, and a topic for the two
+    #[arg(long, conflicts_with = "sessions")]
+    own_topics: bool,
+    /// Leave the queues full, and the sessions: nothing is verified
+    #[arg(long)]
+    no_drain: bool,
+    /// Directory of the broker's files, to show what a message takes there
+    #[arg(long, value_name = "DIR")]
+    broker_data: Option<PathBuf>,
 }
 
 /// Options of idle.
@@ -148,9 +183,10 @@ struct RelayArguments {
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let (common, allow_loss) = match &arguments.command {
         Command::Relay(relay) => return serve_relay(relay),
-        Command::PubSub(traffic) | Command::FanOut(traffic) | Command::FanIn(traffic) => {
-            (&traffic.common, traffic.allow_loss)
+        Command::PubSub(live) | Command::FanOut(live) | Command::FanIn(live) => {
+            (&live.traffic.common, live.allow_loss)
         }
+        Command::Offline(offline) => (&offline.traffic.common, false),
         Command::Idle(idle) => (&idle.common, false),
         Command::Connect(connect) => (&connect.common, false),
     };
@@ -174,11 +210,19 @@ fn plan(arguments: &Arguments, common: &Common, address: SocketAddr) -> Plan {
         Command::Connect(connect) => {
             Scenario::Connect { clients: number, clean_session: !connect.persistent }
         }
+        Command::Offline(offline) => Scenario::Offline {
+            publishers: number,
+            sessions: (!offline.own_topics).then_some(offline.sessions),
+        },
         Command::PubSub(_) | Command::Relay(_) => Scenario::PubSub { pairs: number },
     };
-    let length = common
-        .count
-        .map_or(Length::Time { warm_up: common.warm_up, measured: common.duration }, Length::Count);
+    let length = match (&arguments.command, common.count, common.duration) {
+        (_, Some(count), _) => Length::Count(count),
+        (Command::Offline(_), None, None) => Length::Count((QUEUE_USUAL / number).max(1)),
+        (_, None, duration) => {
+            Length::Time { warm_up: common.warm_up, measured: duration.unwrap_or(DURATION) }
+        }
+    };
     let mut plan = Plan::new(address, scenario, length);
     plan.version = common.protocol_version;
     plan.threads = common.threads;
@@ -189,14 +233,31 @@ fn plan(arguments: &Arguments, common: &Common, address: SocketAddr) -> Plan {
         .clone()
         .map(|user_name| Credentials { user_name, password: common.pw.clone().unwrap_or_default() });
     match &arguments.command {
-        Command::PubSub(traffic) | Command::FanOut(traffic) | Command::FanIn(traffic) => {
-            plan.qos = traffic.qos;
-            plan.payload_bytes = traffic.payload;
-            plan.window = traffic.window;
+        Command::PubSub(live) | Command::FanOut(live) | Command::FanIn(live) => {
+            live.traffic.apply(&mut plan, QoS::AtMostOnce);
+            plan.is_persistent = live.persistent;
+        }
+        Command::Offline(offline) => {
+            offline.traffic.apply(&mut plan, QoS::AtLeastOnce);
+            plan.is_persistent = true;
+            plan.broker_data = offline.broker_data.clone();
+            plan.drains = !offline.no_drain;
         }
         Command::Idle(_) | Command::Connect(_) | Command::Relay(_) => {}
     }
     plan
+}
+
+/// Messages that a session keeps with every broker: mosquitto's default.
+const QUEUE_USUAL: u32 = 1000;
+const DURATION: Duration = Duration::from_secs(5);
+
+impl Traffic {
+    fn apply(&self, plan: &mut Plan, qos: QoS) {
+        plan.qos = self.qos.unwrap_or(qos);
+        plan.payload_bytes = self.payload;
+        plan.window = self.window;
+    }
 }
 
 /// The first address of the host, 127.0.0.1 before ::1: brokers without configuration listen there.
@@ -336,6 +397,12 @@ mod tests {
             ("pub-sub", &["-n", "2", "-q", "2", "-w", "5", "-s", "16", "-V", "31", "--json"][..], Exit::Ok),
             ("fan-out", &["-n", "3", "-q", "1", "--broker-pid", &std::process::id().to_string()], Exit::Ok),
             ("fan-in", &["-n", "3", "-w", "0", "--allow-loss"], Exit::Ok),
+            ("pub-sub", &["-n", "2", "-q", "1", "--persistent"], Exit::Ok),
+            // It keeps nothing for who is not there.
+            ("offline", &["--drain", "0.2"], Exit::Failed),
+            ("offline", &["--no-drain"], Exit::Ok),
+            ("offline", &["-q", "0"], Exit::Failed),
+            ("offline", &["--sessions", "2", "--own-topics"], Exit::Usage),
             ("idle", &["-n", "3", "--threads", "2"], Exit::Ok),
             ("connect", &["-n", "2", "--persistent", "-u", "me", "-P", "secret"], Exit::Ok),
             ("pub-sub", &["-q", "1", "-w", "0"], Exit::Failed),

@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     /// Port of the (only) listener
     #[arg(short, long)]
     port: Option<u16>,
-    /// Keep sessions and retained messages in this directory
+    /// Keep sessions and retained messages in this directory; otherwise in the system's place for such, see the banner
     #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
     data_dir: Option<PathBuf>,
     /// Keep nothing: sessions and retained messages end with the broker
@@ -157,7 +157,7 @@ async fn serve(config: &Config, state: &State, rules: Option<Rules>) -> Exit {
         Ok(broker) => broker,
         Err(StartError::Store(error)) => {
             human::complain(format_args!(
-                "{error}. Take another one: `--data-dir DIR`, or none: `--ephemeral`"
+                "{error}. Take another directory: `--data-dir DIR`, or none: `--ephemeral`"
             ));
             return Exit::Storage;
         }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use culex_core::BrokerBuilder;
 #[cfg(feature = "store-sqlite")]
@@ -19,9 +19,13 @@ pub(super) enum State {
     Directory(PathBuf, StoreMode),
 }
 
+/// The state of a service, by the Filesystem Hierarchy Standard (5.8).
+const OF_SERVICES: &str = "/var/lib/culex";
+
 impl State {
-    /// What was said, or the directory that a service manager gives, a part of it for each port: two brokers do not get
-    /// into each other's way.
+    /// What was said, or else the place where such state belongs on this system. Who types `culex -p 1884` may have another
+    /// broker on 1883, so a person's brokers have a directory for each port; a service has one of its own anyway, and
+    /// keeps its state when its port changes.
     pub(super) fn choose(config: &Config, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let mode = config.store.durability;
         if mode == StoreMode::None {
@@ -33,11 +37,20 @@ impl State {
         if let Some(directory) = &config.store.directory {
             return Self::Directory(directory.clone(), mode);
         }
-        let port = config.listeners.first().map_or(0, |listener| listener.address.port());
-        let base = variable("STATE_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute());
-        match base {
-            Some(base) if port > 0 => Self::Directory(base.join(format!("port-{port}")), mode),
-            _ => Self::Memory("`--data-dir DIR` keeps them"),
+        let absolute = |name: &str| first_path(&variable(name)?);
+        if let Some(directory) = absolute("STATE_DIRECTORY") {
+            return Self::Directory(directory, mode);
+        }
+        let home = || Some(absolute("HOME")?.join(".local/state"));
+        let Some(base) = absolute("XDG_STATE_HOME").or_else(home) else {
+            // Nobody's home: started by the system.
+            return Self::Directory(OF_SERVICES.into(), mode);
+        };
+        match config.listeners.first().map_or(0, |listener| listener.address.port()) {
+            0 => Self::Memory(
+                "a port that changes with each start has no directory; `--data-dir DIR` names one",
+            ),
+            port => Self::Directory(base.join("culex").join(format!("port-{port}")), mode),
         }
     }
 
@@ -52,27 +65,29 @@ impl State {
     }
 }
 
+/// The first of a list with colons, as a service manager may give several; relative ones do not count, as the XDG Base
+/// Directory Specification wants it.
+fn first_path(list: &OsString) -> Option<PathBuf> {
+    std::env::split_paths(list).next().filter(|path| path.is_absolute() && path != Path::new("/"))
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        let (path, kept) = match self {
             Self::Memory(why) => {
-                write!(f, "Sessions and retained messages end with the broker ({why}).")
+                return write!(f, "Sessions and retained messages end with the broker ({why}).");
             }
             Self::Directory(path, StoreMode::Power | StoreMode::None) => {
-                write!(f, "Sessions and retained messages are kept in {}.", path.display())
+                (path, "power: over a power cut too")
             }
-            Self::Directory(path, StoreMode::Kill) => {
-                write!(
-                    f,
-                    "Sessions and retained messages are kept in {}, but for the last second of a power cut.",
-                    path.display()
-                )
-            }
-        }
+            Self::Directory(path, StoreMode::Kill) => (path, "kill: but for the last second of a power cut"),
+        };
+        write!(f, "Sessions and retained messages are kept in {} ({kept}).", path.display())
     }
 }
 
-#[cfg(all(test, feature = "store-sqlite"))]
+#[cfg(test)]
+#[cfg(feature = "store-sqlite")]
 mod tests {
     use super::*;
 
@@ -81,18 +96,41 @@ mod tests {
         State::choose(config, |name| find(name).map(|(_, value)| value.into()))
     }
 
-    #[test]
-    fn a_service_has_a_directory_for_each_port() {
+    #[track_caller]
+    fn check(port: u16, variables: &[(&str, &str)], expected: Option<&str>) {
         let mut config = Config::default();
-        let power = |path: &str| State::Directory(path.into(), StoreMode::Power);
-        let given = [("STATE_DIRECTORY", "/var/lib/culex")];
-        assert_eq!(chosen(&config, &given), power("/var/lib/culex/port-1883"));
-        assert!(matches!(chosen(&config, &[]), State::Memory(_)));
-        assert!(matches!(chosen(&config, &[("STATE_DIRECTORY", "relative")]), State::Memory(_)));
-        config.listeners[0].address.set_port(1884);
-        assert_eq!(chosen(&config, &given), power("/var/lib/culex/port-1884"));
-        config.listeners[0].address.set_port(0);
-        assert!(matches!(chosen(&config, &given), State::Memory(_)));
+        config.listeners[0].address.set_port(port);
+        match (chosen(&config, variables), expected) {
+            (State::Directory(path, StoreMode::Power), Some(expected)) => {
+                assert_eq!(path, Path::new(expected))
+            }
+            (State::Memory(_), None) => {}
+            (state, _) => panic!("{state:?} for {variables:?}"),
+        }
+    }
+
+    #[test]
+    fn brokers_of_a_person_have_a_directory_for_each_port() {
+        let home = ("HOME", "/home/a");
+        check(1883, &[home], Some("/home/a/.local/state/culex/port-1883"));
+        check(1884, &[home], Some("/home/a/.local/state/culex/port-1884"));
+        check(1883, &[home, ("XDG_STATE_HOME", "/s")], Some("/s/culex/port-1883"));
+        check(1883, &[home, ("XDG_STATE_HOME", "relative")], Some("/home/a/.local/state/culex/port-1883"));
+        check(1883, &[home, ("XDG_STATE_HOME", "")], Some("/home/a/.local/state/culex/port-1883"));
+        check(0, &[home], None);
+    }
+
+    #[test]
+    fn a_service_has_one_whatever_its_port() {
+        for port in [0, 1883] {
+            check(
+                port,
+                &[("HOME", "/root"), ("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")],
+                Some("/var/lib/a"),
+            );
+            check(port, &[], Some("/var/lib/culex"));
+            check(port, &[("HOME", "/")], Some("/var/lib/culex"));
+        }
     }
 
     #[test]

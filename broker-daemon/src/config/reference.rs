@@ -45,9 +45,10 @@ Without a `[[listener]]` there is one on `127.0.0.1:1883`, which only this compu
 the port of a single listener.
 ";
 const STORE_NOTE: &str = "
-Without a directory it is `port-PORT`, by the port of the first listener, in `$STATE_DIRECTORY` (systemd sets it); where there
-is none, or with port 0, nothing is kept. The banner says where. `culex --data-dir DIR` names one, `culex --ephemeral` keeps
-nothing. See [durability.md](durability.md).
+Without a directory a service has `$STATE_DIRECTORY` (systemd sets it), a person `culex/port-PORT` in `$XDG_STATE_HOME` or
+`~/.local/state`, by the port of the first listener (port 0: nothing is kept), and who has no home `/var/lib/culex`. The banner
+says where. `culex --data-dir DIR` names one, `culex --ephemeral` keeps nothing. One that cannot be written ends the start with
+exit code 5. See [durability.md](durability.md).
 ";
 const TAIL: &str = "
 A queue over its limit is logged once per client and minute.

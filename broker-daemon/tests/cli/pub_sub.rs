@@ -233,7 +233,7 @@ fn a_subscriber_comes_back_after_the_broker_did() {
     let listening = Subscriber::start(Tools::Culex, &broker, &["-v", "-t", "again", "--quiet"]);
     assert_eq!(broker.running.terminate(), Some(0));
     // The same port: nobody else got it in the meantime, or the broker says so and the test is moot.
-    let again = Running::start(crate::harness::culex(&["-p", &port]));
+    let again = Running::start(crate::harness::culex(&["-p", &port, "--ephemeral"]));
     let Some(_) = again.line() else {
         println!("skipped: another program took port {port}");
         return;

@@ -25,7 +25,7 @@ fn state_is_kept_in_the_directory_for_one_broker_at_a_time() {
     let state = folder.path().join("state");
     let arguments = ["--data-dir", state.to_str().unwrap()];
     let broker = Broker::culex(&arguments);
-    broker.running.line_with(&format!("are kept in {}.", state.display()));
+    broker.running.line_with(&format!("are kept in {} (power", state.display()));
     run_ok(Tools::Culex.publish(&broker, &["-t", "a", "-m", "kept", "-r", "-q", "1"]));
     let second = run(culex(&[&["-p", "0"], &arguments[..]].concat()));
     assert_eq!(second.status.code(), Some(5));
@@ -36,6 +36,45 @@ fn state_is_kept_in_the_directory_for_one_broker_at_a_time() {
     let found = run_ok(Tools::Culex.subscribe(&broker, &["-t", "a", "-C", "1"]));
     assert_eq!(found.trim_end(), "kept");
     assert_eq!(broker.running.terminate(), Some(0));
+}
+
+#[cfg(feature = "store-sqlite")]
+#[test]
+fn without_a_word_state_is_kept_for_each_port() {
+    let folder = tempfile::tempdir().unwrap();
+    // Free a moment ago. If another program has taken it, the broker says so and ends.
+    for _ in 0..20 {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let mut command = culex(&["-p", &port]);
+        command.env("XDG_STATE_HOME", folder.path());
+        let running = Running::start(command);
+        if running.line().is_none() {
+            continue;
+        }
+        let state = folder.path().join("culex").join(format!("port-{port}"));
+        running.line_with(&format!("are kept in {} (power", state.display()));
+        assert!(state.join("culex.db").exists());
+        assert_eq!(running.terminate(), Some(0));
+        return;
+    }
+    panic!("no free port");
+}
+
+#[cfg(feature = "store-sqlite")]
+#[test]
+fn a_directory_that_cannot_be_made_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "mine").unwrap();
+    // Also for root, who may write everywhere.
+    let inside = file.join("state");
+    let refused = run(culex(&["-p", "0", "--data-dir", inside.to_str().unwrap()]));
+    assert_eq!(refused.status.code(), Some(5));
+    let stderr = text(&refused.stderr);
+    for expected in [inside.to_str().unwrap(), "`--data-dir DIR`", "`--ephemeral`"] {
+        assert!(stderr.contains(expected), "{stderr}");
+    }
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
 #[cfg(feature = "store-sqlite")]

@@ -3,48 +3,59 @@
 //! ```console
 //! cargo build --release && cargo run --release -p culex-benches --bin compare
 //! cargo run --release -p culex-benches --bin compare -- --brokers FILE.toml --repeat 5 --seconds 3 --only pub-sub
+//! cargo run --release -p culex-benches --bin compare -- --brokers benches/compare/store.toml
 //! ```
 //!
-//! Each measurement starts the broker anew on a free port of 127.0.0.1 and ends it. Between two measurements of a
-//! broker stands one of every other, so that a slow minute of the machine hits all alike. CPU time that neither the
-//! broker nor the load generator spent is foreign and shown: a table from a busy machine says so itself.
+//! Each measurement starts the broker anew on a free port of 127.0.0.1, with an empty directory, and ends it. Between two
+//! measurements of a broker stands one of every other, so that a slow minute of the machine hits all alike. CPU time that neither
+//! the broker nor the load generator spent is foreign and shown: a table from a busy machine says so itself.
 
-mod broker;
 mod scenario;
 mod table;
 
-use std::error::Error;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use broker::Running;
-use scenario::{SCENARIOS, measure};
+use culex_benches::Result;
+use culex_benches::broker::{Broker, Brokers, Running};
+use culex_benches::disk::syncs_per_second;
+
+use scenario::{SCENARIOS, Scenario, measure};
 use table::Table;
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// What the command line asks for.
 struct Options {
     brokers: PathBuf,
     repeat: usize,
-    seconds: u32,
+    seconds: f64,
     only: String,
 }
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "its result is what it prints")]
 fn main() -> Result<()> {
     let options = Options::parse(std::env::args().skip(1))?;
-    let brokers = broker::load(&options.brokers)?;
+    let Brokers { scenarios, broker: brokers } = Brokers::load(&options.brokers)?;
+    let usual = SCENARIOS.iter().map(|text| Scenario::new(text));
+    let scenarios: Vec<_> = match scenarios.as_slice() {
+        [] => usual.collect(),
+        others => others.iter().map(|text| Scenario::new(text)).collect(),
+    };
+    let folder = tempfile::tempdir()?;
     let mut table = Table::default();
     for repetition in 1..=options.repeat {
-        for scenario in SCENARIOS.iter().filter(|scenario| scenario.name().contains(&options.only)) {
-            for broker in &brokers {
+        if brokers.iter().any(Broker::keeps) {
+            table.add_syncs(syncs_per_second(folder.path(), Duration::from_secs(1))?);
+        }
+        for scenario in scenarios.iter().filter(|scenario| scenario.name().contains(&options.only)) {
+            let meant = |broker: &&Broker| !broker.without.iter().any(|word| scenario.name().contains(word));
+            for broker in brokers.iter().filter(meant) {
                 eprintln!("{repetition}/{} {} {}", options.repeat, scenario.name(), broker.name);
                 let running = Running::start(broker)?;
-                match measure(scenario, &running, options.seconds) {
-                    Ok(figures) => table.add(&scenario.name(), &broker.name, figures),
+                match measure(scenario, broker, &running, options.seconds) {
+                    Ok(figures) => table.add(scenario.name(), &broker.name, figures),
                     Err(error) => eprintln!("  no figure: {error}"),
                 }
-                running.end()?;
+                running.kill()?;
             }
         }
     }
@@ -57,7 +68,7 @@ impl Options {
         let mut options = Self {
             brokers: "benches/compare/brokers.toml".into(),
             repeat: 3,
-            seconds: 3,
+            seconds: 3.0,
             only: String::new(),
         };
         while let Some(name) = arguments.next() {

@@ -4,37 +4,45 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::Result;
-use crate::broker::Running;
+use culex_benches::Result;
+use culex_benches::broker::{Broker, Running};
 
-/// A scenario of the load generator.
-pub(crate) struct Scenario(&'static [&'static str]);
+/// A scenario of the load generator: options of `culex bench`.
+pub(crate) struct Scenario(String);
 
 /// 100-byte payload; window 100 unless `-w` says otherwise.
-pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario(&["pub-sub", "-w", "1"]),
-    Scenario(&["pub-sub", "-w", "1", "-q", "1"]),
-    Scenario(&["pub-sub"]),
-    Scenario(&["pub-sub", "-n", "50"]),
-    Scenario(&["pub-sub", "-n", "50", "-q", "1"]),
-    Scenario(&["pub-sub", "-n", "50", "-q", "2"]),
-    Scenario(&["pub-sub", "-n", "50", "-w", "1"]),
-    Scenario(&["fan-out", "-n", "1000"]),
-    Scenario(&["fan-in", "-n", "1000", "-w", "10"]),
-    Scenario(&["fan-in", "-n", "1000"]),
-    Scenario(&["connect", "-n", "50"]),
-    Scenario(&["idle", "-n", "5000"]),
+pub(crate) const SCENARIOS: &[&str] = &[
+    "pub-sub -w 1",
+    "pub-sub -w 1 -q 1",
+    "pub-sub",
+    "pub-sub -n 50",
+    "pub-sub -n 50 -q 1",
+    "pub-sub -n 50 -q 2",
+    "pub-sub -n 50 -w 1",
+    "fan-out -n 1000",
+    "fan-in -n 1000 -w 10",
+    "fan-in -n 1000",
+    "connect -n 50",
+    "idle -n 5000",
 ];
 
-/// One measurement.
+/// One measurement. What does not apply is not a number.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Figures {
-    /// Deliveries or connections per second; for idle, bytes of memory per connection.
+    /// Deliveries or connections per second; offline, messages put away; for idle, bytes of memory per connection.
     pub(crate) rate: f64,
+    /// Deliveries per second when the sessions are back (offline).
+    pub(crate) drain: f64,
     pub(crate) p99_us: f64,
     /// CPU time per delivery in microseconds.
     pub(crate) broker_cpu_us: f64,
     pub(crate) own_cpu_us: f64,
+    /// Bytes that the broker wrote to the disk, per delivery, or message put away.
+    pub(crate) written: f64,
+    /// Bytes of memory per session (offline).
+    pub(crate) session: f64,
+    /// Bytes of the broker's files per message that waits (offline).
+    pub(crate) queued: f64,
     /// Messages lost, duplicated or out of order.
     pub(crate) faults: f64,
     /// Cores busy with something else meanwhile.
@@ -42,35 +50,65 @@ pub(crate) struct Figures {
 }
 
 impl Scenario {
-    pub(crate) fn name(&self) -> String {
-        self.0.join(" ")
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.0
     }
 }
 
-/// Runs the load generator against a broker.
-pub(crate) fn measure(scenario: &Scenario, broker: &Running, seconds: u32) -> Result<Figures> {
-    let Scenario(words) = scenario;
+/// Runs the load generator against a broker, for some seconds unless the scenario has a count.
+pub(crate) fn measure(
+    scenario: &Scenario,
+    broker: &Broker,
+    running: &Running,
+    seconds: f64,
+) -> Result<Figures> {
+    let words: Vec<_> = scenario.name().split_whitespace().collect();
+    let kind = words.first().copied().unwrap_or_default();
     let mut command = Command::new("target/release/culex");
-    command.arg("bench").args(*words).args(["-h", "127.0.0.1", "-p", &broker.address.port().to_string()]);
-    command.args(["-d", &seconds.to_string(), "--json", "--broker-pid", &broker.pid().to_string()]);
-    let before = Jiffies::now(broker.pid())?;
+    command.arg("bench").args(&words).args(["-h", "127.0.0.1", "-p", &running.address.port().to_string()]);
+    // A broker that writes all it has after each change may be long about it.
+    command.args(["--drain", "30"]);
+    command.args(["--json", "--broker-pid", &running.pid().to_string()]);
+    if !words.contains(&"-c") {
+        command.args(["-d", &seconds.to_string()]);
+    }
+    if kind == "offline" {
+        command.args(&broker.offline);
+        if broker.keeps() {
+            command.arg("--broker-data").arg(running.data());
+        }
+    }
+    let before = Jiffies::now(running.pid())?;
     let begin = std::time::Instant::now();
     let output = command.output()?;
     let elapsed_s = begin.elapsed().as_secs_f64();
-    let after = Jiffies::now(broker.pid())?;
+    let after = Jiffies::now(running.pid())?;
     let line: Value = serde_json::from_slice(&output.stdout)
         .map_err(|_| String::from_utf8_lossy(&output.stderr).trim().to_owned())?;
     let number = |name: &str| line.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN);
-    let is_idle = words.first() == Some(&"idle");
+    let only = |kinds: bool, value: f64| if kinds { value } else { f64::NAN };
+    let is_offline = kind == "offline";
     Ok(Figures {
-        rate: if is_idle {
-            (number("broker_bytes_after") - number("broker_bytes_before")) / number("connections")
-        } else {
-            number("deliveries_per_second")
+        rate: match kind {
+            "idle" => (number("broker_bytes_after") - number("broker_bytes_before")) / number("connections"),
+            "offline" => number("messages_per_second"),
+            _ => number("deliveries_per_second"),
         },
-        p99_us: line.pointer("/latency_us/p99").and_then(Value::as_f64).unwrap_or(f64::NAN),
+        drain: only(is_offline && number("deliveries") > 0.0, number("deliveries_per_second")),
+        p99_us: only(
+            !is_offline,
+            line.pointer("/latency_us/p99").and_then(Value::as_f64).unwrap_or(f64::NAN),
+        ),
         broker_cpu_us: number("broker_cpu_us_each"),
         own_cpu_us: number("bench_cpu_us_each"),
+        written: only(broker.keeps(), number("broker_written_bytes_each")),
+        // The memory of a few is lost in what the system rounds to.
+        session: only(number("sessions") >= 1000.0, number("session_bytes_each")),
+        queued: number("queued_bytes_each"),
         faults: ["lost", "duplicated", "out_of_order", "wrong", "closed"].into_iter().map(number).sum(),
         foreign_cores: after.foreign_since(&before) / elapsed_s,
     })

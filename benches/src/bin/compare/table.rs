@@ -10,19 +10,43 @@ type Named<T> = Vec<(String, T)>;
 #[derive(Default)]
 pub(crate) struct Table {
     rows: Named<Named<Vec<Figures>>>,
+    /// Syncs per second of a single writer.
+    syncs: Vec<f64>,
 }
+
+/// What stands between rate and faults: title, figure, digits. One without any figure is left out.
+type Column = (&'static str, fn(&Figures) -> f64, usize);
+const COLUMNS: &[Column] = &[
+    ("drained per second", |run| run.drain, 0),
+    ("p99 µs", |run| run.p99_us, 0),
+    ("CPU µs each: broker", |run| run.broker_cpu_us, 2),
+    ("load generator", |run| run.own_cpu_us, 2),
+    ("bytes written each", |run| run.written, 0),
+    ("memory bytes per session", |run| run.session, 0),
+    ("disk bytes per message queued", |run| run.queued, 0),
+];
 
 impl Table {
     pub(crate) fn add(&mut self, scenario: &str, broker: &str, figures: Figures) {
         entry(entry(&mut self.rows, scenario), broker).push(figures);
     }
 
+    pub(crate) fn add_syncs(&mut self, per_second: f64) {
+        self.syncs.push(per_second);
+    }
+
     /// Medians, with the range where it matters. The first broker is what the others are compared with.
-    pub(crate) fn markdown(&self, repeat: usize, seconds: u32) -> String {
+    pub(crate) fn markdown(&self, repeat: usize, seconds: f64) -> String {
+        let runs = || self.rows.iter().flat_map(|(_, brokers)| brokers).flat_map(|(_, runs)| runs);
+        let columns: Vec<_> =
+            COLUMNS.iter().filter(|(_, of, _)| runs().any(|run| of(run).is_finite())).collect();
+        let titles: String = columns.iter().map(|(title, ..)| format!(" {title} |")).collect();
         let mut text = format!(
-            "{repeat} interleaved runs of {seconds} s, median (range). Foreign: cores busy with something else, at most.\n\n\
-             | scenario | broker | per second (idle: bytes each) | × | p99 µs | CPU µs each: broker | load generator | faults | foreign |\n\
-             | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+            "{repeat} interleaved runs of {seconds} s, median (range). Foreign: cores busy with something else, at most.\n{}\n\
+             | scenario | broker | per second (idle: bytes each) | × |{titles} faults | foreign |\n\
+             | --- | --- | --- | --- |{} --- | --- |\n",
+            self.syncs_text(),
+            " --- |".repeat(columns.len()),
         );
         for (scenario, brokers) in &self.rows {
             let first = brokers.first().map_or(f64::NAN, |(_, runs)| median(runs, |run| run.rate));
@@ -31,18 +55,43 @@ impl Table {
                 let (low, high) = range(runs, |run| run.rate);
                 let faults: f64 = runs.iter().map(|run| run.faults).sum();
                 let (_, foreign) = range(runs, |run| run.foreign_cores);
+                let figures: String = columns
+                    .iter()
+                    .map(|(_, of, digits)| format!(" {} |", figure(median(runs, of), *digits)))
+                    .collect();
                 // Writing to a String cannot fail.
                 let _ = writeln!(
                     text,
-                    "| `{scenario}` | {broker} | {rate:.0} ({low:.0}–{high:.0}) | {:.1} | {} | {} | {} | {faults:.0} | {foreign:.1} |",
-                    rate / first,
-                    figure(median(runs, |run| run.p99_us), 0),
-                    figure(median(runs, |run| run.broker_cpu_us), 2),
-                    figure(median(runs, |run| run.own_cpu_us), 2),
+                    "| `{scenario}` | {broker} | {rate:.0} ({low:.0}–{high:.0}) | {} |{figures} {faults:.0} | {foreign:.1} |",
+                    ratio(rate / first),
                 );
             }
         }
         text
+    }
+
+    fn syncs_text(&self) -> String {
+        if self.syncs.is_empty() {
+            return String::new();
+        }
+        let mut syncs = self.syncs.clone();
+        syncs.sort_by(f64::total_cmp);
+        let at = |place: usize| syncs.get(place).copied().unwrap_or(f64::NAN);
+        format!(
+            "A single writer (4 KiB appended, fdatasync) gets {:.0} syncs per second ({:.0}–{:.0}).\n",
+            at(syncs.len() / 2),
+            at(0),
+            at(syncs.len() - 1),
+        )
+    }
+}
+
+/// Three digits.
+fn ratio(value: f64) -> String {
+    match value {
+        0.0..10.0 => format!("{value:.2}"),
+        10.0..100.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
     }
 }
 
