@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use culex_core::BrokerBuilder;
 #[cfg(feature = "store-sqlite")]
@@ -38,6 +38,14 @@ impl State {
         match base {
             Some(base) if port > 0 => Self::Directory(base.join(format!("port-{port}")), mode),
             _ => Self::Memory("`--data-dir DIR` keeps them"),
+        }
+    }
+
+    /// Where it is.
+    pub(super) fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Directory(path, _) => Some(path),
         }
     }
 
