@@ -5,8 +5,11 @@
 #![forbid(unsafe_code)]
 
 pub mod acl;
+pub mod api;
 pub mod bench;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod exit;
+pub mod reload;
 pub mod telemetry;

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM.
+//! Ctrl-C and SIGTERM, and SIGHUP.
 
 /// Catches the signals that ask the program to end, from its creation on: one that comes early waits here.
 #[derive(Debug)]
@@ -33,6 +33,37 @@ impl Interrupt {
         }
         #[cfg(not(unix))]
         if tokio::signal::ctrl_c().await.is_ok() {
+            return;
+        }
+        std::future::pending().await
+    }
+}
+
+/// SIGHUP: the configuration is to be read again.
+#[derive(Debug)]
+pub(super) struct Hangup {
+    #[cfg(unix)]
+    signal: Option<tokio::signal::unix::Signal>,
+}
+
+impl Hangup {
+    /// Starts to catch it; needs a runtime.
+    pub(super) fn catch() -> Self {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Self { signal: signal(SignalKind::hangup()).ok() }
+        }
+        #[cfg(not(unix))]
+        Self {}
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn wait(&mut self) {
+        #[cfg(unix)]
+        if let Some(signal) = &mut self.signal
+            && signal.recv().await.is_some()
+        {
             return;
         }
         std::future::pending().await

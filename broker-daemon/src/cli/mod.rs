@@ -11,6 +11,7 @@ mod banner;
 mod bench;
 mod check;
 mod config;
+mod ctl;
 mod documents;
 pub mod human;
 mod interrupt;
@@ -54,6 +55,8 @@ enum Command {
     Check(check::Arguments),
     /// Say what an access control list decides
     Acl(acl::Arguments),
+    /// Ask a running broker, or tell it what to do
+    Ctl(ctl::Arguments),
     /// Help with writing a configuration
     Config(config::Arguments),
     /// Print the completions of a shell
@@ -83,6 +86,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Some(Command::Bench(arguments)) => bench::run(&arguments),
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Acl(arguments)) => acl::run(&arguments),
+        Some(Command::Ctl(arguments)) => ctl::run(&arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
         Some(Command::Completions(arguments)) => documents::completions(&arguments, Cli::command()),
         Some(Command::Man(arguments)) => documents::man(&arguments, Cli::command()),

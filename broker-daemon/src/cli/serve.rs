@@ -6,19 +6,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use culex_core::{Broker, StartError};
 
-use crate::acl::{Acl, AclError, Rules};
+use crate::acl::Rules;
+use crate::api::{self, Api};
 use crate::cli::banner::banner;
 use crate::cli::human;
-use crate::cli::interrupt::Interrupt;
+use crate::cli::interrupt::{Hangup, Interrupt};
 use crate::cli::state::State;
-use crate::config::{Config, Environment, LogFormat, LogLevel, StoreMode};
+use crate::config::{Config, ConfigError, Environment, LogFormat, LogLevel, StoreMode};
+use crate::control::{self, ControlSocket};
 use crate::exit::Exit;
+use crate::reload::{Reloader, rules};
 use crate::telemetry;
 
 /// How to serve.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct Arguments {
     /// Configuration file; without it, 127.0.0.1:1883 and the defaults
     #[arg(short, long, value_name = "FILE")]
@@ -62,8 +67,18 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     }
     let config = match configure(arguments) {
         Ok(config) => config,
-        Err(exit) => return exit,
+        Err(error) => {
+            for problem in error.problems() {
+                human::complain(problem);
+            }
+            return Exit::Failed;
+        }
     };
+    let port = arguments.port.filter(|_| config.listeners.len() != 1);
+    if port.is_some() {
+        human::complain("-p sets the port of one listener, and the configuration has several");
+        return Exit::Usage;
+    }
     telemetry::init(config.log);
     raise_file_limit(&config);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -81,25 +96,17 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         }
     };
     let state = State::choose(&config, |name| std::env::var_os(name));
-    let exit = runtime.block_on(serve(&config, &state, rules));
+    let again = arguments.clone();
+    let reloader = Arc::new(Reloader::new(config.clone(), move || configure(&again)));
+    let exit = runtime.block_on(serve(&config, &state, rules, reloader));
     runtime.shutdown_background();
     exit
 }
 
 /// The configuration, with what the command line says on top.
-fn configure(arguments: &Arguments) -> Result<Config, Exit> {
-    let mut config =
-        Config::load(arguments.config.as_deref(), &Environment::of_process()).map_err(|error| {
-            for problem in error.problems() {
-                human::complain(problem);
-            }
-            Exit::Failed
-        })?;
-    if let Some(port) = arguments.port {
-        let [listener] = config.listeners.as_mut_slice() else {
-            human::complain("-p sets the port of one listener, and the configuration has several");
-            return Err(Exit::Usage);
-        };
+fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {
+    let mut config = Config::load(arguments.config.as_deref(), &Environment::of_process())?;
+    if let (Some(port), [listener]) = (arguments.port, config.listeners.as_mut_slice()) {
         listener.address.set_port(port);
     }
     if arguments.ephemeral {
@@ -116,12 +123,6 @@ fn configure(arguments: &Arguments) -> Result<Config, Exit> {
         None => {}
     }
     Ok(config)
-}
-
-/// The access control list, if there is to be one. The broker does not start without it.
-fn rules(config: &Config) -> Result<Option<Rules>, AclError> {
-    let Some(path) = &config.acl.file else { return Ok(None) };
-    Acl::load(path).map(|acl| Some(Rules::new(acl, config.acl.subscribe)))
 }
 
 /// Each connection is an open file, and the usual soft limit of 1024 is for programs that use `select`.
@@ -142,9 +143,10 @@ fn raise_file_limit(config: &Config) {
 /// Fewer open files than this are worth a warning.
 const FILES_ENOUGH: u64 = 4096;
 
-async fn serve(config: &Config, state: &State, rules: Option<Rules>) -> Exit {
+async fn serve(config: &Config, state: &State, rules: Option<Rules>, reloader: Arc<Reloader>) -> Exit {
     // Before the banner: who reads it may answer with a signal at once.
     let mut interrupt = Interrupt::catch();
+    let mut hangup = Hangup::catch();
     let mut builder =
         Broker::builder().limits(config.limits.clone()).threads(config.threads).lanes(config.lanes);
     for listener in &config.listeners {
@@ -170,15 +172,50 @@ async fn serve(config: &Config, state: &State, rules: Option<Rules>) -> Exit {
             return Exit::Internal;
         }
     };
+    let _control = control(&broker, state, Arc::clone(&reloader)).await.map(AbortOnDrop);
     // A closed standard output is no reason not to serve.
     let _ = human::print(&banner(broker.local_addrs(), &state.to_string()));
+    let reload_on_hangup = async {
+        loop {
+            hangup.wait().await;
+            if let Err(error) = reloader.reload(&broker.admin()).await {
+                tracing::error!("nothing was changed: {error}");
+            }
+        }
+    };
     tokio::select! {
+        () = reload_on_hangup => Exit::Internal,
         failure = broker.failed() => {
             human::complain(format_args!("the broker failed: {failure}"));
             // A service manager that starts it again starts it with what there is.
             if failure.is_store() { Exit::Storage } else { Exit::Internal }
         }
         () = interrupt.wait() => stop(&broker, &mut interrupt).await,
+    }
+}
+
+/// Answers on the control socket, if there is a directory to have it in. A broker without one serves all the same.
+async fn control(broker: &Broker, state: &State, reloader: Arc<Reloader>) -> Option<JoinHandle<()>> {
+    let path = state.directory()?.join(control::FILE);
+    match ControlSocket::bind(path.clone()).await {
+        Ok(socket) => {
+            let router = api::router(Api::new(broker.clone(), reloader));
+            Some(tokio::spawn(socket.serve(router)))
+        }
+        Err(error) => {
+            let error = human::io(&error);
+            tracing::warn!(path = %path.display(), "no control socket, so `culex ctl` cannot ask this broker: {error}");
+            None
+        }
+    }
+}
+
+/// A task that ends with its owner, so that what it holds is cleaned up.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

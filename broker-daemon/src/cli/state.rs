@@ -54,6 +54,14 @@ impl State {
         }
     }
 
+    /// Where it is.
+    pub(super) fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Directory(path, _) => Some(path),
+        }
+    }
+
     /// Tells the broker.
     pub(super) fn apply(&self, builder: BrokerBuilder) -> BrokerBuilder {
         #[cfg(feature = "store-sqlite")]

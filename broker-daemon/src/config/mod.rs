@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use culex_core::limits::Limits;
 use culex_core::{Lanes, Threads};
 
+mod change;
 mod environment;
 mod keys;
 mod problem;
@@ -24,6 +25,7 @@ mod tests;
 mod validate;
 mod value;
 
+pub use crate::config::change::Change;
 pub use crate::config::environment::Environment;
 pub use crate::config::problem::{ConfigError, Place, Problem};
 

@@ -153,7 +153,21 @@ impl<T> Setting<T> {
     }
 
     /// The default, read from a default section.
-    pub(crate) fn default_text(&self, mut section: T) -> String {
+    pub(crate) fn default_text(&self, section: T) -> String {
+        match self {
+            Self::Address { .. } => "none; required".to_owned(),
+            Self::Path { .. } => "none; see below".to_owned(),
+            Self::Limit { .. }
+            | Self::Number { .. }
+            | Self::Duration { .. }
+            | Self::Choice { .. }
+            | Self::Switch { .. }
+            | Self::Threads { .. } => self.value_text(section),
+        }
+    }
+
+    /// The value that a section has, as the file would have it.
+    pub(crate) fn value_text(&self, mut section: T) -> String {
         match self {
             Self::Limit { field, unit } => match *field(&mut section) {
                 Limit::AtMost(limit) => write_number(limit.get(), *unit),
@@ -171,8 +185,11 @@ impl<T> Setting<T> {
                 Some(switch) => switch.to_string(),
                 None => "none".to_owned(),
             },
-            Self::Address { .. } => "none; required".to_owned(),
-            Self::Path { .. } => "none; see below".to_owned(),
+            Self::Address { field } => field(&mut section).to_string(),
+            Self::Path { field } => match field(&mut section) {
+                Some(path) => format!("{:?}", path.display().to_string()),
+                None => "none".to_owned(),
+            },
             Self::Threads { field } => match *field(&mut section) {
                 Threads::Auto => "\"auto\"".to_owned(),
                 Threads::Exactly(n) => n.to_string(),

@@ -180,6 +180,12 @@ impl Running {
         std::iter::from_fn(|| self.line()).collect()
     }
 
+    /// Sends a signal, by its name without SIG.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Asks it to end, as a service manager does; gives its exit code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
         let ended = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a test program as a whole")]
 
+#[cfg(feature = "store-sqlite")]
+mod control;
 mod harness;
 mod options;
 mod pub_sub;

@@ -1,0 +1,256 @@
+//! `culex ctl`: asks a running broker, and tells it what to do.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use crate::cli::human;
+use crate::cli::state::State;
+use crate::config::Config;
+use crate::control::{self, Reply};
+use crate::exit::Exit;
+
+/// Which broker, and what.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  culex ctl status\n  culex ctl -p 1884 clients\n  culex ctl disconnect sensor-7\n\n\
+    Exit code 0 if it was done, 1 if not."
+)]
+pub(super) struct Arguments {
+    /// The control socket; the banner of the broker says where it is
+    #[arg(long, value_name = "FILE")]
+    socket: Option<PathBuf>,
+    /// The data directory of the broker
+    #[arg(long, value_name = "DIR", conflicts_with = "socket")]
+    data_dir: Option<PathBuf>,
+    /// The port of a broker that was started without a data directory
+    #[arg(short, long, conflicts_with_all = ["socket", "data_dir"])]
+    port: Option<u16>,
+    /// Print what the broker answers, as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// How the broker is
+    Status,
+    /// Who is connected
+    Clients,
+    /// One client with its session
+    Client {
+        /// Its ClientId
+        client_id: String,
+    },
+    /// All sessions, with and without a connection
+    Sessions,
+    /// What a session is subscribed to
+    Subscriptions {
+        /// Its ClientId
+        client_id: String,
+    },
+    /// Retained messages
+    Retained {
+        /// Only topics that match this filter
+        #[arg(default_value = "#")]
+        filter: String,
+    },
+    /// End a connection; its session stays
+    Disconnect {
+        /// Its ClientId
+        client_id: String,
+    },
+    /// End a session with all that waits for it
+    EndSession {
+        /// Its ClientId
+        client_id: String,
+    },
+    /// Read the configuration again: all of it, or nothing if it has a mistake
+    Reload,
+    /// Every counter
+    Metrics,
+}
+
+/// How an answer is shown.
+enum Shape {
+    /// `name  value` lines.
+    Fields,
+    /// A table with these columns, page by page.
+    Table(&'static [(&'static str, &'static str)]),
+    /// A sentence.
+    Done(&'static str),
+    /// What a reload changed.
+    Changes,
+}
+
+const SESSION: &[(&str, &str)] = &[
+    ("CLIENT ID", "/client_id"),
+    ("USER", "/user_name"),
+    ("PEER", "/connection/peer"),
+    ("VERSION", "/connection/version"),
+    ("SUBSCRIPTIONS", "/subscriptions"),
+    ("QUEUED", "/queue_messages"),
+];
+
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            human::complain(human::io(&error));
+            return Exit::Internal;
+        }
+    };
+    match runtime.block_on(ask(arguments)) {
+        Ok(text) => super::print(&text),
+        Err(message) => {
+            human::complain(message);
+            Exit::Failed
+        }
+    }
+}
+
+async fn ask(arguments: &Arguments) -> Result<String, String> {
+    let socket = socket(arguments)?;
+    let (method, target, shape) = request(&arguments.command);
+    let mut text = String::new();
+    let mut after = String::new();
+    loop {
+        let reply = control::request(&socket, method, &format!("{target}{after}")).await;
+        let body = body_of(reply.map_err(|error| error.to_string())?)?;
+        let next = body.get("next").and_then(Value::as_str).map(str::to_owned);
+        if arguments.json {
+            // One line a page.
+            text.push_str(&body.to_string());
+            text.push('\n');
+        } else {
+            show(&mut text, &body, &shape, after.is_empty());
+        }
+        let Some(next) = next else { return Ok(text) };
+        let mark = if target.contains('?') { '&' } else { '?' };
+        after = format!("{mark}after={}", encode(&next));
+    }
+}
+
+fn socket(arguments: &Arguments) -> Result<PathBuf, String> {
+    if let Some(socket) = &arguments.socket {
+        return Ok(socket.clone());
+    }
+    let mut config = Config::default();
+    config.store.directory.clone_from(&arguments.data_dir);
+    if let (Some(port), Some(listener)) = (arguments.port, config.listeners.first_mut()) {
+        listener.address.set_port(port);
+    }
+    let state = State::choose(&config, |name| std::env::var_os(name));
+    let directory =
+        state.directory().ok_or("name the control socket with `--socket`, or the data directory")?;
+    Ok(directory.join(control::FILE))
+}
+
+fn request(command: &Command) -> (&'static str, String, Shape) {
+    let of = |list: &str, id: &str| format!("/api/v1/{list}/{}", encode(id));
+    let list = |list: &str| format!("/api/v1/{list}?limit=1000");
+    match command {
+        Command::Status => ("GET", "/api/v1/status".to_owned(), Shape::Fields),
+        Command::Metrics => ("GET", "/api/v1/metrics".to_owned(), Shape::Fields),
+        Command::Clients => ("GET", list("clients"), Shape::Table(SESSION)),
+        Command::Sessions => ("GET", list("sessions"), Shape::Table(SESSION)),
+        Command::Client { client_id } => ("GET", of("clients", client_id), Shape::Fields),
+        Command::Subscriptions { client_id } => {
+            let target = format!("{}/subscriptions?limit=1000", of("sessions", client_id));
+            ("GET", target, Shape::Table(&[("FILTER", "/filter")]))
+        }
+        Command::Retained { filter } => {
+            let target = format!("/api/v1/retained?limit=1000&filter={}", encode(filter));
+            let columns =
+                &[("TOPIC", "/topic"), ("QOS", "/qos"), ("BYTES", "/bytes"), ("PAYLOAD", "/payload")];
+            ("GET", target, Shape::Table(columns))
+        }
+        Command::Disconnect { client_id } => {
+            ("DELETE", of("clients", client_id), Shape::Done("disconnected"))
+        }
+        Command::EndSession { client_id } => ("DELETE", of("sessions", client_id), Shape::Done("ended")),
+        Command::Reload => ("POST", "/api/v1/reload".to_owned(), Shape::Changes),
+    }
+}
+
+fn encode(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+fn body_of(reply: Reply) -> Result<Value, String> {
+    let body: Value = if reply.body.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_str(&reply.body).map_err(|_| format!("the broker answered {}", reply.status))?
+    };
+    if (200..300).contains(&reply.status) {
+        return Ok(body);
+    }
+    Err(body.get("detail").and_then(Value::as_str).unwrap_or("the broker refused").to_owned())
+}
+
+fn show(text: &mut String, body: &Value, shape: &Shape, is_first: bool) {
+    match shape {
+        Shape::Done(what) => text.push_str(&format!("{what}\n")),
+        Shape::Fields => fields(text, body, ""),
+        Shape::Table(columns) => table(text, body, columns, is_first),
+        Shape::Changes => {
+            let changes =
+                body.get("changes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            if changes.is_empty() {
+                text.push_str("read again; no setting has changed\n");
+            }
+            for change in changes {
+                let part = |name: &str| word(change.get(name));
+                let when = if change.get("is_in_force") == Some(&Value::Bool(true)) {
+                    ""
+                } else {
+                    " (from the next start on)"
+                };
+                let _ = writeln!(text, "{}: {} -> {}{when}", part("key"), part("old"), part("new"));
+            }
+        }
+    }
+}
+
+fn fields(text: &mut String, body: &Value, prefix: &str) {
+    for (name, value) in body.as_object().into_iter().flatten() {
+        let name = format!("{prefix}{}", name.replace('_', " "));
+        if value.is_object() {
+            fields(text, value, &format!("{name}: "));
+        } else {
+            let _ = writeln!(text, "{name:<28} {}", word(Some(value)));
+        }
+    }
+}
+
+fn table(text: &mut String, body: &Value, columns: &[(&str, &str)], is_first: bool) {
+    let items = body.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let cells = |item: &Value| columns.iter().map(|(_, at)| word(item.pointer(at))).collect::<Vec<_>>();
+    let heads = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(heads).chain(items.iter().map(cells)).collect();
+    let width = |column: usize| rows.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max();
+    let widths: Vec<usize> = (0..columns.len()).map(|column| width(column).unwrap_or_default()).collect();
+    for row in rows.iter().skip(usize::from(!is_first)) {
+        let line: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
+    }
+}
+
+/// A value for people; control characters of clients do not reach the terminal.
+fn word(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => {
+            let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+            text.chars().map(escaped).collect()
+        }
+        Some(Value::Array(items)) => items.iter().map(|item| word(Some(item))).collect::<Vec<_>>().join(", "),
+        Some(value) => value.to_string(),
+    }
+}

@@ -1,0 +1,71 @@
+//! What differs between two configurations.
+
+use std::fmt;
+
+use crate::config::keys::{ACL, LIMITS, LOG, STORE, TOP};
+use crate::config::setting::Key;
+use crate::config::{Config, Listener};
+
+/// A setting with another value than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its name, with its section.
+    pub key: String,
+    /// What it was.
+    pub old: String,
+    /// What it is.
+    pub new: String,
+    /// Whether the running broker follows; otherwise its next start does.
+    pub is_in_force: bool,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} -> {}", self.key, self.old, self.new)?;
+        if self.is_in_force { Ok(()) } else { f.write_str(" (from the next start on)") }
+    }
+}
+
+impl Config {
+    /// Every setting that `new` has otherwise, in the order of the reference page.
+    pub fn changes(&self, new: &Self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        section(&mut changes, "", TOP, self, new, false);
+        listeners(&mut changes, &self.listeners, &new.listeners);
+        section(&mut changes, "acl.", ACL, &self.acl, &new.acl, true);
+        section(&mut changes, "log.", LOG, &self.log, &new.log, false);
+        section(&mut changes, "store.", STORE, &self.store, &new.store, false);
+        section(&mut changes, "limits.", LIMITS, &self.limits, &new.limits, false);
+        changes
+    }
+}
+
+fn section<T: Clone>(
+    changes: &mut Vec<Change>,
+    prefix: &str,
+    keys: &[Key<T>],
+    old: &T,
+    new: &T,
+    is_in_force: bool,
+) {
+    for Key { name, setting, .. } in keys {
+        let (old, new) = (setting.value_text(old.clone()), setting.value_text(new.clone()));
+        if old != new {
+            changes.push(Change { key: format!("{prefix}{name}"), old, new, is_in_force });
+        }
+    }
+}
+
+fn listeners(changes: &mut Vec<Change>, old: &[Listener], new: &[Listener]) {
+    if old != new {
+        let text = |listeners: &[Listener]| {
+            listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        changes.push(Change {
+            key: "listener".to_owned(),
+            old: text(old),
+            new: text(new),
+            is_in_force: false,
+        });
+    }
+}

@@ -1,0 +1,79 @@
+//! The configuration read again while the broker runs: everything or nothing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use culex_core::{Admin, AdminError};
+use tokio::sync::Mutex;
+
+use crate::acl::{Acl, AclError, Rules};
+use crate::config::{Change, Config, ConfigError};
+
+/// Reads the configuration as the start did, command line included.
+type Read = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
+/// Knows what the broker runs with, and how to read it again.
+pub struct Reloader {
+    read: Read,
+    /// Held over a whole reload, so that two do not mix.
+    current: Mutex<Config>,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// The configuration has mistakes.
+    #[error("{}", .0.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Config(ConfigError),
+    /// The access control list cannot be used.
+    #[error(transparent)]
+    Acl(#[from] AclError),
+    /// The broker has stopped.
+    #[error(transparent)]
+    Stopped(#[from] AdminError),
+}
+
+impl Reloader {
+    /// With what the broker was started with.
+    pub fn new(
+        current: Config,
+        read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { read: Box::new(read), current: Mutex::new(current) }
+    }
+
+    /// Reads everything, checks everything, and only then changes anything. Files that the configuration names are read
+    /// again too, whether their names have changed or not.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; the broker goes on with what it had.
+    pub async fn reload(&self, admin: &Admin) -> Result<Vec<Change>, ReloadError> {
+        let mut current = self.current.lock().await;
+        let new = (self.read)().map_err(ReloadError::Config)?;
+        let rules = rules(&new)?;
+        admin.set_access_control(rules.map(|rules| Arc::new(rules) as Arc<_>)).await?;
+        let changes = current.changes(&new);
+        for change in &changes {
+            tracing::info!("reload: {change}");
+        }
+        tracing::info!(changes = changes.len(), "the configuration was read again");
+        *current = new;
+        Ok(changes)
+    }
+}
+
+/// The access control list that a configuration names.
+///
+/// # Errors
+/// [`AclError`]; nobody should be served without the list that was asked for.
+pub fn rules(config: &Config) -> Result<Option<Rules>, AclError> {
+    let Some(path) = &config.acl.file else { return Ok(None) };
+    Acl::load(path).map(|acl| Some(Rules::new(acl, config.acl.subscribe)))
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader").finish_non_exhaustive()
+    }
+}
