@@ -8,7 +8,7 @@ use std::sync::Arc;
 use culex_codec::TopicFilter;
 
 use crate::engine::keys::SessionKey;
-use crate::engine::qos::{Outgoing, Restore, Sender};
+use crate::engine::qos::{Outgoing, Restore};
 use crate::engine::route::{RouteOptions, Subscriber};
 use crate::engine::session::{Feed, Queued, Session};
 use crate::engine::store::{Record, StoredMessage, StoredSession};
@@ -52,7 +52,7 @@ impl Shard {
         for packet_id in stored.incoming {
             session.receiver.restore(packet_id);
         }
-        refill(&mut session.sender, stored.queue, &stored.received);
+        refill(&mut session, stored.queue, &stored.received);
         self.stats.queue_messages += session.sender.queued_len() as u64;
         self.stats.queue_bytes += session.sender.queued_bytes() as u64;
         let Some((slot, generation)) = self.sessions.insert(session) else { return false };
@@ -67,6 +67,7 @@ impl Shard {
             turn.commons.subscribe(TopicFilter::assume_valid(&subscription.filter), subscriber);
         }
         self.stats.subscriptions += stored.subscriptions.len() as u64;
+        self.page_out(key);
         self.queue_room.restore(turn.commons, &self.stats);
         if expiry_s != u32::MAX {
             let left_at = left_at.or(alive_at).unwrap_or(turn.now.wall);
@@ -102,7 +103,7 @@ impl Shard {
 ///
 /// What a QoS 1 message was sent as is not stored: it is sent as if for the first time. The order of messages with one
 /// QoS is that of before, which is all the order there is [MQTT-4.6.0-6].
-fn refill(sender: &mut Sender<Queued>, mut queue: Vec<StoredMessage>, received: &[u64]) {
+fn refill(session: &mut Session, mut queue: Vec<StoredMessage>, received: &[u64]) {
     queue.sort_unstable_by_key(StoredMessage::place);
     let (sent, mut waiting): (Vec<_>, Vec<_>) = queue.into_iter().partition(|message| message.sent.is_some());
     let sent = sent.into_iter().filter_map(|message| Some((message.sent?, Some(message))));
@@ -111,17 +112,17 @@ fn refill(sender: &mut Sender<Queued>, mut queue: Vec<StoredMessage>, received: 
     for (ordinal, message) in in_flight {
         let restore = message.as_ref().map_or(Restore::PubRel, |message| Restore::Publish(outgoing(message)));
         // It fits, as an ordinal is given out once; but a store may be damaged, and no message is lost for that.
-        if sender.restore(ordinal, restore).is_err() {
+        if session.sender.restore(ordinal, restore).is_err() {
             waiting.extend(message);
         }
     }
     for message in &waiting {
-        sender.push(outgoing(message));
+        session.sender.push(outgoing(message));
     }
 }
 
 fn outgoing(message: &StoredMessage) -> Outgoing<Queued> {
     let StoredMessage { entry, publication, qos, is_retain, sent: _ } = message;
-    let queued = Queued { entry: *entry, publication: Arc::clone(publication), is_retain: *is_retain };
+    let queued = Queued { entry: *entry, body: Some(Arc::clone(publication)), is_retain: *is_retain };
     Outgoing { message: queued, qos: *qos, bytes: publication.bytes() }
 }

@@ -56,6 +56,11 @@ impl Tables {
         }
     }
 
+    /// A message in a session's queue; `None` if it is not there.
+    pub fn read(&self, session: SessionId, entry: PublicationId) -> Option<Arc<Publication>> {
+        self.sessions.get(&session)?.queue.get(&entry).map(|message| Arc::clone(&message.publication))
+    }
+
     fn apply(&mut self, record: &Record) {
         match record {
             Record::SessionBound { session, client_id, user_name, is_trusted, expiry_s, will } => {

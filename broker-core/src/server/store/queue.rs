@@ -7,12 +7,15 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::engine::keys::{BatchNumber, ShardId};
+use crate::engine::shard::Fetch;
 use crate::engine::store::{Record, StoreBatch};
 
 /// Bytes from which on the queue is full: lanes read nobody until the committer has caught up.
 const FULL_BYTES: usize = 64 << 20;
 /// What one transaction takes at most; at least one batch.
 const TAKEN_BYTES: usize = 8 << 20;
+/// What is read between two transactions at most, so that nobody waits long for an acknowledgement.
+const READS_TAKEN: usize = 64;
 /// What a record costs beside topic and payload.
 const BYTES_PER_RECORD: usize = 128;
 
@@ -27,6 +30,10 @@ pub(crate) struct Queue {
 
 struct State {
     batches: VecDeque<Waiting>,
+    /// What is to be read behind so many batches, counted from the start.
+    reads: VecDeque<(u64, ShardId, Fetch)>,
+    /// Batches that were taken.
+    taken: u64,
     /// Lanes that may still push.
     lanes: usize,
     /// The committer sleeps.
@@ -54,6 +61,8 @@ pub(super) struct Taken {
     pub(super) records: Vec<Record>,
     /// The last batch of each lane that has one, in the order of the lanes.
     pub(super) through: Vec<(ShardId, BatchNumber)>,
+    /// What is to be read when the records are kept, and not before.
+    pub(super) reads: Vec<(ShardId, Fetch)>,
     /// No lane will push any more.
     pub(super) is_last: bool,
 }
@@ -61,7 +70,13 @@ pub(super) struct Taken {
 impl Queue {
     pub(crate) fn new(lanes: usize) -> Self {
         Self {
-            state: Mutex::new(State { batches: VecDeque::new(), lanes, is_idle: false }),
+            state: Mutex::new(State {
+                batches: VecDeque::new(),
+                reads: VecDeque::new(),
+                taken: 0,
+                lanes,
+                is_idle: false,
+            }),
             filled: Condvar::new(),
             bytes: AtomicUsize::new(0),
             has_failed: AtomicBool::new(false),
@@ -86,10 +101,26 @@ impl Queue {
         }
     }
 
+    /// Appends what is to be read behind everything that is there, and wakes the committer if it sleeps. A session asks
+    /// once at a time, so they are few.
+    pub(super) fn push_read(&self, lane: ShardId, fetch: Fetch) {
+        if self.has_failed() {
+            return;
+        }
+        let mut state = self.state.lock();
+        let behind = state.taken + state.batches.len() as u64;
+        state.reads.push_back((behind, lane, fetch));
+        let wake = std::mem::take(&mut state.is_idle);
+        drop(state);
+        if wake {
+            self.filled.notify_one();
+        }
+    }
+
     /// Takes what is there, up to the size of a transaction. Waits for something, at most so long.
     pub(super) fn take(&self, patience: Duration) -> Taken {
         let mut state = self.state.lock();
-        if state.batches.is_empty() && state.lanes > 0 {
+        if state.batches.is_empty() && state.reads.is_empty() && state.lanes > 0 {
             state.is_idle = true;
             self.filled.wait_for(&mut state, patience);
             state.is_idle = false;
@@ -100,6 +131,7 @@ impl Queue {
             && let Some(waiting) = state.batches.pop_front()
         {
             bytes += waiting.bytes;
+            state.taken += 1;
             taken.records.extend(waiting.records);
             match taken.through.binary_search_by_key(&waiting.lane, |(lane, _)| *lane) {
                 Ok(place) => {
@@ -110,6 +142,13 @@ impl Queue {
                 Err(place) => taken.through.insert(place, (waiting.lane, waiting.number)),
             }
         }
+        while taken.reads.len() < READS_TAKEN
+            && state.reads.front().is_some_and(|(behind, ..)| *behind <= state.taken)
+            && let Some((_, lane, fetch)) = state.reads.pop_front()
+        {
+            taken.reads.push((lane, fetch));
+        }
+        // Nobody is left to read for.
         taken.is_last = state.batches.is_empty() && state.lanes == 0;
         drop(state);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -140,7 +179,9 @@ impl Queue {
     /// Nothing is kept from now on.
     pub(super) fn fail(&self) {
         self.has_failed.store(true, Ordering::Release);
-        let waiting = std::mem::take(&mut self.state.lock().batches);
+        let mut state = self.state.lock();
+        let waiting = (std::mem::take(&mut state.batches), std::mem::take(&mut state.reads));
+        drop(state);
         self.bytes.store(0, Ordering::Relaxed);
         drop(waiting);
     }
