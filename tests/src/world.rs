@@ -10,7 +10,7 @@ use culex_core::engine::error::Refusal;
 use culex_core::engine::keys::{BatchNumber, ConnectionKey, ShardId};
 use culex_core::engine::question::{Asks, Question, Verdict};
 use culex_core::engine::shard::{
-    DELIVERIES_PER_TURN, Effect, Event, Fetch, Shard, ShardConfig, ShardMessage, Turn, shard_of,
+    DELIVERIES_PER_TURN, Effect, Event, Fetch, Fetched, Shard, ShardConfig, ShardMessage, Turn, shard_of,
 };
 use culex_core::engine::stats::Stats;
 use culex_core::engine::store::{StoreBatch, Stored, Tables};
@@ -235,10 +235,14 @@ impl World {
     /// The store, which has this many batches, reads what was asked for behind them.
     pub fn serve_fetches(&mut self, stored: usize, tables: &Tables) {
         while let Some((_, shard, fetch)) = self.fetches.pop_front_if(|(behind, ..)| *behind <= stored) {
-            let fetched = fetch.answered(|session, entry| tables.read(session, entry));
-            self.turn(shard, |shard, turn| shard.handle_fetched(turn, fetched));
-            self.run();
+            self.fetched(shard, fetch.answered(|session, entry| tables.read(session, entry)));
         }
+    }
+
+    /// The store has read something for a shard.
+    pub fn fetched(&mut self, shard: u16, fetched: Fetched) {
+        self.turn(shard, |shard, turn| shard.handle_fetched(turn, fetched));
+        self.run();
     }
 
     /// The store has everything that it was given.

@@ -19,6 +19,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use culex_core::engine::stats::Stats;
 use culex_core::engine::store::{Stored, Tables};
 use culex_core::limits::{Limit, Limits};
 use culex_tests::world::{Store, World};
@@ -95,7 +96,7 @@ impl Run {
             Limits { in_flight: 1 + u16::try_from(chance.below(5)).unwrap(), ..Limits::default() };
         // A message is about 8 bytes: mostly nothing or little stays in memory.
         if chance.below(5) > 0 {
-            let memory = [1, 20, 100, 1000][chance.below(4)];
+            let memory = [1, 8, 30, 100][chance.below(4)];
             limits.queue_memory_bytes = Limit::at_most(memory).unwrap();
         }
         let publishers = vec![
@@ -268,6 +269,10 @@ impl Run {
                 subscriber.check(publisher);
             }
         }
+        let left = |stats: &Stats| {
+            stats.queue_messages + stats.queue_bytes + stats.queue_memory_bytes + stats.queue_disk_messages
+        };
+        assert_eq!(self.net.world.sum(left), 0, "a number that was not taken back");
         self.crash();
         let stored = self.tables.stored();
         for session in stored.sessions {
