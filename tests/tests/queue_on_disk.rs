@@ -3,6 +3,7 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "these functions are tests, though clippy sees functions"
 )]
 
@@ -81,8 +82,7 @@ impl Broker {
 
     /// The client comes back. What comes behind CONNACK is in memory.
     fn back(&mut self) -> Peer {
-        let reader = self.world.connect(&Connect::new("reader").persistent()).expect("accepted");
-        reader
+        self.world.connect(&Connect::new("reader").persistent()).expect("accepted")
     }
 
     /// The store reads all that it was asked for, with what it is asked for meanwhile.

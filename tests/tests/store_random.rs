@@ -226,6 +226,7 @@ impl Run {
         self.crashes += 1;
         self.reads += self.net.world.sum(|stats| stats.queue_reads);
         let shards = 1 + u16::try_from(self.chance.below(4)).unwrap();
+        let stored = if self.chance.below(2) == 0 { stored } else { stored.without_bodies() };
         self.net = Local::new(self.net.world.restarted(shards, &self.limits, stored, 1000));
         self.stored = 0;
         for publisher in &mut self.publishers {

@@ -125,6 +125,15 @@ impl Shard {
         }
     }
 
+    /// A session was restored, with or without its bodies.
+    pub(super) fn note_restored(&mut self, session: &mut Session) {
+        if let Some(on_disk) = &session.on_disk {
+            let messages = on_disk.tail_len() + on_disk.bare;
+            self.paging.note_out(&mut self.stats, messages, on_disk.tail_bytes() + on_disk.bare_bytes);
+        }
+        settle(session);
+    }
+
     /// A session has no connection any more, or was restored: nobody needs its bodies soon.
     pub(super) fn page_out(&mut self, key: SessionKey) {
         let is_short = self.is_memory_short(0, 2);
