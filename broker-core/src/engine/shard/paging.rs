@@ -41,8 +41,8 @@ struct Window {
 
 /// While there is memory. With a small limit it has fewer bytes.
 const WINDOW: Window = Window { messages: 512, bytes: 256 << 10 };
-/// The part of the limit that one window takes at most.
-const WINDOWS_MIN: u64 = 64;
+/// One window takes this part of the limit at most.
+const WINDOWS_MIN: u64 = 16;
 /// Beyond the limit windows are so much smaller: everybody who is connected gets on, and very many of them take little.
 const SHORTAGE: usize = 8;
 
