@@ -45,8 +45,6 @@ use super::{Broker, Failure, Inner, StartError, recovery};
 /// Connections that the operating system keeps for us until we accept them.
 const BACKLOG: i32 = 4096;
 
-/// A smaller part would be fetched in crumbs.
-const QUEUE_MEMORY_MIN: u64 = 256 << 10;
 const THREADS_MAX: usize = 1024;
 /// More lanes than this are for who asks for them: each costs every sleep a few nanoseconds while they are gathered.
 const THREADS_AUTO_MAX: usize = 64;
@@ -348,7 +346,7 @@ fn limits_of_shard(all: &Limits, count: usize) -> Limits {
     };
     let partial_total_bytes = part(all.partial_total_bytes, u64::from(all.packet_bytes));
     let outbox_burst_bytes = part(all.outbox_burst_bytes, 1);
-    let queue_memory_bytes = part(all.queue_memory_bytes, QUEUE_MEMORY_MIN);
+    let queue_memory_bytes = part(all.queue_memory_bytes, 1);
     Limits { partial_total_bytes, outbox_burst_bytes, queue_memory_bytes, ..all.clone() }
 }
 
