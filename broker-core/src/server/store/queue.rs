@@ -207,3 +207,51 @@ fn bytes_of(record: &Record) -> usize {
     };
     BYTES_PER_RECORD + body
 }
+
+#[cfg(test)]
+mod tests {
+    use culex_codec::{QoS, TopicName};
+
+    use super::*;
+    use crate::engine::keys::{PublicationId, SessionId, SessionKey};
+    use crate::engine::publication::Publication;
+    use crate::engine::store::RetainedChange;
+
+    fn batch(number: u64) -> StoreBatch {
+        let topic = TopicName::assume_valid("t");
+        let payload = vec![0; TAKEN_BYTES];
+        let publication = Publication::new(PublicationId(number), topic, &payload, QoS::AtLeastOnce, false);
+        let record = Record::Published {
+            publication: publication.into(),
+            incoming: None,
+            recipients: Vec::new(),
+            retained: RetainedChange::None,
+        };
+        StoreBatch { number: BatchNumber(number), records: vec![record] }
+    }
+
+    #[test]
+    fn what_is_to_be_read_overtakes_no_batch() {
+        let queue = Queue::new(2);
+        let fetch = |slot| Fetch {
+            session: SessionKey { slot, generation: 0 },
+            id: SessionId(1),
+            entries: vec![PublicationId(2)],
+        };
+        queue.push(ShardId(0), batch(1));
+        queue.push_read(ShardId(1), fetch(1));
+        queue.push(ShardId(0), batch(2));
+        queue.push_read(ShardId(1), fetch(2));
+        queue.push(ShardId(0), batch(3));
+        // Each batch fills a transaction.
+        let taken: Vec<_> = (0..3)
+            .map(|_| {
+                let taken = queue.take(Duration::ZERO);
+                let reads: Vec<_> = taken.reads.iter().map(|(_, fetch)| fetch.session.slot).collect();
+                (taken.through, reads)
+            })
+            .collect();
+        let through = |number| vec![(ShardId(0), BatchNumber(number))];
+        assert_eq!(taken, [(through(1), vec![1]), (through(2), vec![2]), (through(3), vec![])]);
+    }
+}
