@@ -86,6 +86,11 @@ pub struct Limits {
     /// decides too, but a client that is connected and keeps up gets its next message all the same. Each shard may
     /// have up to 128 KiB of it in hand.
     pub queue_total_bytes: Limit,
+    /// Bytes of these messages (topic and payload, counted per session) that are held in memory if there is a store. Default
+    /// 64 MiB; each shard has an equal part. Beyond half of it a session without a connection has its messages in the
+    /// store alone, beyond all of it every session has all but its next ones there, up to 32 KiB. Without a store it
+    /// means nothing, and `queue_total_bytes` is what memory must bear.
+    pub queue_memory_bytes: Limit,
     /// What a full queue does. Default: drop the newest.
     pub when_full: WhenFull,
     /// Retained Messages. Default 1,000,000. One more is delivered but not retained.
@@ -133,6 +138,7 @@ impl Default for Limits {
             queue_messages: Limit::default_of(10_000),
             queue_bytes: Limit::default_of(16 << 20),
             queue_total_bytes: Limit::default_of(512 << 20),
+            queue_memory_bytes: Limit::default_of(64 << 20),
             when_full: WhenFull::DropNewest,
             retained_messages: Limit::default_of(1_000_000),
             retained_bytes: Limit::default_of(512 << 20),

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use culex_core::engine::keys::{PublicationId, SessionId};
+use culex_core::engine::publication::Publication;
 use culex_core::engine::store::{Record, Stored};
 use culex_core::engine::time::WallTime;
 use culex_core::{Broker, BrokerBuilder, Durability, SqliteStore, StartError, Store, StoreError, Threads};
@@ -166,6 +168,14 @@ impl Failing {
 impl Store for Failing {
     fn load(&mut self) -> Result<Stored, StoreError> {
         self.store.load()
+    }
+
+    fn read(
+        &mut self,
+        session: SessionId,
+        entries: &[PublicationId],
+    ) -> Result<Vec<Option<Arc<Publication>>>, StoreError> {
+        self.store.read(session, entries)
     }
 
     fn commit(&mut self, records: &[Record], now: WallTime) -> Result<(), StoreError> {

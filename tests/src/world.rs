@@ -10,10 +10,10 @@ use culex_core::engine::error::Refusal;
 use culex_core::engine::keys::{BatchNumber, ConnectionKey, ShardId};
 use culex_core::engine::question::{Asks, Question, Verdict};
 use culex_core::engine::shard::{
-    DELIVERIES_PER_TURN, Effect, Event, Shard, ShardConfig, ShardMessage, Turn, shard_of,
+    DELIVERIES_PER_TURN, Effect, Event, Fetch, Fetched, Shard, ShardConfig, ShardMessage, Turn, shard_of,
 };
 use culex_core::engine::stats::Stats;
-use culex_core::engine::store::{StoreBatch, Stored};
+use culex_core::engine::store::{StoreBatch, Stored, Tables};
 use culex_core::engine::time::{Now, Tick, WallTime};
 use culex_core::engine::{TopicLimits, admit};
 use culex_core::limits::Limits;
@@ -46,6 +46,8 @@ pub struct World {
     pub commons: LocalCommons,
     /// Batches that were handed to the store, in order.
     pub batches: Vec<(u16, StoreBatch)>,
+    /// What is to be read when so many of these batches are stored, and by which shard.
+    pub fetches: VecDeque<(usize, u16, Fetch)>,
     /// What the shards told.
     pub events: Vec<Event>,
     /// What they asked, in order.
@@ -94,6 +96,7 @@ impl World {
             shards: (0..shards).map(shard).collect(),
             commons: LocalCommons::new(limits, HASH_KEYS),
             batches: Vec::new(),
+            fetches: VecDeque::new(),
             events: Vec::new(),
             questions: VecDeque::new(),
             left_in_one_turn: 0,
@@ -229,6 +232,19 @@ impl World {
         self.run();
     }
 
+    /// The store, which has this many batches, reads what was asked for behind them.
+    pub fn serve_fetches(&mut self, stored: usize, tables: &Tables) {
+        while let Some((_, shard, fetch)) = self.fetches.pop_front_if(|(behind, ..)| *behind <= stored) {
+            self.fetched(shard, fetch.answered(|session, entry| tables.read(session, entry)));
+        }
+    }
+
+    /// The store has read something for a shard.
+    pub fn fetched(&mut self, shard: u16, fetched: Fetched) {
+        self.turn(shard, |shard, turn| shard.handle_fetched(turn, fetched));
+        self.run();
+    }
+
     /// The store has everything that it was given.
     pub fn store_all(&mut self) {
         for shard in 0..self.shards.len() {
@@ -346,6 +362,9 @@ impl World {
                             shard.handle_stored(&mut turn, through);
                             is_done = false;
                         }
+                    }
+                    Effect::Fetch(fetch) => {
+                        self.fetches.push_back((self.batches.len(), number, fetch));
                     }
                     Effect::Send { to, messages } => {
                         self.mail.extend(messages.into_iter().map(|message| (to.0, message)));

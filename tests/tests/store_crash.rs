@@ -64,10 +64,12 @@ fn a_killed_broker_has_everything_that_it_acknowledged() {
 fn start(directory: &Path, chance: &mut Chance) -> Broker {
     let durability = ["power", "kill"][chance.below(2)];
     let configuration = format!(
-        "threads = {}\n[store]\ndirectory = {:?}\ndurability = \"{durability}\"\n[limits]\nin_flight = {}\n",
+        "threads = {}\n[store]\ndirectory = {:?}\ndurability = \"{durability}\"\n[limits]\nin_flight = {}\nqueue_memory_bytes = {}\n",
         1 + chance.below(3),
         directory.join("state"),
         1 + chance.below(5),
+        // A message is about 10 bytes.
+        [1, 100, 1 << 20][chance.below(3)],
     );
     Broker::start_with_config(&configuration)
 }

@@ -19,8 +19,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use culex_core::engine::stats::Stats;
 use culex_core::engine::store::{Stored, Tables};
-use culex_core::limits::Limits;
+use culex_core::limits::{Limit, Limits};
 use culex_tests::world::{Store, World};
 
 use self::support::chance::Chance;
@@ -44,6 +45,17 @@ struct Run {
     subscribers: Vec<Subscriber>,
     switch: Switch,
     crashes: u32,
+    /// Reads of queued messages, in all worlds.
+    reads: u64,
+    /// The store reads before it has kept what comes first.
+    reads_early: bool,
+}
+
+/// What came of a seed.
+#[derive(Default)]
+struct Outcome {
+    crashes: u64,
+    reads: u64,
 }
 
 /// `CULEX_SEED` replays one seed; `CULEX_SEEDS` sets how many are run.
@@ -53,20 +65,40 @@ fn nothing_acknowledged_is_lost_by_crashes() {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let seeds = number("CULEX_SEEDS").unwrap_or(SEEDS);
     let (first, seeds) = number("CULEX_SEED").map_or((clock * 1_000_000, seeds), |seed| (seed, 1));
-    let mut crashes = 0;
+    let (mut crashes, mut reads, mut with_reads) = (0, 0, 0);
     for seed in first..first + seeds {
         let run = AssertUnwindSafe(|| Run::new(seed).run());
-        crashes += catch_unwind(run).unwrap_or_else(|_| panic!("run again with CULEX_SEED={seed}"));
+        let outcome = catch_unwind(run).unwrap_or_else(|_| panic!("run again with CULEX_SEED={seed}"));
+        crashes += outcome.crashes;
+        reads += outcome.reads;
+        with_reads += u64::from(outcome.reads > 0);
     }
-    println!("{seeds} seeds from {first}, {crashes} crashes");
-    assert!(u64::from(crashes) >= seeds, "too few crashes to mean anything");
+    println!("{seeds} seeds from {first}, {crashes} crashes, {reads} reads in {with_reads} seeds");
+    assert!(crashes >= seeds, "too few crashes to mean anything");
+    assert!(seeds == 1 || with_reads >= seeds / 2, "too few queues on disk to mean anything");
+}
+
+/// Shards forget bodies before they are stored, and rely on the order in which the store works.
+#[test]
+fn a_store_that_reads_too_early_is_found() {
+    let is_found = |seed| {
+        let run = Run { reads_early: true, ..Run::new(seed) };
+        catch_unwind(AssertUnwindSafe(|| run.run())).is_err()
+    };
+    assert!((0..50).any(is_found), "messages were lost and nobody noticed");
 }
 
 impl Run {
     fn new(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
         let shards = 1 + u16::try_from(chance.below(4)).unwrap();
-        let limits = Limits { in_flight: 1 + u16::try_from(chance.below(5)).unwrap(), ..Limits::default() };
+        let mut limits =
+            Limits { in_flight: 1 + u16::try_from(chance.below(5)).unwrap(), ..Limits::default() };
+        // A message is about 8 bytes: mostly nothing or little stays in memory.
+        if chance.below(5) > 0 {
+            let memory = [1, 8, 30, 100][chance.below(4)];
+            limits.queue_memory_bytes = Limit::at_most(memory).unwrap();
+        }
         let publishers = vec![
             Publisher::new("p0", true, "t/0"),
             Publisher::new("p1", true, "t/1"),
@@ -84,10 +116,12 @@ impl Run {
             subscribers: SUBSCRIBERS.map(|(id, qos)| Subscriber::new(id, qos)).into(),
             switch: Switch::new("switch"),
             crashes: 0,
+            reads: 0,
+            reads_early: false,
         }
     }
 
-    fn run(mut self) -> u32 {
+    fn run(mut self) -> Outcome {
         // From the first message on everybody is subscribed.
         for number in 0..self.subscribers.len() {
             self.subscribers[number].connect(&mut self.net);
@@ -102,7 +136,7 @@ impl Run {
             self.read();
         }
         self.drain();
-        self.crashes
+        Outcome { crashes: self.crashes.into(), reads: self.reads }
     }
 
     fn step(&mut self) {
@@ -157,6 +191,7 @@ impl Run {
     /// The store commits so many batches; whoever waits is told, if the crash does not come first.
     fn keep(&mut self, count: usize, is_told: bool) {
         for _ in 0..count {
+            self.serve(is_told);
             let Some((shard, batch)) = self.net.world.batches.get(self.stored) else { return };
             let (shard, number) = (*shard, batch.number);
             self.tables.keep(batch, self.net.world.wall());
@@ -171,6 +206,15 @@ impl Run {
         while self.stored < self.net.world.batches.len() {
             self.keep(1, true);
         }
+        self.serve(true);
+    }
+
+    /// What was to be read behind the batches that are stored comes back.
+    fn serve(&mut self, is_told: bool) {
+        if is_told {
+            let stored = if self.reads_early { usize::MAX } else { self.stored };
+            self.net.world.serve_fetches(stored, &self.tables);
+        }
     }
 
     fn crash(&mut self) {
@@ -180,7 +224,9 @@ impl Run {
         let stored = self.tables.stored();
         self.check_deletions(&stored);
         self.crashes += 1;
+        self.reads += self.net.world.sum(|stats| stats.queue_reads);
         let shards = 1 + u16::try_from(self.chance.below(4)).unwrap();
+        let stored = if self.chance.below(2) == 0 { stored } else { stored.without_bodies() };
         self.net = Local::new(self.net.world.restarted(shards, &self.limits, stored, 1000));
         self.stored = 0;
         for publisher in &mut self.publishers {
@@ -224,6 +270,10 @@ impl Run {
                 subscriber.check(publisher);
             }
         }
+        let left = |stats: &Stats| {
+            stats.queue_messages + stats.queue_bytes + stats.queue_memory_bytes + stats.queue_disk_messages
+        };
+        assert_eq!(self.net.world.sum(left), 0, "a number that was not taken back");
         self.crash();
         let stored = self.tables.stored();
         for session in stored.sessions {

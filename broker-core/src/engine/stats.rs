@@ -66,6 +66,11 @@ stats! {
     messages_reserved_topic: Counter, "Messages of clients to $SYS topics, acknowledged and dropped.";
     queue_messages: Gauge, "QoS 1 and 2 messages that wait or are in flight.";
     queue_bytes: Gauge, "Bytes of these messages, counted per session.";
+    queue_memory_bytes: Gauge, "Bytes of them held in memory (limit queue_memory_bytes).";
+    queue_disk_messages: Gauge, "Of queue_messages those whose topic and payload only the store has.";
+    queue_disk_bytes: Gauge, "Bytes of these.";
+    queue_reads: Counter, "Reads of queued messages from the store.";
+    dropped_unreadable: Counter, "Queued messages dropped because the store did not give them back.";
     dropped_slow_reader: Counter, "QoS 0 messages dropped because a connection did not read (limits outbox_bytes, outbox_burst_bytes).";
     outbox_burst_bytes: Gauge, "Bytes that wait beyond outbox_bytes of their connections.";
     dropped_queue_full: Counter, "Messages dropped at a full session queue (limits queue_messages, queue_bytes).";

@@ -1,6 +1,6 @@
 //! Events of a shard as lines of the log. Names and topics come from strangers, so they are quoted and escaped.
 
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::engine::shard::Event;
 
@@ -35,6 +35,12 @@ pub(crate) fn log(event: &Event) {
         Event::Unsubscribed { client_id, filter } => debug!(?client_id, ?filter, "unsubscribed"),
         Event::AuthenticationFailed { client_id, peer, user_name } => {
             warn!(?client_id, %peer, ?user_name, "connection refused: authentication failed");
+        }
+        Event::Unreadable { client_id, dropped } => {
+            error!(
+                ?client_id,
+                dropped, "queued messages dropped: the store did not give them back, they are damaged"
+            );
         }
         Event::Dropped { client_id, dropped } => {
             warn!(

@@ -179,6 +179,12 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
               a client that is connected and keeps up is served.",
     },
     Key {
+        name: "queue_memory_bytes",
+        setting: Setting::Limit { field: |l| &mut l.queue_memory_bytes, unit: Bytes },
+        doc: "Bytes of them that are held in memory if there is a store; the others are read from it when their client \
+              takes them. Without a store it means nothing.",
+    },
+    Key {
         name: "when_full",
         setting: Setting::Choice {
             words: &["drop-newest", "drop-oldest"],

@@ -247,6 +247,10 @@ impl Broker {
                             is_done = false;
                         }
                     }
+                    Effect::Fetch(fetch) => {
+                        let why = format!("nothing is on disk here: {fetch:?}");
+                        self.host.borrow_mut().notes.push_back(Note::Broken(why));
+                    }
                     Effect::Send { to, messages } => {
                         // The server pushes to one mailbox after another.
                         if self.preempt() {

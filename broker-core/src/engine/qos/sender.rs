@@ -54,6 +54,8 @@ pub struct Acked<M> {
     pub message: M,
     /// Its QoS.
     pub qos: QoS,
+    /// As in [`Outgoing`].
+    pub bytes: usize,
     /// As in [`Sending`].
     pub ordinal: u64,
 }
@@ -116,6 +118,11 @@ impl<M> Sender<M> {
     /// Messages that were never sent.
     pub fn waiting_len(&self) -> usize {
         self.window.len() - self.window.in_flight()
+    }
+
+    /// Messages that were never sent, in their order.
+    pub fn waiting(&self) -> impl Iterator<Item = &Outgoing<M>> {
+        self.window.iter_waiting()
     }
 
     /// The message that goes in flight next. Look at it, for example at its expiry, before it takes a Packet Identifier.
@@ -191,6 +198,11 @@ impl<M> Sender<M> {
         self.window.first_waiting()?;
         let ordinal = self.take_ordinal()?;
         self.window.send_first(ordinal).map(|(ordinal, phase)| sending(ordinal, phase, false))
+    }
+
+    /// Messages in flight whose PUBLISH may have to be sent again, in the order in which they were sent first.
+    pub fn in_flight_mut(&mut self) -> impl Iterator<Item = &mut Outgoing<M>> {
+        self.window.iter_in_flight_mut()
     }
 
     /// Whether [`next_to_send`](Self::next_to_send) has something.
@@ -326,7 +338,7 @@ impl<M> Sender<M> {
         let (ordinal, Outgoing { message, qos, bytes }) =
             found.ok_or(AckError::UnknownPacketId(packet_id))?;
         self.bytes -= bytes;
-        Ok(Acked { message, qos, ordinal })
+        Ok(Acked { message, qos, bytes, ordinal })
     }
 
     /// The next ordinal whose Packet Identifier is free.

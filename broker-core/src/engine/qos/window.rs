@@ -74,6 +74,26 @@ impl<M> Slot<M> {
         }
     }
 
+    const fn message(&self) -> Option<&Outgoing<M>> {
+        match self {
+            Self::Waiting(message)
+            | Self::InFlight { phase: Phase::AwaitPuback(message) | Phase::AwaitPubrec(message), .. } => {
+                Some(message)
+            }
+            Self::InFlight { phase: Phase::AwaitPubcomp, .. } => None,
+        }
+    }
+
+    const fn message_mut(&mut self) -> Option<&mut Outgoing<M>> {
+        match self {
+            Self::Waiting(message)
+            | Self::InFlight { phase: Phase::AwaitPuback(message) | Phase::AwaitPubrec(message), .. } => {
+                Some(message)
+            }
+            Self::InFlight { phase: Phase::AwaitPubcomp, .. } => None,
+        }
+    }
+
     const fn ordinal(&self) -> u64 {
         match self {
             Self::Waiting(_) => u64::MAX,
@@ -198,16 +218,17 @@ impl<M> Window<M> {
         }
     }
 
-    /// What is sent next, unless it is PUBREL.
+    pub(super) fn iter_waiting(&self) -> impl Iterator<Item = &Outgoing<M>> {
+        self.slots.range(self.in_flight..).filter_map(Slot::message)
+    }
+
+    /// The message that is sent next, if it is not PUBREL.
     pub(super) fn next_message(&self) -> Option<&Outgoing<M>> {
-        match self.slots.get(self.sent)? {
-            Slot::Waiting(message) => Some(message),
-            Slot::InFlight {
-                ordinal: _,
-                phase: Phase::AwaitPuback(message) | Phase::AwaitPubrec(message),
-            } => Some(message),
-            Slot::InFlight { ordinal: _, phase: Phase::AwaitPubcomp } => None,
-        }
+        self.slots.get(self.sent).and_then(Slot::message)
+    }
+
+    pub(super) fn iter_in_flight_mut(&mut self) -> impl Iterator<Item = &mut Outgoing<M>> {
+        self.slots.range_mut(..self.in_flight).filter_map(Slot::message_mut)
     }
 
     pub(super) fn pop_waiting(&mut self) -> Option<Slot<M>> {

@@ -2,6 +2,7 @@
 
 mod feed;
 mod filter_map;
+mod on_disk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,18 +13,20 @@ use super::access::Picked;
 use super::connection::{Admission, Will};
 use super::keys::{ConnectionKey, PublicationId, RetainedVersion, SessionId};
 use super::publication::Publication;
-use super::qos::{Receiver, Sender};
+use super::qos::{Outgoing, Receiver, Sender};
 use super::time::Tick;
 
 pub(crate) use self::feed::Feed;
 pub(crate) use self::filter_map::FilterMap;
+pub(crate) use self::on_disk::{Asked, OnDisk, Stub};
 
 /// A QoS 1 or 2 message in a session's queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Queued {
     /// Its number in this queue: that of the publication, or one of its own if it came as Retained Message.
     pub(crate) entry: PublicationId,
-    pub(crate) publication: Arc<Publication>,
+    /// `None` while only the store has it, which is so of messages in flight to nobody alone.
+    pub(crate) body: Option<Arc<Publication>>,
     /// RETAIN as this receiver sees it.
     pub(crate) is_retain: bool,
 }
@@ -45,7 +48,10 @@ pub(crate) struct Session {
     /// When its expiry is armed for.
     pub(crate) timer: Option<Tick>,
     pub(crate) will: Option<Box<Will>>,
+    /// What is in flight, and the beginning of what waits.
     pub(crate) sender: Sender<Queued>,
+    /// What of the queue only the store has: the rest of what waits, behind all in `sender`. `None` of nearly all sessions.
+    pub(crate) on_disk: Option<Box<OnDisk>>,
     pub(crate) receiver: Receiver,
     /// With the floor: Retained Messages up to this version come from their store, later ones live.
     subscriptions: FilterMap<RetainedVersion>,
@@ -72,6 +78,7 @@ impl Session {
             timer: None,
             will: None,
             sender: Sender::new(in_flight_max),
+            on_disk: None,
             receiver: Receiver::new(incoming_max),
             subscriptions: FilterMap::new(),
             floor_max: RetainedVersion(0),
@@ -140,6 +147,36 @@ impl Session {
         self.subscriptions
             .iter()
             .any(|(filter, floor)| retained.is_none_or(|version| version > *floor) && matches(filter))
+    }
+
+    /// Messages in the queue, those in flight included, and those that only await PUBCOMP.
+    pub(crate) fn queued_len(&self) -> usize {
+        self.sender.queued_len() + self.tail_len()
+    }
+
+    /// Bytes of these, wherever they are.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.sender.queued_bytes() + self.on_disk.as_ref().map_or(0, |on_disk| on_disk.tail_bytes())
+    }
+
+    /// Messages that were never sent.
+    pub(crate) fn waiting_len(&self) -> usize {
+        self.sender.waiting_len() + self.tail_len()
+    }
+
+    /// Messages that wait and that only the store has.
+    pub(crate) fn tail_len(&self) -> usize {
+        self.on_disk.as_ref().map_or(0, |on_disk| on_disk.tail_len())
+    }
+
+    /// Drops the message that waits longest; none in flight is dropped. Says whether only the store had it.
+    pub(crate) fn drop_oldest_waiting(&mut self) -> Option<(Stub, bool)> {
+        if let Some(Outgoing { message, qos, bytes }) = self.sender.drop_oldest_waiting() {
+            return Some((Stub::new(&message, qos, bytes), false));
+        }
+        let on_disk = self.on_disk.as_mut()?;
+        let stub = on_disk.pop_front()?;
+        Some((stub, true))
     }
 
     /// Whether it has something to send that waits for room.

@@ -3,7 +3,7 @@
 use culex_codec::{Ack, PacketType};
 
 use crate::engine::error::{CloseReason, ProtocolError};
-use crate::engine::keys::{ConnectionKey, SessionId, SessionKey};
+use crate::engine::keys::{ConnectionKey, SessionKey};
 use crate::engine::qos::{AckError, Acked, PubrecOutcome};
 use crate::engine::session::{Queued, Session};
 use crate::engine::store::Record;
@@ -19,10 +19,9 @@ impl Shard {
         ack: &Ack<'_>,
     ) -> Result<(), CloseReason> {
         let Some((session_key, session)) = self.session_of(key) else { return Ok(()) };
-        let id = session.id;
         match session.sender.on_puback(ack.packet_id) {
             Ok(acked) => {
-                self.note_done(turn, id, &acked);
+                self.note_done(turn, session_key, &acked);
                 self.send_more(turn, session_key);
                 Ok(())
             }
@@ -40,7 +39,7 @@ impl Shard {
         let id = session.id;
         let is_promise = match session.sender.on_pubrec(ack.packet_id, ack.reason_code.is_error()) {
             Ok(PubrecOutcome::Release(acked)) => {
-                self.note_dequeued(turn, 0, acked.message.publication.bytes());
+                self.note_acked(turn, session_key, 0, &acked);
                 if let Some(session) = id {
                     let (entry, ordinal) = (acked.message.entry, acked.ordinal);
                     self.gate.record(Record::Received { session, entry, ordinal });
@@ -50,7 +49,7 @@ impl Shard {
             // The first PUBREC may still wait for the store, and with it PUBREL.
             Ok(PubrecOutcome::ReleaseAgain { .. }) => id.is_some(),
             Ok(PubrecOutcome::Refused(acked)) => {
-                self.note_done(turn, id, &acked);
+                self.note_done(turn, session_key, &acked);
                 self.send_more(turn, session_key);
                 return Ok(());
             }
@@ -88,12 +87,25 @@ impl Shard {
         self.session_mut(session).map(|found| (session, found))
     }
 
-    fn note_done(&mut self, turn: &Turn<'_>, session: Option<SessionId>, acked: &Acked<Queued>) {
-        let Queued { entry, publication, .. } = &acked.message;
-        self.note_dequeued(turn, 1, publication.bytes());
-        if let Some(session) = session {
-            self.gate.record(Record::Done { session, entry: *entry });
+    pub(super) fn note_done(&mut self, turn: &Turn<'_>, key: SessionKey, acked: &Acked<Queued>) {
+        self.note_acked(turn, key, 1, acked);
+        if let Some(session) = self.session(key).and_then(|session| session.id) {
+            self.gate.record(Record::Done { session, entry: acked.message.entry });
         }
+    }
+
+    /// The body of a message in flight is not needed any more, and `messages` leave the queue.
+    pub(super) fn note_acked(
+        &mut self,
+        turn: &Turn<'_>,
+        key: SessionKey,
+        messages: usize,
+        acked: &Acked<Queued>,
+    ) {
+        if acked.message.body.is_none() {
+            self.note_bare_gone(key, acked.bytes);
+        }
+        self.note_dequeued(turn, messages, acked.bytes);
     }
 }
 

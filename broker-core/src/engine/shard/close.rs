@@ -62,13 +62,14 @@ impl Shard {
         }
         match expiry_s {
             0 => self.end_session(turn, session_key), // [MQTT-3.1.2-6]
-            u32::MAX => {}
+            u32::MAX => self.page_out(session_key),
             seconds => {
                 if let Some(session) = id {
                     self.gate.record(Record::SessionLeft { session, at: turn.now.wall });
                 }
                 let at = Tick(turn.now.tick.0.saturating_add(u64::from(seconds) * 1000));
                 self.arm_expiry(session_key, at);
+                self.page_out(session_key);
             }
         }
     }

@@ -7,6 +7,7 @@ use culex_codec::{PacketId, QoS};
 use crate::engine::connection::{Flags, Message, SHARED_PAYLOAD_MIN, State};
 use crate::engine::keys::{ConnectionKey, RetainedVersion, SessionId, SessionKey, ShardId};
 use crate::engine::publication::Publication;
+use crate::engine::qos::Outgoing;
 use crate::engine::route::{Routes, Target};
 use crate::engine::session::Queued;
 use crate::engine::store::{Recipient, Record, RetainedChange};
@@ -228,8 +229,9 @@ impl Shard {
             match (copies.qos.min(target.qos), copies.publication) {
                 (QoS::AtMostOnce, _) => self.send_at_most_once(turn, key, &copies.message, is_retain),
                 (qos, Some(publication)) => {
-                    let publication = Arc::clone(publication);
-                    self.enqueue(turn, key, qos, Queued { entry: publication.id, publication, is_retain });
+                    let body = Some(Arc::clone(publication));
+                    let message = Queued { entry: publication.id, body, is_retain };
+                    self.enqueue(turn, key, Outgoing { message, qos, bytes: publication.bytes() });
                 }
                 // route() makes a publication for every target that needs one.
                 (QoS::AtLeastOnce | QoS::ExactlyOnce, None) => debug_assert!(false, "nothing to queue"),

@@ -13,7 +13,9 @@ impl Shard {
         loop {
             let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
             let Some(next) = session.sender.next_message().map(|next| next.message.clone()) else { return };
-            if self.gatekeeper.lets_receive(session, next.publication.topic()) {
+            // What only the store has is looked at when it is here.
+            let Some(body) = next.body else { return };
+            if self.gatekeeper.lets_receive(session, body.topic()) {
                 return;
             }
             let Some(dropped) = session.sender.drop_next() else { return };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use culex_codec::QoS;
 
 use crate::engine::error::{CloseReason, Refusal};
-use crate::engine::keys::{ConnectionKey, RetainedVersion, SessionKey, ShardId};
+use crate::engine::keys::{ConnectionKey, PublicationId, RetainedVersion, SessionId, SessionKey, ShardId};
 use crate::engine::outbox::Outbox;
 use crate::engine::publication::Publication;
 use crate::engine::question::Question;
@@ -17,6 +17,10 @@ use crate::engine::store::StoreBatch;
 pub enum Effect {
     /// Keep these records, then call [`Shard::handle_stored`](super::Shard::handle_stored).
     Store(StoreBatch),
+    /// Read these messages of a session's queue, then call
+    /// [`Shard::handle_fetched`](super::Shard::handle_fetched). The store must have kept everything that this and every
+    /// other shard handed over before: what is read need not have been stored when this was asked.
+    Fetch(Fetch),
     /// Hand these messages to another shard, in this order.
     Send {
         /// The shard.
@@ -48,6 +52,45 @@ pub enum Effect {
     },
     /// Something worth knowing.
     Event(Event),
+}
+
+/// Messages of a queue that only the store has. At most 512, and 256 KiB but for the last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// Who gets them.
+    pub session: SessionKey,
+    /// The session as the store knows it.
+    pub id: SessionId,
+    /// Their numbers in its queue.
+    pub entries: Vec<PublicationId>,
+}
+
+/// The answer to a [`Fetch`].
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// Who gets them.
+    pub session: SessionKey,
+    /// The messages in the order in which they were asked for; `None` for one that cannot be had, ever.
+    pub bodies: Vec<(PublicationId, Option<Arc<Publication>>)>,
+}
+
+impl Fetch {
+    /// The answer, with what `body` gives for each entry.
+    pub fn answered(
+        self,
+        mut body: impl FnMut(SessionId, PublicationId) -> Option<Arc<Publication>>,
+    ) -> Fetched {
+        let bodies = self.entries.iter().map(|entry| (*entry, body(self.id, *entry))).collect();
+        Fetched { session: self.session, bodies }
+    }
+}
+
+impl Fetched {
+    /// What it counts towards the limit of a mailbox.
+    pub fn bytes(&self) -> usize {
+        let body = |body: &Option<Arc<Publication>>| body.as_ref().map_or(0, |body| body.bytes());
+        self.bodies.iter().map(|(_, found)| size_of::<Self>() + body(found)).sum()
+    }
 }
 
 /// From shard to shard.
@@ -132,6 +175,14 @@ pub enum Event {
         client_id: Box<str>,
         /// The Topic Filter.
         filter: Box<str>,
+    },
+    /// Messages of a session's queue were dropped because the store did not give them back: they are damaged. Told once
+    /// for each read.
+    Unreadable {
+        /// The ClientId.
+        client_id: Box<str>,
+        /// So many.
+        dropped: u64,
     },
     /// Messages to a session were dropped: its queue is full, or its client does not read (QoS 0). Told once a minute
     /// and session at most.

@@ -29,8 +29,11 @@ impl Shard {
             self.timers.disarm(at, Timer::SessionExpiry(key));
         }
         self.by_client_id.remove(&session.client_id);
-        let queued = session.sender.queued_len();
-        self.note_dequeued(turn, queued, session.sender.queued_bytes());
+        if let Some(on_disk) = &session.on_disk {
+            self.paging.note_end(&mut self.stats, on_disk);
+        }
+        let queued = session.queued_len();
+        self.note_dequeued(turn, queued, session.queued_bytes());
         self.stats.dropped_session_ended += queued as u64;
         if let Some(id) = session.id {
             self.stats.sessions_persistent = self.stats.sessions_persistent.saturating_sub(1);

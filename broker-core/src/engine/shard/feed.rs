@@ -7,6 +7,7 @@ use culex_codec::{QoS, TopicFilter};
 
 use crate::engine::connection::{Message, State};
 use crate::engine::keys::SessionKey;
+use crate::engine::qos::Outgoing;
 use crate::engine::route::{Budget, Cursor};
 use crate::engine::session::Queued;
 use crate::engine::store::Record;
@@ -28,7 +29,8 @@ impl Shard {
         let Some(connection) = self.connections.get(connection_key) else { return };
         let has_room = connection.state == State::Open
             && connection.outbox.len() as u64 <= self.limits.outbox_bytes.get() / 2
-            && session.sender.waiting_len() == 0;
+            && session.waiting_len() == 0;
+        let (queued_len, queued_bytes) = (session.queued_len(), session.queued_bytes());
         let Some(mut entry) = session.feeds.first_entry().filter(|_| has_room) else { return };
         if turn.deliveries_left == 0 {
             return self.resume_later(connection_key);
@@ -36,8 +38,8 @@ impl Shard {
         // A slice fits into queue and outbox, its last message and its headers aside: the feed waits for room and never
         // drops.
         let budget = Budget {
-            messages: room(self.limits.queue_messages, session.sender.queued_len(), SLICE.messages),
-            bytes: room(self.limits.queue_bytes, session.sender.queued_bytes(), SLICE.bytes).min(room(
+            messages: room(self.limits.queue_messages, queued_len, SLICE.messages),
+            bytes: room(self.limits.queue_bytes, queued_bytes, SLICE.bytes).min(room(
                 self.limits.outbox_bytes,
                 connection.outbox.len(),
                 SLICE.bytes,
@@ -87,7 +89,9 @@ impl Shard {
                         let publication = Arc::clone(&publication);
                         self.gate.record(Record::Queued { session, entry: number, publication, qos });
                     }
-                    self.push(turn, key, qos, Queued { entry: number, publication, is_retain: true });
+                    let bytes = publication.bytes();
+                    let message = Queued { entry: number, body: Some(publication), is_retain: true };
+                    self.push(turn, key, Outgoing { message, qos, bytes });
                 }
             }
         }

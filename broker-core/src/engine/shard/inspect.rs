@@ -30,6 +30,8 @@ pub struct SessionInfo {
     pub queue_messages: u64,
     /// See `queue_messages`.
     pub queue_bytes: u64,
+    /// Of `queue_messages` those whose topic and payload only the store has.
+    pub queue_on_disk: u64,
     /// Those in flight.
     pub in_flight: u64,
     /// The Network Connection; `None` while the client is away.
@@ -123,8 +125,10 @@ impl Shard {
             user_name: session.user_name.clone(),
             expiry_s: session.expiry_s,
             subscriptions: session.subscription_count() as u64,
-            queue_messages: session.sender.queued_len() as u64,
-            queue_bytes: session.sender.queued_bytes() as u64,
+            queue_messages: session.queued_len() as u64,
+            queue_bytes: session.queued_bytes() as u64,
+            queue_on_disk: session.on_disk.as_ref().map_or(0, |on_disk| on_disk.tail_len() + on_disk.bare)
+                as u64,
             in_flight: session.sender.in_flight_len() as u64,
             connection: connection.map(|connection| ConnectionInfo {
                 peer: connection.peer.clone(),

@@ -8,6 +8,7 @@
 //!   handle_bytes ──┤   sessions  connections      │
 //!   handle_message ┼─►  QoS   timers   gate  ─────┼─► end_turn, poll_effect    store, shards, closing, questions, events
 //!   handle_stored ─┤                              │
+//!   handle_fetched ┤                              │
 //!   handle_answer ─┤                              │
 //!   handle_… ──────┘                              └─► poll_timeout             when handle_timeout wants to run
 //! ```
@@ -31,6 +32,7 @@ mod feed;
 mod inbound;
 mod input;
 mod inspect;
+mod paging;
 mod partial;
 mod queue;
 mod queue_room;
@@ -61,10 +63,11 @@ use super::topics::TopicLimits;
 
 use self::answers::Gate;
 use self::ending::Ending;
+use self::paging::Paging;
 use self::queue_room::QueueRoom;
 
 pub use self::answers::connack;
-pub use self::effect::{Effect, Event, ShardMessage};
+pub use self::effect::{Effect, Event, Fetch, Fetched, ShardMessage};
 pub use self::input::Consumed;
 pub use self::inspect::{ConnectionInfo, SessionInfo};
 
@@ -121,6 +124,7 @@ pub struct Shard {
     /// Somebody wants to know of every subscription.
     tells_subscriptions: bool,
     queue_room: QueueRoom,
+    paging: Paging,
     stats: Stats,
 }
 
@@ -140,6 +144,7 @@ impl Shard {
             gatekeeper: Gatekeeper::default(),
             topic_limits: TopicLimits::from(&limits),
             queue_room: QueueRoom::new(limits.queue_total_bytes),
+            paging: Paging::default(),
             limits,
             connections: Connections::default(),
             sessions: Slots::default(),
@@ -165,6 +170,7 @@ impl Shard {
         Stats {
             connections: self.connections.len() as u64,
             sessions: self.sessions.len() as u64,
+            queue_memory_bytes: self.queue_memory(),
             ..self.stats
         }
     }
@@ -201,6 +207,8 @@ impl Shard {
         if let Some(batch) = self.gate.close_batch() {
             self.effects.push_back(Effect::Store(batch));
         }
+        // Behind the batch, which may have what is asked for.
+        self.effects.extend(self.paging.take_fetches().map(Effect::Fetch));
         for (to, messages) in self.outgoing.drain(..) {
             self.effects.push_back(Effect::Send { to, messages });
         }

@@ -1,11 +1,12 @@
-//! QoS 1 and 2 towards a client: one queue per session, whose front is in flight.
+//! QoS 1 and 2 towards a client: one queue per session, whose front is in flight, and whose end may be on disk alone: see
+//! `paging`.
 
 use culex_codec::{PacketId, QoS};
 
 use crate::engine::connection::{Connections, Flags, Message, State};
 use crate::engine::keys::{ConnectionKey, SessionKey};
 use crate::engine::qos::{Outgoing, SendAction, Sending};
-use crate::engine::session::Queued;
+use crate::engine::session::{Queued, Stub};
 use crate::engine::stats::Stats;
 use crate::engine::store::Record;
 use crate::engine::time::Tick;
@@ -27,20 +28,25 @@ enum Full {
 
 impl Shard {
     /// Puts a message at the end of a session's queue, or drops one by policy if it is full.
-    pub(super) fn enqueue(&mut self, turn: &mut Turn<'_>, key: SessionKey, qos: QoS, queued: Queued) {
-        let bytes = queued.publication.bytes();
-        if self.make_room(turn, key, bytes, &queued) {
-            self.push(turn, key, qos, queued);
+    pub(super) fn enqueue(&mut self, turn: &mut Turn<'_>, key: SessionKey, message: Outgoing<Queued>) {
+        if self.make_room(turn, key, message.bytes, &message.message) {
+            self.push(turn, key, message);
         }
     }
 
     /// Puts a message at the end of a session's queue, for which there is room.
-    pub(super) fn push(&mut self, turn: &mut Turn<'_>, key: SessionKey, qos: QoS, queued: Queued) {
-        let bytes = queued.publication.bytes();
+    pub(super) fn push(&mut self, turn: &mut Turn<'_>, key: SessionKey, message: Outgoing<Queued>) {
+        let stays = self.stays_in_memory(key, message.bytes);
         let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
-        session.sender.push(Outgoing { message: queued, qos, bytes });
         self.stats.queue_messages += 1;
-        self.stats.queue_bytes += bytes as u64;
+        self.stats.queue_bytes += message.bytes as u64;
+        if stays {
+            session.sender.push(message);
+        } else {
+            self.paging.note_out(&mut self.stats, 1, message.bytes);
+            let stub = Stub::new(&message.message, message.qos, message.bytes);
+            session.on_disk.get_or_insert_default().push_back(stub);
+        }
         self.send_queued(turn, key);
     }
 
@@ -51,18 +57,18 @@ impl Shard {
             let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return false };
             let oldest = match self.limits.when_full {
                 WhenFull::DropNewest => None,
-                WhenFull::DropOldest => session.sender.drop_oldest_waiting(),
+                WhenFull::DropOldest => session.drop_oldest_waiting(),
             };
             let is_done = oldest.is_none();
-            let (entry, dropped_bytes) = match oldest {
-                None => (newest.entry, None),
-                Some(oldest) => (oldest.message.entry, Some(oldest.bytes)),
-            };
+            let entry = oldest.map_or(newest.entry, |(oldest, _)| oldest.entry);
             if let Some(session) = session.id {
                 self.gate.record(Record::Done { session, entry });
             }
-            if let Some(bytes) = dropped_bytes {
-                self.note_dequeued(turn, 1, bytes);
+            if let Some((oldest, is_on_disk)) = oldest {
+                if is_on_disk {
+                    self.paging.note_gone(&mut self.stats, 1, oldest.bytes());
+                }
+                self.note_dequeued(turn, 1, oldest.bytes());
             }
             match full {
                 Full::Session => self.stats.dropped_queue_full += 1,
@@ -81,11 +87,11 @@ impl Shard {
         let session = self.sessions.get(key.slot, key.generation)?;
         // An empty queue takes any message that was accepted at all. So whoever keeps up is served, however much waits
         // for others.
-        if session.sender.queued_len() == 0 && session.connection.is_some() {
+        if session.queued_len() == 0 && session.connection.is_some() {
             return None;
         }
-        let messages = session.sender.queued_len() as u64 + 1;
-        let total = session.sender.queued_bytes() as u64 + bytes as u64;
+        let messages = session.queued_len() as u64 + 1;
+        let total = session.queued_bytes() as u64 + bytes as u64;
         if messages > 1 && (messages_max.is_exceeded_by(messages) || bytes_max.is_exceeded_by(total)) {
             return Some(Full::Session);
         }
@@ -112,9 +118,15 @@ impl Shard {
         self.queue_room.settle(turn.commons, &self.stats);
     }
 
-    /// Sends as long as the window and the outbox have room: first what was in flight when the last connection ended,
-    /// in the original order [MQTT-4.4.0-1, MQTT-4.6.0-1], then what waits.
+    /// Sends as long as the window and the outbox have room, and fetches what comes next if only the store has it.
     pub(super) fn send_queued(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
+        self.send_from_memory(turn, key);
+        self.page_in(key);
+    }
+
+    /// First what was in flight when the last connection ended,
+    /// in the original order [MQTT-4.4.0-1, MQTT-4.6.0-1], then what waits.
+    fn send_from_memory(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
         loop {
             let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
             let Some(connection_key) = session.connection else { return };
@@ -128,6 +140,10 @@ impl Shard {
                 self.drop_denied(turn, key);
             }
             let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
+            // Nothing overtakes a message whose body has to be fetched.
+            if session.sender.next_message().is_some_and(|next| next.message.body.is_none()) {
+                return;
+            }
             let Some(Sending { packet_id, ordinal, action }) = session.sender.next_to_send() else { return };
             match (action, session.id) {
                 (SendAction::Publish { message, qos: QoS::ExactlyOnce, is_dup }, Some(id)) => {
@@ -172,7 +188,9 @@ fn send_publish(
     queued: &Queued,
     flags: Flags,
 ) {
-    let message = Message::from(&*queued.publication);
+    // What has no body is not sent.
+    let Some(body) = &queued.body else { return };
+    let message = Message::from(&**body);
     if connections.send_publish(key, &message, flags) {
         stats.messages_sent += 1;
         stats.payload_bytes_sent += message.payload.len() as u64;

@@ -3,14 +3,12 @@
 //! Number and hash keys of the shards may differ from those before: whoever restores asks [`shard_of`](super::shard_of)
 //! again. Nothing of it is recorded, because the store has it.
 
-use std::sync::Arc;
-
 use culex_codec::TopicFilter;
 
 use crate::engine::keys::SessionKey;
-use crate::engine::qos::{Outgoing, Restore, Sender};
+use crate::engine::qos::{Outgoing, Restore};
 use crate::engine::route::{RouteOptions, Subscriber};
-use crate::engine::session::{Feed, Queued, Session};
+use crate::engine::session::{Feed, Queued, Session, Stub};
 use crate::engine::store::{Record, StoredMessage, StoredSession};
 use crate::engine::time::{Tick, WallTime};
 
@@ -52,9 +50,10 @@ impl Shard {
         for packet_id in stored.incoming {
             session.receiver.restore(packet_id);
         }
-        refill(&mut session.sender, stored.queue, &stored.received);
-        self.stats.queue_messages += session.sender.queued_len() as u64;
-        self.stats.queue_bytes += session.sender.queued_bytes() as u64;
+        refill(&mut session, stored.queue, &stored.received);
+        self.stats.queue_messages += session.queued_len() as u64;
+        self.stats.queue_bytes += session.queued_bytes() as u64;
+        self.note_restored(&mut session);
         let Some((slot, generation)) = self.sessions.insert(session) else { return false };
         let key = SessionKey { slot, generation };
         self.by_client_id.insert(client_id, key);
@@ -67,6 +66,7 @@ impl Shard {
             turn.commons.subscribe(TopicFilter::assume_valid(&subscription.filter), subscriber);
         }
         self.stats.subscriptions += stored.subscriptions.len() as u64;
+        self.page_out(key);
         self.queue_room.restore(turn.commons, &self.stats);
         if expiry_s != u32::MAX {
             let left_at = left_at.or(alive_at).unwrap_or(turn.now.wall);
@@ -102,26 +102,35 @@ impl Shard {
 ///
 /// What a QoS 1 message was sent as is not stored: it is sent as if for the first time. The order of messages with one
 /// QoS is that of before, which is all the order there is [MQTT-4.6.0-6].
-fn refill(sender: &mut Sender<Queued>, mut queue: Vec<StoredMessage>, received: &[u64]) {
+fn refill(session: &mut Session, mut queue: Vec<StoredMessage>, received: &[u64]) {
     queue.sort_unstable_by_key(StoredMessage::place);
     let (sent, mut waiting): (Vec<_>, Vec<_>) = queue.into_iter().partition(|message| message.sent.is_some());
     let sent = sent.into_iter().filter_map(|message| Some((message.sent?, Some(message))));
     let mut in_flight: Vec<_> = sent.chain(received.iter().map(|ordinal| (*ordinal, None))).collect();
     in_flight.sort_unstable_by_key(|(ordinal, _)| *ordinal);
+    let on_disk = session.on_disk.get_or_insert_default();
     for (ordinal, message) in in_flight {
         let restore = message.as_ref().map_or(Restore::PubRel, |message| Restore::Publish(outgoing(message)));
         // It fits, as an ordinal is given out once; but a store may be damaged, and no message is lost for that.
-        if sender.restore(ordinal, restore).is_err() {
+        if session.sender.restore(ordinal, restore).is_err() {
             waiting.extend(message);
+        } else if let Some(StoredMessage { body: None, bytes, .. }) = message {
+            on_disk.bare += 1;
+            on_disk.bare_bytes += bytes;
         }
     }
-    for message in &waiting {
-        sender.push(outgoing(message));
+    for message in waiting {
+        let message = outgoing(&message);
+        if message.message.body.is_some() && on_disk.tail_len() == 0 {
+            session.sender.push(message);
+        } else {
+            on_disk.push_back(Stub::new(&message.message, message.qos, message.bytes));
+        }
     }
 }
 
 fn outgoing(message: &StoredMessage) -> Outgoing<Queued> {
-    let StoredMessage { entry, publication, qos, is_retain, sent: _ } = message;
-    let queued = Queued { entry: *entry, publication: Arc::clone(publication), is_retain: *is_retain };
-    Outgoing { message: queued, qos: *qos, bytes: publication.bytes() }
+    let StoredMessage { entry, bytes, body, qos, is_retain, .. } = message;
+    let queued = Queued { entry: *entry, body: body.clone(), is_retain: *is_retain };
+    Outgoing { message: queued, qos: *qos, bytes: *bytes }
 }

@@ -72,12 +72,16 @@ pub struct StoredFeed {
 }
 
 /// A message in a session's queue.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMessage {
     /// Its number there.
     pub entry: PublicationId,
-    /// The message.
-    pub publication: Arc<Publication>,
+    /// The number of its publication.
+    pub publication: PublicationId,
+    /// What it counts towards limits in bytes: see [`Publication::bytes`].
+    pub bytes: usize,
+    /// The message. What a store leaves out here is read when it is needed, so that a start needs no memory for it.
+    pub body: Option<Arc<Publication>>,
     /// The QoS it is received with.
     pub qos: QoS,
     /// RETAIN as the receiver sees it.
@@ -90,18 +94,19 @@ impl StoredMessage {
     /// Its place: in the order of acceptance. A Retained Message stands where it was published, so that nothing old
     /// follows something newer of its publisher.
     pub fn place(&self) -> (PublicationId, PublicationId) {
-        (self.publication.id, self.entry)
-    }
-}
-
-impl PartialEq for StoredMessage {
-    fn eq(&self, other: &Self) -> bool {
-        let key = |message: &Self| (message.entry, message.qos, message.is_retain, message.sent);
-        key(self) == key(other) && self.publication == other.publication
+        (self.publication, self.entry)
     }
 }
 
 impl Stored {
+    /// The same without the messages in the queues, as a store gives it that reads them when they are needed.
+    pub fn without_bodies(mut self) -> Self {
+        for message in self.sessions.iter_mut().flat_map(|session| &mut session.queue) {
+            message.body = None;
+        }
+        self
+    }
+
     /// The last number of each kind that is in use, so that new ones are greater.
     pub(crate) fn last_numbers(&self) -> (PublicationId, SessionId, RetainedVersion) {
         let mut last = (PublicationId(0), SessionId(0), self.retained_version);
@@ -112,7 +117,7 @@ impl Stored {
         for session in &self.sessions {
             last.1 = last.1.max(session.id);
             for message in &session.queue {
-                last.0 = last.0.max(message.entry).max(message.publication.id);
+                last.0 = last.0.max(message.entry).max(message.publication);
             }
             for feed in session.subscriptions.iter().filter_map(|subscription| subscription.feed.as_ref()) {
                 last.2 = last.2.max(feed.up_to);

@@ -56,6 +56,11 @@ impl Tables {
         }
     }
 
+    /// A message in a session's queue; `None` if it is not there.
+    pub fn read(&self, session: SessionId, entry: PublicationId) -> Option<Arc<Publication>> {
+        self.sessions.get(&session)?.queue.get(&entry)?.body.clone()
+    }
+
     fn apply(&mut self, record: &Record) {
         match record {
             Record::SessionBound { session, client_id, user_name, is_trusted, expiry_s, will } => {
@@ -83,22 +88,13 @@ impl Tables {
                     self.with(*session, |session| _ = session.incoming.insert(*packet_id));
                 }
                 for recipient in recipients {
-                    let message = StoredMessage {
-                        entry: publication.id,
-                        publication: Arc::clone(publication),
-                        qos: recipient.qos,
-                        is_retain: recipient.is_retain,
-                        sent: None,
-                    };
-                    self.with(recipient.session, |session| session.push(message));
+                    let how = (recipient.qos, recipient.is_retain);
+                    self.with(recipient.session, |session| session.push(publication.id, publication, how));
                 }
                 self.retain(publication, *retained);
             }
             Record::Queued { session, entry, publication, qos } => {
-                let publication = Arc::clone(publication);
-                let message =
-                    StoredMessage { entry: *entry, publication, qos: *qos, is_retain: true, sent: None };
-                self.with(*session, |session| session.push(message));
+                self.with(*session, |session| session.push(*entry, publication, (*qos, true)));
             }
             Record::WillGone { session }
             | Record::SessionLeft { session, .. }
@@ -144,8 +140,10 @@ impl Session {
         }
     }
 
-    fn push(&mut self, message: StoredMessage) {
-        self.queue.insert(message.entry, message);
+    fn push(&mut self, entry: PublicationId, body: &Arc<Publication>, (qos, is_retain): (QoS, bool)) {
+        let (publication, bytes, body) = (body.id, body.bytes(), Some(Arc::clone(body)));
+        let message = StoredMessage { entry, publication, bytes, body, qos, is_retain, sent: None };
+        self.queue.insert(entry, message);
     }
 
     /// A record that is about one session alone.

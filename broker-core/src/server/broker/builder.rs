@@ -201,7 +201,7 @@ impl BrokerBuilder {
         let events = Arc::downgrade(&hub);
         let (failed, failure) = watch::channel(None);
         let clock = Clock::start();
-        let mut shards = self.make_shards(hash_keys, doors.len());
+        let mut shards = self.make_shards(hash_keys, doors.len(), store.is_some());
         recovery::restore(&mut shards, stored, &commons, hash_keys, clock);
         recovery::publish_wills(&mailboxes);
         let lanes = make_lanes(shards, doors, &departure, clock, &metrics);
@@ -291,8 +291,12 @@ impl BrokerBuilder {
         Ok((store, stored.unwrap_or_default()))
     }
 
-    fn make_shards(&self, hash_keys: (u64, u64), count: usize) -> Vec<Shard> {
-        let limits = limits_of_shard(&self.limits, count);
+    fn make_shards(&self, hash_keys: (u64, u64), count: usize, has_store: bool) -> Vec<Shard> {
+        let mut limits = limits_of_shard(&self.limits, count);
+        if !has_store {
+            // There is nowhere else to have them.
+            limits.queue_memory_bytes = Limit::Unlimited;
+        }
         let shard = |number| {
             let (limits, asks) = (limits.clone(), self.hooks.asks());
             let mut shard = Shard::new(ShardConfig { id: ShardId(number), limits, hash_keys, asks });
@@ -331,8 +335,8 @@ fn with_driver<T>(call: impl FnOnce() -> T) -> Result<T, StartError> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|_| StartError::NoDrivers)
 }
 
-/// The limits of one of `count` shards: of the room for unfinished packets, and of that for bursts, each has an equal
-/// part.
+/// The limits of one of `count` shards: of the room for unfinished packets, of that for bursts, and of the memory for
+/// queues each has an equal part.
 fn limits_of_shard(all: &Limits, count: usize) -> Limits {
     let part = |total: Limit, at_least: u64| match total {
         Limit::AtMost(bytes) => {
@@ -342,7 +346,8 @@ fn limits_of_shard(all: &Limits, count: usize) -> Limits {
     };
     let partial_total_bytes = part(all.partial_total_bytes, u64::from(all.packet_bytes));
     let outbox_burst_bytes = part(all.outbox_burst_bytes, 1);
-    Limits { partial_total_bytes, outbox_burst_bytes, ..all.clone() }
+    let queue_memory_bytes = part(all.queue_memory_bytes, 1);
+    Limits { partial_total_bytes, outbox_burst_bytes, queue_memory_bytes, ..all.clone() }
 }
 
 fn bind(address: SocketAddr) -> io::Result<Socket> {

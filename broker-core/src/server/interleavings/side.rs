@@ -99,7 +99,9 @@ impl Side {
                 Effect::Send { messages, .. } => self.sent.extend(messages),
                 // Clean sessions wait for nothing that is stored.
                 Effect::Store(_) | Effect::Event(_) | Effect::Resume { .. } => {}
-                Effect::Close { .. } | Effect::Ask { .. } => panic!("nothing closes or asks here"),
+                Effect::Close { .. } | Effect::Ask { .. } | Effect::Fetch(_) => {
+                    panic!("nothing closes, asks or reads here")
+                }
             }
         }
         while let Some(key) = self.shard.next_touched() {

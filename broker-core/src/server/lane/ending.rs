@@ -32,6 +32,7 @@ impl Lane {
                     self.shard.handle_stored(turn, through);
                 }
             }
+            Effect::Fetch(fetch) => self.store.read(fetch),
             Effect::Send { to, messages } => {
                 if let Some(mailbox) = neighbours.mailboxes.get(usize::from(to.0)) {
                     let bytes = messages.iter().map(ShardMessage::bytes).sum();

@@ -3,7 +3,7 @@
 use crate::engine::Admission;
 use crate::engine::keys::{BatchNumber, ConnectionKey};
 use crate::engine::question::Verdict;
-use crate::engine::shard::{Shard, ShardMessage, Turn};
+use crate::engine::shard::{Fetched, Shard, ShardMessage, Turn};
 
 use super::super::admit::Permit;
 use super::super::transport::Transport;
@@ -21,6 +21,8 @@ pub(crate) enum LaneMessage {
     },
     /// The store has everything through this batch.
     Stored(BatchNumber),
+    /// What the store has read.
+    Fetched(Fetched),
     /// From another shard.
     Shard(ShardMessage),
     /// A pipe has bytes or room that the lane waited for, or its peer has ended it.
@@ -56,6 +58,7 @@ impl LaneMessage {
             | Self::Settle
             | Self::Leave => 0,
             Self::Answer { connection: _, verdict } => verdict.bytes(),
+            Self::Fetched(fetched) => fetched.bytes(),
             Self::Shard(message) => message.bytes(),
         }
     }

@@ -244,6 +244,7 @@ impl Lane {
                 // Nothing new begins any more; its client was not told that it was taken.
                 LaneMessage::Answer { .. } => {}
                 LaneMessage::Stored(through) => self.shard.handle_stored(turn, through),
+                LaneMessage::Fetched(fetched) => self.shard.handle_fetched(turn, fetched),
                 LaneMessage::Shard(message) => self.shard.handle_message(turn, message),
                 LaneMessage::PipeReady(key) => self.note_pipe(key),
                 LaneMessage::Visit(visit) => visit(&mut self.shard, turn),

@@ -6,6 +6,9 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::engine::keys::ShardId;
+use crate::engine::shard::Fetch;
+
 use super::super::clock::Clock;
 use super::super::lane::LaneMessage;
 use super::super::mailbox::Mailbox;
@@ -50,11 +53,11 @@ impl Committer {
 
     /// One transaction. Only when it is done does anybody hear of it.
     fn commit(&mut self, taken: Taken) -> Result<(), StoreError> {
-        let Taken { mut records, through, .. } = taken;
+        let Taken { mut records, through, reads, .. } = taken;
         let elided = elide(&mut records);
         let cells = &self.queue.cells;
         // Everything may be over already; without a batch it is a sign of life.
-        if !records.is_empty() || through.is_empty() {
+        if !records.is_empty() || (through.is_empty() && reads.is_empty()) {
             self.store.commit(&records, self.clock.now().wall)?;
         }
         if !records.is_empty() {
@@ -66,6 +69,20 @@ impl Committer {
             if let Some(mailbox) = self.mailboxes.get(usize::from(lane.0)) {
                 mailbox.send([LaneMessage::Stored(through)], 0);
             }
+        }
+        for (lane, fetch) in reads {
+            self.read(lane, fetch)?;
+        }
+        Ok(())
+    }
+
+    /// Reads for a lane. What is asked for is stored by now, see [`Queue`].
+    fn read(&mut self, lane: ShardId, fetch: Fetch) -> Result<(), StoreError> {
+        let mut bodies = self.store.read(fetch.id, &fetch.entries)?.into_iter();
+        let fetched = fetch.answered(|_, _| bodies.next().flatten());
+        if let Some(mailbox) = self.mailboxes.get(usize::from(lane.0)) {
+            let bytes = fetched.bytes();
+            mailbox.send([LaneMessage::Fetched(fetched)], bytes);
         }
         Ok(())
     }

@@ -4,7 +4,8 @@
 //!   lane 0 ──batches──┐                       ┌─ Stored{through} ─► mailbox of lane 0
 //!   lane 1 ──batches──┼─► queue ─► committer ─┤
 //!   …                 ┘   FIFO     (thread)   └─ Stored{through} ─► …
-//!                                     │ one transaction for all that came while the last one was written
+//!     and what to read                │ one transaction for all that came while the last one was written,
+//!                                     │ then what was to be read behind it, each answered with Fetched
 //!                                     ▼
 //!                                   Store: SQLite, or an embedder's
 //! ```
@@ -25,7 +26,9 @@ mod sqlite;
 
 use std::sync::Arc;
 
-use crate::engine::keys::{BatchNumber, ShardId};
+use crate::engine::keys::{BatchNumber, PublicationId, SessionId, ShardId};
+use crate::engine::publication::Publication;
+use crate::engine::shard::Fetch;
 use crate::engine::store::{Record, StoreBatch, Stored};
 use crate::engine::time::WallTime;
 
@@ -63,6 +66,18 @@ pub trait Store: Send + 'static {
     /// # Errors
     /// [`StoreError`]; nothing is called any more and the broker fails.
     fn commit(&mut self, records: &[Record], now: WallTime) -> Result<(), StoreError>;
+
+    /// Messages of a session's queue that were committed, in the order of `entries`: at most 512, and 256 KiB but for the
+    /// last. `None` for one that is not there or is damaged; it is dropped from the queue, and that is told. Called
+    /// between commits, so it should take no longer than one.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is called any more and the broker fails.
+    fn read(
+        &mut self,
+        session: SessionId,
+        entries: &[PublicationId],
+    ) -> Result<Vec<Option<Arc<Publication>>>, StoreError>;
 }
 
 /// A lane's way to the store.
@@ -87,6 +102,15 @@ impl Door {
                 queue.push(*lane, batch);
                 None
             }
+        }
+    }
+
+    /// Hands over what is to be read when everything before it is kept. Its answer comes by the lane's mailbox.
+    pub(crate) fn read(&self, fetch: Fetch) {
+        match self {
+            // Without a store a shard forgets no body: its limit is unlimited.
+            Self::Memory => debug_assert!(false, "there is nothing to read"),
+            Self::Queue { lane, queue } => queue.push_read(*lane, fetch),
         }
     }
 

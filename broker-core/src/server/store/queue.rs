@@ -7,12 +7,15 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::engine::keys::{BatchNumber, ShardId};
+use crate::engine::shard::Fetch;
 use crate::engine::store::{Record, StoreBatch};
 
 /// Bytes from which on the queue is full: lanes read nobody until the committer has caught up.
 const FULL_BYTES: usize = 64 << 20;
 /// What one transaction takes at most; at least one batch.
 const TAKEN_BYTES: usize = 8 << 20;
+/// What is read between two transactions at most, so that nobody waits long for an acknowledgement.
+const READS_TAKEN: usize = 64;
 /// What a record costs beside topic and payload.
 const BYTES_PER_RECORD: usize = 128;
 
@@ -27,6 +30,10 @@ pub(crate) struct Queue {
 
 struct State {
     batches: VecDeque<Waiting>,
+    /// What is to be read behind so many batches, counted from the start.
+    reads: VecDeque<(u64, ShardId, Fetch)>,
+    /// Batches that were taken.
+    taken: u64,
     /// Lanes that may still push.
     lanes: usize,
     /// The committer sleeps.
@@ -54,6 +61,8 @@ pub(super) struct Taken {
     pub(super) records: Vec<Record>,
     /// The last batch of each lane that has one, in the order of the lanes.
     pub(super) through: Vec<(ShardId, BatchNumber)>,
+    /// What is to be read when the records are kept, and not before.
+    pub(super) reads: Vec<(ShardId, Fetch)>,
     /// No lane will push any more.
     pub(super) is_last: bool,
 }
@@ -61,7 +70,13 @@ pub(super) struct Taken {
 impl Queue {
     pub(crate) fn new(lanes: usize) -> Self {
         Self {
-            state: Mutex::new(State { batches: VecDeque::new(), lanes, is_idle: false }),
+            state: Mutex::new(State {
+                batches: VecDeque::new(),
+                reads: VecDeque::new(),
+                taken: 0,
+                lanes,
+                is_idle: false,
+            }),
             filled: Condvar::new(),
             bytes: AtomicUsize::new(0),
             has_failed: AtomicBool::new(false),
@@ -86,10 +101,26 @@ impl Queue {
         }
     }
 
+    /// Appends what is to be read behind everything that is there, and wakes the committer if it sleeps. A session asks
+    /// once at a time, so they are few.
+    pub(super) fn push_read(&self, lane: ShardId, fetch: Fetch) {
+        if self.has_failed() {
+            return;
+        }
+        let mut state = self.state.lock();
+        let behind = state.taken + state.batches.len() as u64;
+        state.reads.push_back((behind, lane, fetch));
+        let wake = std::mem::take(&mut state.is_idle);
+        drop(state);
+        if wake {
+            self.filled.notify_one();
+        }
+    }
+
     /// Takes what is there, up to the size of a transaction. Waits for something, at most so long.
     pub(super) fn take(&self, patience: Duration) -> Taken {
         let mut state = self.state.lock();
-        if state.batches.is_empty() && state.lanes > 0 {
+        if state.batches.is_empty() && state.reads.is_empty() && state.lanes > 0 {
             state.is_idle = true;
             self.filled.wait_for(&mut state, patience);
             state.is_idle = false;
@@ -100,6 +131,7 @@ impl Queue {
             && let Some(waiting) = state.batches.pop_front()
         {
             bytes += waiting.bytes;
+            state.taken += 1;
             taken.records.extend(waiting.records);
             match taken.through.binary_search_by_key(&waiting.lane, |(lane, _)| *lane) {
                 Ok(place) => {
@@ -110,6 +142,13 @@ impl Queue {
                 Err(place) => taken.through.insert(place, (waiting.lane, waiting.number)),
             }
         }
+        while taken.reads.len() < READS_TAKEN
+            && state.reads.front().is_some_and(|(behind, ..)| *behind <= state.taken)
+            && let Some((_, lane, fetch)) = state.reads.pop_front()
+        {
+            taken.reads.push((lane, fetch));
+        }
+        // Nobody is left to read for.
         taken.is_last = state.batches.is_empty() && state.lanes == 0;
         drop(state);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -140,7 +179,9 @@ impl Queue {
     /// Nothing is kept from now on.
     pub(super) fn fail(&self) {
         self.has_failed.store(true, Ordering::Release);
-        let waiting = std::mem::take(&mut self.state.lock().batches);
+        let mut state = self.state.lock();
+        let waiting = (std::mem::take(&mut state.batches), std::mem::take(&mut state.reads));
+        drop(state);
         self.bytes.store(0, Ordering::Relaxed);
         drop(waiting);
     }
@@ -165,4 +206,52 @@ fn bytes_of(record: &Record) -> usize {
         | Record::Released { .. } => 0,
     };
     BYTES_PER_RECORD + body
+}
+
+#[cfg(test)]
+mod tests {
+    use culex_codec::{QoS, TopicName};
+
+    use super::*;
+    use crate::engine::keys::{PublicationId, SessionId, SessionKey};
+    use crate::engine::publication::Publication;
+    use crate::engine::store::RetainedChange;
+
+    fn batch(number: u64) -> StoreBatch {
+        let topic = TopicName::assume_valid("t");
+        let payload = vec![0; TAKEN_BYTES];
+        let publication = Publication::new(PublicationId(number), topic, &payload, QoS::AtLeastOnce, false);
+        let record = Record::Published {
+            publication: publication.into(),
+            incoming: None,
+            recipients: Vec::new(),
+            retained: RetainedChange::None,
+        };
+        StoreBatch { number: BatchNumber(number), records: vec![record] }
+    }
+
+    #[test]
+    fn what_is_to_be_read_overtakes_no_batch() {
+        let queue = Queue::new(2);
+        let fetch = |slot| Fetch {
+            session: SessionKey { slot, generation: 0 },
+            id: SessionId(1),
+            entries: vec![PublicationId(2)],
+        };
+        queue.push(ShardId(0), batch(1));
+        queue.push_read(ShardId(1), fetch(1));
+        queue.push(ShardId(0), batch(2));
+        queue.push_read(ShardId(1), fetch(2));
+        queue.push(ShardId(0), batch(3));
+        // Each batch fills a transaction.
+        let taken: Vec<_> = (0..3)
+            .map(|_| {
+                let taken = queue.take(Duration::ZERO);
+                let reads: Vec<_> = taken.reads.iter().map(|(_, fetch)| fetch.session.slot).collect();
+                (taken.through, reads)
+            })
+            .collect();
+        let through = |number| vec![(ShardId(0), BatchNumber(number))];
+        assert_eq!(taken, [(through(1), vec![1]), (through(2), vec![2]), (through(3), vec![])]);
+    }
 }

@@ -23,6 +23,15 @@ pub(super) struct Index {
     pub(super) last_seq: u64,
 }
 
+impl Index {
+    /// The place of the message that a session's entry is about.
+    pub(super) fn seq_of(&self, session: u64, entry: u64) -> Option<u64> {
+        let queue = self.sessions.get(&session)?;
+        let id = queue.joined.get(&entry).copied().unwrap_or(entry);
+        self.bodies.get(&id).map(|body| body.seq)
+    }
+}
+
 /// The queue of a session.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Queue {

@@ -337,10 +337,11 @@ fn one_more(index: &mut Index, id: u64) {
 
 fn stored_message(
     entry: PublicationId,
-    publication: &Arc<Publication>,
+    publication: &Publication,
     to: &Recipient,
     sent: Option<u64>,
 ) -> StoredMessage {
-    let publication = Arc::clone(publication);
-    StoredMessage { entry, publication, qos: to.qos, is_retain: to.is_retain, sent }
+    let (publication, bytes) = (publication.id, publication.bytes());
+    let Recipient { qos, is_retain, .. } = *to;
+    StoredMessage { entry, publication, bytes, body: None, qos, is_retain, sent }
 }

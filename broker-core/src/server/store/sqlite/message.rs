@@ -10,8 +10,8 @@ use crate::engine::store::Recipient;
 use crate::engine::time::WallTime;
 
 use super::receivers::decode;
-use super::row::{Cells, Damage, RowError};
-use super::schema::RECEIVERS;
+use super::row::{Cells, Damage, RowError, is_damage, signed};
+use super::schema::{MESSAGE, RECEIVERS};
 
 /// A message with all that is known of it.
 pub(super) struct Message {
@@ -47,6 +47,21 @@ fn receivers(cells: &Cells<'_>) -> Result<Receivers, Damage> {
         ValueRef::Real(_) | ValueRef::Text(_) => None,
     };
     found.ok_or_else(|| cells.senseless(5))
+}
+
+/// The message at a place in the order of arrival.
+pub(super) fn find(from: &Connection, seq: u64) -> Result<Option<Message>, RowError> {
+    let mut find = from.prepare_cached("SELECT * FROM message WHERE seq=?1")?;
+    let mut rows = find.query([signed(seq)])?;
+    match rows.next() {
+        Ok(Some(row)) => Ok(Some(Message::read(&Cells::read(&MESSAGE, row)?)?)),
+        Ok(None) => Ok(None),
+        Err(error) if is_damage(&error) => {
+            let place = format!("table {}, row {seq}: {error}", MESSAGE.name);
+            Err(Damage { place, lost: MESSAGE.holds }.into())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Number and members of a set.

@@ -43,10 +43,13 @@ mod tests;
 mod write;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use crate::engine::keys::{PublicationId, SessionId};
+use crate::engine::publication::Publication;
 use crate::engine::store::{Record, Stored};
 use crate::engine::time::WallTime;
 
@@ -135,7 +138,7 @@ impl SqliteStore {
     }
 
     /// Reads the file into the index.
-    fn read(&mut self) -> Result<Stored, StoreError> {
+    fn read_all(&mut self) -> Result<Stored, StoreError> {
         let Loaded { stored, index, damages, unused } = load(&self.connection).map_err(engine)?;
         if let Some(what) = described(&damages) {
             return Err(StoreError::Damaged { path: self.path.clone(), what });
@@ -144,6 +147,11 @@ impl SqliteStore {
         self.index = index;
         self.is_index_ahead = false;
         Ok(stored)
+    }
+
+    /// The index is what the file has, also after a transaction that failed.
+    fn catch_up(&mut self) -> Result<(), StoreError> {
+        if self.is_index_ahead { self.read_all().map(drop) } else { Ok(()) }
     }
 
     fn write(&mut self, records: &[Record], now: WallTime) -> Result<(), RowError> {
@@ -185,7 +193,7 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn load(&mut self) -> Result<Stored, StoreError> {
-        let stored = self.read()?;
+        let stored = self.read_all()?;
         // Nothing is on its way now that could come late.
         self.connection.execute("DELETE FROM retained WHERE message IS NULL", []).map_err(engine)?;
         self.index.cleared.clear();
@@ -193,10 +201,28 @@ impl Store for SqliteStore {
         Ok(stored)
     }
 
+    fn read(
+        &mut self,
+        session: SessionId,
+        entries: &[PublicationId],
+    ) -> Result<Vec<Option<Arc<Publication>>>, StoreError> {
+        self.catch_up()?;
+        let body = |entry: &PublicationId| {
+            let Some(seq) = self.index.seq_of(session.0, entry.0) else { return Ok(None) };
+            match message::find(&self.connection, seq) {
+                Ok(found) => Ok(found.map(|message| Arc::new(message.publication))),
+                Err(RowError::Damaged(damage)) => {
+                    tracing::error!("{}: {damage}", self.path.display());
+                    Ok(None)
+                }
+                Err(RowError::Sqlite(error)) => Err(engine(error)),
+            }
+        };
+        entries.iter().map(body).collect()
+    }
+
     fn commit(&mut self, records: &[Record], now: WallTime) -> Result<(), StoreError> {
-        if self.is_index_ahead {
-            self.read()?;
-        }
+        self.catch_up()?;
         self.write(records, now)
             .map_err(|error| StoreError::Engine(format!("{}: {error}", self.path.display())))
     }
