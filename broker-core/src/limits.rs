@@ -121,6 +121,9 @@ pub struct Limits {
     /// Time for the hooks to answer about one packet, 1 s … 10 min. Default 30 s. Later closes the connection; a
     /// CONNECT is refused with 0x03 (server unavailable), and for it `connect_timeout` holds too.
     pub hook_timeout: Duration,
+    /// Time that a client waits for a full store, 1 s … 1 h. Default 60 s. Longer closes the connection; a CONNECT is
+    /// refused with 0x03 (server unavailable). Its Keep Alive rests meanwhile.
+    pub stall_max: Duration,
 }
 
 impl Default for Limits {
@@ -150,6 +153,7 @@ impl Default for Limits {
             partial_total_bytes: Limit::default_of(256 << 20),
             connect_timeout: Duration::from_secs(10),
             hook_timeout: Duration::from_secs(30),
+            stall_max: Duration::from_secs(60),
         }
     }
 }

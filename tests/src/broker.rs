@@ -5,14 +5,15 @@
     reason = "a broker that does not start is a failed test, and the message is for the person who reads it"
 )]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// A running broker process; killed when dropped.
 #[derive(Debug)]
@@ -48,8 +49,37 @@ impl Broker {
         Self::start_in(directory, &["-c", &file.display().to_string()])
     }
 
+    /// The same below another program, which is given the broker's command line behind `wrapper` and must become the
+    /// broker, or run beside it.
+    ///
+    /// # Errors
+    /// [`Ended`] if it ends before it listens.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be run.
+    pub fn start_below(wrapper: &[&str], toml: &str) -> Result<Self, Ended> {
+        let directory = new_directory();
+        let file = directory.path().join("culex.toml");
+        fs::write(&file, toml).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        Self::try_start_in(directory, wrapper, &["-c", &file.display().to_string()])
+    }
+
     fn start_in(directory: tempfile::TempDir, extra_args: &[&str]) -> Self {
-        let mut child = Command::new(binary())
+        Self::try_start_in(directory, &[], extra_args).unwrap_or_else(|Ended { status, log }| {
+            panic!("culex did not say `listening on` an address ({status:?}); it wrote:\n{log}")
+        })
+    }
+
+    fn try_start_in(
+        directory: tempfile::TempDir,
+        wrapper: &[&str],
+        extra_args: &[&str],
+    ) -> Result<Self, Ended> {
+        let words = wrapper.iter().map(OsStr::new).chain([binary().as_os_str()]).collect::<Vec<_>>();
+        let (program, args) = words.split_first().unwrap_or_else(|| unreachable!("the broker is among them"));
+        let mut child = Command::new(program)
+            .args(args)
             .args(["-p", "0"])
             .args(extra_args)
             .current_dir(directory.path())
@@ -66,14 +96,44 @@ impl Broker {
         let addr = stdout.as_mut().and_then(read_address);
         let Some(addr) = addr else {
             let _ = child.kill();
-            let status = child.wait();
+            let status = child.wait().unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
             let _ = stderr.map(thread::JoinHandle::join);
-            let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            panic!("culex did not say `listening on` an address ({status:?}); it wrote:\n{log}");
+            let log = log.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            return Err(Ended { status, log });
         };
         // Read on, or the broker would stop at a full pipe.
         let _ = stdout.map(|pipe| collect(pipe, Arc::clone(&log)));
-        Self { addr, child, log, _directory: directory }
+        Ok(Self { addr, child, log, _directory: directory })
+    }
+
+    /// Sends SIGTERM.
+    ///
+    /// # Panics
+    ///
+    /// When there is no program `kill`.
+    pub fn terminate(&self) {
+        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        assert!(status.is_ok(), "kill: {status:?}");
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end within `patience`.
+    pub fn wait(&mut self, patience: Duration) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return status,
+                Ok(None) => {
+                    let log = self.log();
+                    assert!(began.elapsed() < patience, "still there after {patience:?}; it wrote:\n{log}");
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => panic!("wait: {error}"),
+            }
+        }
     }
 
     /// The process id, for looking at the process from outside.
@@ -87,6 +147,15 @@ impl Broker {
     pub fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// A broker that ended before it listened.
+#[derive(Debug)]
+pub struct Ended {
+    /// How.
+    pub status: ExitStatus,
+    /// What it wrote.
+    pub log: String,
 }
 
 impl Drop for Broker {
@@ -166,7 +235,7 @@ fn build(profile: &str) {
         .args(["build", "--quiet", "-p", "culex", "--bin", "culex", "--profile", profile])
         .current_dir(workspace())
         .status();
-    assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "cargo build -p culex: {status:?}");
+    assert!(status.as_ref().is_ok_and(ExitStatus::success), "cargo build -p culex: {status:?}");
 }
 
 fn workspace() -> PathBuf {

@@ -10,12 +10,13 @@ use culex_core::engine::error::Refusal;
 use culex_core::engine::keys::{BatchNumber, ConnectionKey, ShardId};
 use culex_core::engine::question::{Asks, Question, Verdict};
 use culex_core::engine::shard::{
-    DELIVERIES_PER_TURN, Effect, Event, Fetch, Fetched, Shard, ShardConfig, ShardMessage, Turn, shard_of,
+    DELIVERIES_PER_TURN, Effect, Event, Fetch, Fetched, Shard, ShardConfig, ShardMessage, StoreRoom, Turn,
+    shard_of,
 };
 use culex_core::engine::stats::Stats;
 use culex_core::engine::store::{StoreBatch, Stored, Tables};
 use culex_core::engine::time::{Now, Tick, WallTime};
-use culex_core::engine::{TopicLimits, admit};
+use culex_core::engine::{Admission, TopicLimits, admit};
 use culex_core::limits::Limits;
 
 use crate::wire;
@@ -177,7 +178,45 @@ impl World {
         self.attach(connect, number, true)
     }
 
+    /// A CONNECT of a connection that speaks another version from here on.
+    ///
+    /// # Errors
+    /// The broker refuses it.
+    pub fn connect_with(
+        &mut self,
+        connect: &wire::Connect,
+        version: ProtocolVersion,
+    ) -> Result<Peer, Refusal> {
+        let number = self.accept();
+        let admission = Admission { version, ..self.admission(connect, number)? };
+        self.bind(admission)
+    }
+
+    /// Whether a CONNECT that comes now waits until the store has room.
+    ///
+    /// # Errors
+    /// The broker refuses it.
+    pub fn must_wait(&mut self, connect: &wire::Connect) -> Result<bool, Refusal> {
+        let number = self.accept();
+        let admission = self.admission(connect, number)?;
+        Ok(self.turn(self.owner(&admission), |shard, turn| shard.must_wait(turn, &admission)))
+    }
+
+    /// The store takes less or more than before.
+    pub fn store_room(&mut self, room: StoreRoom) {
+        for shard in 0..self.shards.len() {
+            let shard = u16::try_from(shard).unwrap_or(u16::MAX);
+            self.turn(shard, |shard, turn| shard.handle_store_room(turn, room));
+        }
+        self.run();
+    }
+
     fn attach(&mut self, connect: &wire::Connect, number: u64, is_trusted: bool) -> Result<Peer, Refusal> {
+        let admission = Admission { is_trusted, ..self.admission(connect, number)? };
+        self.bind(admission)
+    }
+
+    fn admission(&self, connect: &wire::Connect, number: u64) -> Result<Admission, Refusal> {
         let bytes = connect.encode();
         let Ok(Decoded::Packet { packet: Packet::Connect(connect), .. }) =
             decode(&bytes, ProtocolVersion::V311, u32::MAX)
@@ -185,11 +224,16 @@ impl World {
             return Err(Refusal::UnsupportedVersion);
         };
         let generated = || format!("auto-{number}").into();
-        let mut admission =
-            admit(&connect, generated, &TopicLimits::from(&self.limits), number, "test".into())?;
-        admission.is_trusted = is_trusted;
+        admit(&connect, generated, &TopicLimits::from(&self.limits), number, "test".into())
+    }
+
+    fn owner(&self, admission: &Admission) -> u16 {
         let count = u16::try_from(self.shards.len()).unwrap_or(u16::MAX);
-        let shard = shard_of(&admission.client_id, HASH_KEYS, count).0;
+        shard_of(&admission.client_id, HASH_KEYS, count).0
+    }
+
+    fn bind(&mut self, admission: Admission) -> Result<Peer, Refusal> {
+        let shard = self.owner(&admission);
         let result = self.turn(shard, |shard, turn| shard.handle_attach(turn, admission));
         result.map(|key| {
             let peer = Peer { shard, key };

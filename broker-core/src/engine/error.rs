@@ -82,6 +82,9 @@ pub enum Refusal {
     /// The host cannot say now whether it lets this client in.
     #[error("authentication unavailable")]
     Unavailable,
+    /// It waited for a full store as long as the limit `stall_max`.
+    #[error("the store has no room for its session or will (limit stall_max)")]
+    StoreFull,
     /// One more session than the limit `sessions`.
     #[error("too many sessions (limit sessions)")]
     TooManySessions,
@@ -104,7 +107,7 @@ impl Refusal {
             Self::EmptyClientId | Self::ReservedClientId => ReasonCode::ClientIdentifierNotValid,
             Self::BadCredentials => ReasonCode::BadUserNameOrPassword,
             Self::NotAuthorized | Self::WillNotAuthorized => ReasonCode::NotAuthorized,
-            Self::TooManySessions | Self::Unavailable => ReasonCode::ServerUnavailable,
+            Self::TooManySessions | Self::Unavailable | Self::StoreFull => ReasonCode::ServerUnavailable,
             Self::WillTopic => ReasonCode::TopicNameInvalid,
             Self::Superseded => ReasonCode::SessionTakenOver,
         }
@@ -142,6 +145,9 @@ pub enum CloseReason {
     /// Its unfinished packet took the most room for the longest time when the limit `partial_total_bytes` was reached.
     #[error("an unfinished packet, one of the costliest (limit partial_total_bytes)")]
     PartialPacket,
+    /// It waited for a full store as long as the limit `stall_max`.
+    #[error("the store has no room for what it sent (limit stall_max)")]
+    StoreFull,
     /// The broker or its operator ended the connection.
     #[error("ended by the broker")]
     Administrative,
@@ -166,6 +172,7 @@ impl CloseReason {
             | Self::Protocol(_)
             | Self::Refused(_)
             | Self::PartialPacket
+            | Self::StoreFull
             | Self::Hook(_)
             | Self::Internal => true,
             Self::Disconnected | Self::Lost | Self::KeepAlive | Self::TakenOver | Self::Administrative => {

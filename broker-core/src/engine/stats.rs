@@ -91,6 +91,9 @@ stats! {
     questions_open: Gauge, "Connections that wait for the answer of a hook.";
     connections_partial: Counter, "Connections closed for an unfinished packet (limit partial_total_bytes).";
     partial_bytes: Gauge, "Bytes of packets whose rest has not come.";
+    store_waits: Counter, "Packets that waited until the store had room; their connections were not read meanwhile.";
+    connections_stalled: Counter, "Connections closed because the store was full for too long (limit stall_max).";
+    messages_refused_full: Counter, "Messages answered with 0x97 because the store was full.";
     wills_published: Counter, "Will Messages published.";
     panics: Counter, "Panics while handling the bytes of one connection.";
 }

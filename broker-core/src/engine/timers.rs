@@ -13,6 +13,8 @@ pub(crate) enum Timer {
     KeepAlive(ConnectionKey),
     /// The host did not answer a question in time.
     Answer(ConnectionKey),
+    /// Somebody may have waited for a full store as long as the limit `stall_max`.
+    Stalled,
     /// A session without a connection reaches its expiry.
     SessionExpiry(SessionKey),
 }

@@ -42,6 +42,18 @@ pub(crate) fn log(event: &Event) {
                 dropped, "queued messages dropped: the store did not give them back, they are damaged"
             );
         }
+        Event::StoreFull { why } => {
+            error!(
+                "{why}. Nothing is kept or acknowledged that needs it, everything else goes on. Make space \
+                 (metric store_full is 1 until then); no restart is needed"
+            );
+        }
+        Event::StoreRecovered { after } => {
+            warn!(
+                seconds = after.as_secs(),
+                "the store has space again, and has kept everything that waited"
+            );
+        }
         Event::Dropped { client_id, dropped } => {
             warn!(
                 ?client_id,

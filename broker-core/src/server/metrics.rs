@@ -81,9 +81,15 @@ const STORE: &[Metric] = &[
     },
     Metric {
         name: "store_queue_bytes",
-        help: "Bytes that wait for the store; from 64 MiB on nobody is read.",
+        help: "Bytes that wait for the store; from 64 MiB on nobody is read whose next packet would add to them.",
         kind: MetricKind::Gauge,
     },
+    Metric {
+        name: "store_full",
+        help: "1 while the store has no space, and keeps and acknowledges nothing.",
+        kind: MetricKind::Gauge,
+    },
+    Metric { name: "store_stalls", help: "Times that the store ran full.", kind: MetricKind::Counter },
 ];
 
 /// All numbers of a broker.

@@ -15,6 +15,7 @@ pub(crate) fn refusal_bytes(version: ProtocolVersion, refusal: Refusal) -> Optio
         | Refusal::NotAuthorized
         | Refusal::WillNotAuthorized
         | Refusal::Unavailable
+        | Refusal::StoreFull
         | Refusal::TooManySessions
         | Refusal::WillTopic
         | Refusal::ReservedClientId => connack_bytes(version, refusal.reason_code()),

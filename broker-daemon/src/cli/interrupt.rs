@@ -1,5 +1,17 @@
 //! Ctrl-C and SIGTERM, and SIGHUP.
 
+/// A file that may not become larger is an error of the write, as on a full disk, and not the end of the program: from now
+/// on, for the whole process. Needs a runtime.
+pub(super) fn outlive_file_size_limit() {
+    // On MIPS 25 is SIGCONT, and the signal another.
+    #[cfg(all(unix, not(any(target_arch = "mips", target_arch = "mips64"))))]
+    {
+        const SIGXFSZ: i32 = 25;
+        // A signal that was caught once stays caught. If it cannot be, the limit ends the program, as usual.
+        let _ = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ));
+    }
+}
+
 /// Catches the signals that ask the program to end, from its creation on: one that comes early waits here.
 #[derive(Debug)]
 pub(super) struct Interrupt {

@@ -14,7 +14,7 @@ use crate::acl::Rules;
 use crate::api::{self, Api};
 use crate::cli::banner::banner;
 use crate::cli::human;
-use crate::cli::interrupt::{Hangup, Interrupt};
+use crate::cli::interrupt::{Hangup, Interrupt, outlive_file_size_limit};
 use crate::cli::state::State;
 use crate::config::{Config, ConfigError, Environment, LogFormat, LogLevel, StoreMode};
 use crate::control::{self, ControlSocket};
@@ -147,6 +147,7 @@ async fn serve(config: &Config, state: &State, rules: Option<Rules>, reloader: A
     // Before the banner: who reads it may answer with a signal at once.
     let mut interrupt = Interrupt::catch();
     let mut hangup = Hangup::catch();
+    outlive_file_size_limit();
     let mut builder =
         Broker::builder().limits(config.limits.clone()).threads(config.threads).lanes(config.lanes);
     for listener in &config.listeners {

@@ -253,6 +253,14 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
         },
         doc: "Time from accept to a complete CONNECT. Later closes the connection.",
     },
+    Key {
+        name: "stall_max",
+        setting: Setting::Duration {
+            field: |l| &mut l.stall_max,
+            range: Duration::from_secs(1)..=Duration::from_secs(3600),
+        },
+        doc: "Time that a client waits for a full disk, its keep alive resting. Longer closes its connection.",
+    },
 ];
 
 /// Sections, how each is written, and the names of its keys.

@@ -3,7 +3,7 @@
 //! ```text
 //!   handle_attach ──► Accepted ──stored through n──► Open ──DISCONNECT, error, take-over──► (gone)
 //!                     CONNACK is held,               packets are read, but not
-//!                     nothing is read                while one is pending
+//!                     nothing is read                while one is pending or parked
 //! ```
 //!
 //! An idle connection owns no buffer; its state is about 200 bytes.
@@ -49,6 +49,10 @@ pub(crate) struct Connection {
     pub(crate) pending: Option<Box<Pending>>,
     /// Answers that wait for the store.
     pub(crate) held: u32,
+    /// Its next packet waits until the store has room.
+    pub(crate) is_parked: bool,
+    /// Since when such a packet of it, or the answer to one, waits for the store.
+    pub(crate) waits_since: Option<Tick>,
     /// 1.5 × Keep Alive in milliseconds; zero is off.
     pub(crate) silence_max_ms: u32,
     /// Bytes of the packet that is coming in, and when the last complete one came.
@@ -78,6 +82,8 @@ impl Connection {
             is_trusted: admission.is_trusted,
             pending: None,
             held: 0,
+            is_parked: false,
+            waits_since: None,
             silence_max_ms: u32::from(admission.keep_alive) * SILENCE_MS_PER_KEEP_ALIVE_S,
             partial_bytes: 0,
             partial_since: now.tick,

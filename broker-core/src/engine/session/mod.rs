@@ -11,7 +11,7 @@ use culex_codec::{QoS, TopicFilter, TopicName};
 
 use super::access::Picked;
 use super::connection::{Admission, Will};
-use super::keys::{ConnectionKey, PublicationId, RetainedVersion, SessionId};
+use super::keys::{BatchNumber, ConnectionKey, PublicationId, RetainedVersion, SessionId};
 use super::publication::Publication;
 use super::qos::{Outgoing, Receiver, Sender};
 use super::time::Tick;
@@ -42,6 +42,10 @@ pub(crate) struct Session {
     pub(crate) rights: Option<Box<Picked>>,
     /// Its name in the store, if it outlives its connection.
     pub(crate) id: Option<SessionId>,
+    /// The last batch that says something of it as it is without its queue: that it exists, or of its will.
+    pub(crate) recorded_in: BatchNumber,
+    /// The last batch that says something of its subscriptions.
+    pub(crate) subscribed_in: BatchNumber,
     /// Seconds that it outlives its connection; `u32::MAX` is for ever.
     pub(crate) expiry_s: u32,
     pub(crate) connection: Option<ConnectionKey>,
@@ -73,6 +77,8 @@ impl Session {
             is_trusted: false,
             rights: None,
             id: None,
+            recorded_in: BatchNumber(0),
+            subscribed_in: BatchNumber(0),
             expiry_s: 0,
             connection: None,
             timer: None,

@@ -10,6 +10,7 @@ use culex_codec::{Ack, ConnAck, Packet, PacketId, Properties, ReasonCode, SubAck
 use smallvec::SmallVec;
 
 use crate::engine::keys::{BatchNumber, ConnectionKey};
+use crate::engine::question::Handshake;
 use crate::engine::session::Queued;
 use crate::engine::store::{Record, StoreBatch};
 
@@ -33,6 +34,24 @@ pub(super) enum Answer {
         is_dup: bool,
     },
     PubRel(PacketId),
+    /// PUBACK or PUBREC of a message that was not taken, because the store is full.
+    Refused(Handshake),
+}
+
+impl Answer {
+    /// Whether a packet of the client has it as its answer, so that it is the client who waits.
+    const fn is_awaited(&self) -> bool {
+        match self {
+            Self::ConnAck { .. }
+            | Self::PubAck(_)
+            | Self::PubRec(_)
+            | Self::PubComp(_)
+            | Self::SubAck(..)
+            | Self::UnsubAck(_)
+            | Self::Refused(_) => true,
+            Self::Publish { .. } | Self::PubRel(_) => false,
+        }
+    }
 }
 
 /// The batch that is being filled, and what waits for it and those before it.
@@ -46,8 +65,15 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn record(&mut self, record: Record) {
+    /// Says which batch will have it.
+    pub(super) fn record(&mut self, record: Record) -> BatchNumber {
         self.open.push(record);
+        BatchNumber(self.newest.0 + 1)
+    }
+
+    /// Whether the store has everything through this batch.
+    pub(super) fn is_stored(&self, through: BatchNumber) -> bool {
+        through <= self.stored
     }
 
     /// The batch that has all records so far, unless the store has it already.
@@ -91,6 +117,7 @@ impl Shard {
             if let Some(connection) = self.connections.get_mut(key) {
                 let was_reading = connection.is_reading();
                 connection.held = connection.held.saturating_sub(1);
+                connection.note_wait();
                 if connection.is_reading() && !was_reading {
                     connection.last_packet = turn.now.tick;
                     self.effects.push_back(Effect::Resume { connection: key });
@@ -113,6 +140,9 @@ impl Shard {
             && let Some(batch) = self.gate.pending()
         {
             connection.held += 1;
+            if answer.is_awaited() {
+                connection.waits_since.get_or_insert(turn.now.tick);
+            }
             self.gate.held.push_back((batch, key, answer));
         } else {
             self.give(turn, key, answer);
@@ -128,6 +158,9 @@ impl Shard {
             Answer::PubAck(id) => Packet::PubAck(ack(id)),
             Answer::PubRec(id) => Packet::PubRec(ack(id)),
             Answer::PubRel(id) => Packet::PubRel(ack(id)),
+            Answer::Refused(Handshake::PubAck(id)) => Packet::PubAck(no_room(id)),
+            Answer::Refused(Handshake::PubRec(id)) => Packet::PubRec(no_room(id)),
+            Answer::Refused(Handshake::Nothing) => return,
             Answer::PubComp(id) => Packet::PubComp(ack(id)),
             Answer::SubAck(packet_id, codes) => {
                 let packet = SubAck { packet_id, properties: Properties::EMPTY, reason_codes: &codes };
@@ -144,6 +177,11 @@ impl Shard {
 
 fn ack(packet_id: PacketId) -> Ack<'static> {
     Ack { packet_id, reason_code: ReasonCode::Success, properties: Properties::EMPTY }
+}
+
+/// 0x97: the quota is that of the disk.
+fn no_room(packet_id: PacketId) -> Ack<'static> {
+    Ack { packet_id, reason_code: ReasonCode::QuotaExceeded, properties: Properties::EMPTY }
 }
 
 /// A CONNACK without properties.

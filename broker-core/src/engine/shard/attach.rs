@@ -36,10 +36,11 @@ impl Shard {
                 | Refusal::NotAuthorized
                 | Refusal::WillNotAuthorized
                 | Refusal::Unavailable
+                | Refusal::StoreFull
                 | Refusal::WillTopic
                 | Refusal::ReservedClientId => {}
             }
-            self.event(Event::Refused { client_id: admission.client_id, peer: admission.peer, refusal });
+            self.refuse(admission, refusal);
         }
         result
     }
@@ -75,7 +76,7 @@ impl Shard {
         // Most clients come back as they went, and then there is nothing to keep.
         let has_news = found.is_none() || will.is_some() || session.expiry_s != u32::MAX;
         if let Some(id) = session.id.filter(|_| has_news) {
-            self.gate.record(Record::SessionBound {
+            session.recorded_in = self.gate.record(Record::SessionBound {
                 session: id,
                 client_id: session.client_id.clone(),
                 user_name: session.user_name.clone(),
@@ -88,7 +89,8 @@ impl Shard {
         session.sender.resume(in_flight);
         session.receiver.resume(self.limits.incoming_in_flight);
         let timer = session.timer.take();
-        let is_durable = session.id.is_some();
+        // Otherwise the store has said that it has what is resumed, and may be full by now.
+        let is_promise = has_ended || !self.gate.is_stored(session.recorded_in);
         if let Some(timer) = timer {
             self.timers.disarm(timer, Timer::SessionExpiry(session_key));
         }
@@ -99,7 +101,7 @@ impl Shard {
             is_resumed: found.is_some(),
         });
         let answer = Answer::ConnAck { is_session_present: found.is_some() };
-        self.answer(turn, key, answer, is_durable || has_ended);
+        self.answer(turn, key, answer, is_promise);
         Ok(key)
     }
 

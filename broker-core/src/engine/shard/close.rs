@@ -34,6 +34,7 @@ impl Shard {
             CloseReason::KeepAlive => self.stats.connections_keep_alive += 1,
             CloseReason::Hook(_) => self.stats.connections_hook_failed += 1,
             CloseReason::PartialPacket => self.stats.connections_partial += 1,
+            CloseReason::StoreFull => self.stats.connections_stalled += 1,
             CloseReason::Internal => self.stats.panics += 1,
             CloseReason::Disconnected
             | CloseReason::Lost
@@ -52,7 +53,10 @@ impl Shard {
         if let Some(session) = id
             && will.is_some()
         {
-            self.gate.record(Record::WillGone { session });
+            let batch = self.gate.record(Record::WillGone { session });
+            if let Some(session) = self.session_mut(session_key) {
+                session.recorded_in = batch;
+            }
         }
         // [MQTT-3.14.4-3]: DISCONNECT discards the will. Every other end publishes it [MQTT-3.1.2-8].
         if let Some(will) = will

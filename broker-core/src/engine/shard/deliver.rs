@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use culex_codec::{PacketId, QoS};
+use culex_codec::{PacketId, QoS, TopicName};
 
 use crate::engine::connection::{Flags, Message, SHARED_PAYLOAD_MIN, State};
 use crate::engine::keys::{ConnectionKey, RetainedVersion, SessionId, SessionKey, ShardId};
@@ -50,7 +50,7 @@ impl Shard {
     pub(super) fn route(&mut self, turn: &mut Turn<'_>, inbound: &Inbound<'_>) -> bool {
         // The Retained Message is set before the routes are read; see Commons.
         let (mut publication, change, retained) = self.retain(turn, inbound);
-        let (generation, routes) = self.routes_of(turn, inbound);
+        let (generation, routes) = self.routes_of(turn, inbound.message.topic);
         if routes.is_empty() {
             self.stats.messages_unrouted += 1;
         }
@@ -111,10 +111,9 @@ impl Shard {
         }
     }
 
-    fn routes_of(&mut self, turn: &Turn<'_>, inbound: &Inbound<'_>) -> (u64, Arc<Routes>) {
+    pub(super) fn routes_of(&mut self, turn: &Turn<'_>, topic: TopicName<'_>) -> (u64, Arc<Routes>) {
         // Before the routes are read: an entry may be newer than its number, never older.
         let generation = turn.commons.generation();
-        let topic = inbound.message.topic;
         if let Some(routes) = self.cache.get(topic, generation) {
             return (generation, Arc::clone(routes));
         }

@@ -1,6 +1,7 @@
 //! What a shard asks its host to do, and what it tells.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use culex_codec::QoS;
 
@@ -183,6 +184,16 @@ pub enum Event {
         client_id: Box<str>,
         /// So many.
         dropped: u64,
+    },
+    /// The store has no space. Whatever needs it waits from now on, unacknowledged.
+    StoreFull {
+        /// What it says.
+        why: Box<str>,
+    },
+    /// The store has space again, and has kept everything that waited.
+    StoreRecovered {
+        /// How long it had none.
+        after: Duration,
     },
     /// Messages to a session were dropped: its queue is full, or its client does not read (QoS 0). Told once a minute
     /// and session at most.

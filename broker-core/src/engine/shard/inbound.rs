@@ -71,7 +71,7 @@ impl Shard {
     }
 
     /// Whether the message was taken before, so that nobody has to be asked about it.
-    fn is_repeat(&self, key: ConnectionKey, handshake: Handshake) -> bool {
+    pub(super) fn is_repeat(&self, key: ConnectionKey, handshake: Handshake) -> bool {
         let Handshake::PubRec(packet_id) = handshake else { return false };
         let session = self.connections.get(key).and_then(|connection| self.session(connection.session));
         session.is_some_and(|session| session.receiver.is_awaiting_pubrel(packet_id))
@@ -149,15 +149,12 @@ impl Shard {
         let session_key = connection.session;
         let Some(session) = self.session_mut(session_key) else { return Ok(()) };
         let is_known = session.receiver.on_pubrel(ack.packet_id) == PubrelOutcome::Released;
-        let record = session
-            .id
-            .filter(|_| is_known)
-            .map(|session| Record::Released { session, packet_id: ack.packet_id });
-        let is_promise = record.is_some();
-        if let Some(record) = record {
-            self.gate.record(record);
+        // PUBCOMP also for an unknown Packet Identifier: it answers a PUBREL that came twice, of which the first, on an
+        // older connection perhaps, may still wait for the store.
+        let is_promise = session.id.is_some();
+        if let Some(session) = session.id.filter(|_| is_known) {
+            self.gate.record(Record::Released { session, packet_id: ack.packet_id });
         }
-        // PUBCOMP also for an unknown Packet Identifier: it answers a PUBREL that came twice.
         self.answer(turn, key, Answer::PubComp(ack.packet_id), is_promise);
         Ok(())
     }

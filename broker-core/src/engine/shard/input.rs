@@ -2,13 +2,13 @@
 
 use culex_codec::{Decoded, Packet, PacketType, decode};
 
-use crate::engine::connection::{Connection, State};
 use crate::engine::error::{CloseReason, ProtocolError};
 use crate::engine::keys::ConnectionKey;
 use crate::engine::question::HookFailure;
 use crate::engine::time::Tick;
 use crate::engine::timers::Timer;
 
+use super::room::Passage;
 use super::{Shard, ShardMessage, Turn};
 
 /// What became of the bytes that were handed in.
@@ -18,13 +18,6 @@ pub struct Consumed {
     pub bytes: usize,
     /// Complete packets may be left, because this turn has done enough or the connection waits.
     pub is_cut_short: bool,
-}
-
-impl Connection {
-    /// Not before CONNACK, nor while one of its packets waits for a verdict or very many of its answers for the store.
-    pub(super) fn is_reading(&self) -> bool {
-        self.state == State::Open && self.pending.is_none() && self.held < HELD_MAX
-    }
 }
 
 /// Answers of one connection that may wait for the store before it is read on.
@@ -54,9 +47,18 @@ impl Shard {
                     return Consumed { bytes: done, is_cut_short: false };
                 }
                 Ok(Decoded::Packet { packet, len }) => {
+                    let passage = self.pass(turn, key, &packet);
+                    if matches!(passage, Passage::Waits) {
+                        self.note_partial(turn, key, len, done > 0);
+                        return Consumed { bytes: done, is_cut_short: true };
+                    }
                     done += len;
                     self.stats.packets_received += 1;
                     self.stats.bytes_received += len as u64;
+                    if let Passage::Refused(handshake) = passage {
+                        self.refuse_publish(turn, key, handshake);
+                        continue;
+                    }
                     self.on_packet(turn, key, &packet)
                 }
                 Err(error) => Err(CloseReason::Malformed(error)),
@@ -130,6 +132,7 @@ impl Shard {
                 Timer::KeepAlive(key) => self.on_keep_alive(turn, key),
                 Timer::Answer(key) => self.close(turn, key, CloseReason::Hook(HookFailure::Late)),
                 Timer::SessionExpiry(key) => self.end_session(turn, key),
+                Timer::Stalled => self.on_stalled(turn),
             }
         }
         self.leave_routes(turn);

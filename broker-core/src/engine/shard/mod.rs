@@ -37,6 +37,7 @@ mod partial;
 mod queue;
 mod queue_room;
 mod restore;
+mod room;
 mod subscribe;
 
 use std::collections::VecDeque;
@@ -65,11 +66,13 @@ use self::answers::Gate;
 use self::ending::Ending;
 use self::paging::Paging;
 use self::queue_room::QueueRoom;
+use self::room::Waiting;
 
 pub use self::answers::connack;
 pub use self::effect::{Effect, Event, Fetch, Fetched, ShardMessage};
 pub use self::input::Consumed;
 pub use self::inspect::{ConnectionInfo, SessionInfo};
+pub use self::room::StoreRoom;
 
 /// What every input comes with: the time, what all shards share, and how much work this turn may still do.
 pub struct Turn<'a> {
@@ -112,6 +115,7 @@ pub struct Shard {
     by_client_id: HashMap<Box<str>, SessionKey, SipKeys>,
     timers: Timers,
     gate: Gate,
+    waiting: Waiting,
     cache: RouteCache,
     routes: Routes,
     /// Connections that have more to send than the outbox took last time.
@@ -151,6 +155,7 @@ impl Shard {
             by_client_id: HashMap::with_hasher(SipKeys(hash_keys)),
             timers: Timers::default(),
             gate: Gate::default(),
+            waiting: Waiting::default(),
             cache: RouteCache::new(hash_keys, CacheLimits::default()),
             routes: Routes::new(),
             resuming: VecDeque::new(),

@@ -102,9 +102,10 @@ impl Shard {
             // After subscribe: see Commons.
             let floor = turn.commons.retained_version();
             session.subscribe(filter, qos, floor);
-            if let Some(session) = session.id {
+            if let Some(id) = session.id {
                 let filter = filter.as_str().into();
-                self.gate.record(Record::Subscribed { session, filter, qos, up_to: floor });
+                let record = Record::Subscribed { session: id, filter, qos, up_to: floor };
+                session.subscribed_in = self.gate.record(record);
             }
             self.stats.subscriptions += u64::from(is_new);
         } else if is_allowed {

@@ -204,7 +204,7 @@ impl BrokerBuilder {
         let mut shards = self.make_shards(hash_keys, doors.len(), store.is_some());
         recovery::restore(&mut shards, stored, &commons, hash_keys, clock);
         recovery::publish_wills(&mailboxes);
-        let lanes = make_lanes(shards, doors, &departure, clock, &metrics);
+        let lanes = make_lanes(shards, doors, &departure, (clock, self.limits.stall_max), &metrics);
         let hooks = Arc::new(Hooks::new(self.hooks, &self.limits, handle.clone()));
         let team = worker::Team::new(
             Neighbours { mailboxes: mailboxes.clone(), commons, events: hub, hooks: Arc::clone(&hooks) },
@@ -217,7 +217,7 @@ impl BrokerBuilder {
             let (queue, mailboxes) = (Arc::clone(queue), mailboxes.clone());
             let on_failure = on_failure(failed, true);
             // It ends when the lanes have, so it is joined last.
-            let committer = Committer { store, queue, mailboxes, clock, on_failure };
+            let committer = Committer { store, queue, mailboxes, clock, events: events.clone(), on_failure };
             threads.push(committer.start().map_err(StartError::System)?);
         }
         let front_door = Arc::new(FrontDoor {
@@ -311,7 +311,7 @@ fn make_lanes(
     shards: Vec<Shard>,
     doors: Vec<(Poll, Arc<Mailbox<LaneMessage>>)>,
     departure: &Arc<Departure>,
-    clock: Clock,
+    (clock, stall_max): (Clock, Duration),
     metrics: &Metrics,
 ) -> Vec<Lane> {
     let parts = shards.into_iter().zip(doors).zip(&metrics.lanes).zip(0..);
@@ -321,7 +321,7 @@ fn make_lanes(
             Some(queue) => Door::Queue { lane, queue: Arc::clone(queue) },
             None => Door::Memory,
         };
-        Lane::new((lane, shard), door, Arc::clone(departure), clock, Arc::clone(cells), store)
+        Lane::new((lane, shard), door, Arc::clone(departure), clock, Arc::clone(cells), (store, stall_max))
     });
     lanes.collect()
 }

@@ -23,6 +23,8 @@ pub(crate) enum LaneMessage {
     Stored(BatchNumber),
     /// What the store has read.
     Fetched(Fetched),
+    /// The store has more room than before, or has run full: whoever waits for it is looked at.
+    StoreRoom,
     /// From another shard.
     Shard(ShardMessage),
     /// A pipe has bytes or room that the lane waited for, or its peer has ended it.
@@ -53,6 +55,7 @@ impl LaneMessage {
         match self {
             Self::Attach(_)
             | Self::Stored(_)
+            | Self::StoreRoom
             | Self::PipeReady(_)
             | Self::Visit(_)
             | Self::Settle

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Messages of other lanes, what was left over, and new bytes have a budget of deliveries each, so none keeps the others
-//! waiting. While a neighbour's mailbox or the queue of the store is full, no connection is read.
+//! waiting. While a neighbour's mailbox is full, no connection is read; while the store has no room, only those are not
+//! whose next packet needs it.
 //!
 //! Timers see no later time than that up to which everything was read: a client is not silent because the process was
 //! stopped for a while, or because the lane has not come round to it.
@@ -21,6 +22,7 @@
 mod asking;
 mod ending;
 mod message;
+mod newcomers;
 mod reading;
 mod stopping;
 #[cfg(test)]
@@ -28,14 +30,12 @@ pub(crate) mod tests;
 mod waiting;
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll};
 
 use crate::engine::chunks::Chunks;
-use crate::engine::error::CloseReason;
 use crate::engine::keys::{ConnectionKey, ShardId};
 use crate::engine::shard::{DELIVERIES_PER_TURN, Shard, Turn};
 use crate::engine::time::Tick;
@@ -48,8 +48,9 @@ use super::hooks::Hooks;
 use super::link::{Link, SHARED_BUFFER_BYTES};
 use super::mailbox::Mailbox;
 use super::metrics::LaneCells;
-use super::refuse::refusal_bytes;
 use super::store::Door;
+
+use self::newcomers::Newcomers;
 
 pub(crate) use self::message::{LaneMessage, Newcomer};
 
@@ -82,6 +83,9 @@ pub(crate) struct Lane {
     clock: Clock,
     cells: Arc<LaneCells>,
     store: Door,
+    newcomers: Newcomers,
+    /// How long they may wait.
+    stall_max: Duration,
     last_panic: Option<Tick>,
     is_failed: bool,
     /// Everything that had come by then was read.
@@ -127,7 +131,7 @@ impl Lane {
         departure: Arc<Departure>,
         clock: Clock,
         cells: Arc<LaneCells>,
-        store: Door,
+        (store, stall_max): (Door, Duration),
     ) -> Self {
         let (id, shard) = shard;
         Self {
@@ -144,6 +148,8 @@ impl Lane {
             clock,
             cells,
             store,
+            newcomers: Newcomers::default(),
+            stall_max,
             last_panic: None,
             is_failed: false,
             read_through: Tick(0),
@@ -175,26 +181,23 @@ impl Lane {
         let now = self.clock.now();
         let turn = &mut Turn { now, commons: &*neighbours.commons, deliveries_left: DELIVERIES_PER_TURN };
         self.shard.tell_subscriptions(neighbours.events.wants_subscriptions());
+        self.look_at_store(turn);
         self.take_mail(turn);
         if self.stage == Stage::Working {
             if self.catching_up.1 == 0 {
                 self.catching_up = (polled.max(self.read_through), self.ready.len());
             }
-            if !self.is_held_back(neighbours) {
+            if !neighbours.is_one_behind(self.id) {
                 turn.deliveries_left = DELIVERIES_PER_TURN;
                 self.read_ready(turn);
             }
             self.run_timers(turn);
+            self.refuse_late(now.tick);
         }
         self.end_turn(turn, neighbours);
         self.load.turns += 1;
         self.cells.publish(&self.shard.stats());
         self.end_stage();
-    }
-
-    /// Nobody is read while a neighbour's mailbox or the queue of the store is full.
-    fn is_held_back(&self, neighbours: &Neighbours) -> bool {
-        neighbours.is_one_behind(self.id) || self.store.is_full()
     }
 
     fn run_timers(&mut self, turn: &mut Turn<'_>) {
@@ -235,7 +238,7 @@ impl Lane {
             let Some(message) = self.mail.pop_front() else { break };
             bytes_left = bytes_left.saturating_sub(message.bytes());
             match message {
-                LaneMessage::Attach(newcomer) if self.stage == Stage::Working => self.attach(turn, *newcomer),
+                LaneMessage::Attach(newcomer) if self.stage == Stage::Working => self.attach(turn, newcomer),
                 // Too late: it is closed.
                 LaneMessage::Attach(_) => {}
                 LaneMessage::Answer { connection, verdict } if self.stage == Stage::Working => {
@@ -245,6 +248,8 @@ impl Lane {
                 LaneMessage::Answer { .. } => {}
                 LaneMessage::Stored(through) => self.shard.handle_stored(turn, through),
                 LaneMessage::Fetched(fetched) => self.shard.handle_fetched(turn, fetched),
+                // Every turn looks at it.
+                LaneMessage::StoreRoom => {}
                 LaneMessage::Shard(message) => self.shard.handle_message(turn, message),
                 LaneMessage::PipeReady(key) => self.note_pipe(key),
                 LaneMessage::Visit(visit) => visit(&mut self.shard, turn),
@@ -255,38 +260,6 @@ impl Lane {
                 }
                 LaneMessage::Leave => self.stage = Stage::Leaving,
             }
-        }
-    }
-
-    fn attach(&mut self, turn: &mut Turn<'_>, newcomer: Newcomer) {
-        let Newcomer { mut transport, admission, unread, permit } = newcomer;
-        let version = admission.version;
-        let key = match self.shard.handle_attach(turn, admission) {
-            Ok(key) => key,
-            Err(refusal) => {
-                if let Some(bytes) = refusal_bytes(version, refusal) {
-                    // A new socket has room for four bytes; if it has not, the peer gets the close alone.
-                    let _ = transport.write_vectored(&[io::IoSlice::new(&bytes)]);
-                }
-                transport.note_fate(CloseReason::Refused(refusal));
-                transport.finish(&mut self.shared);
-                return;
-            }
-        };
-        let slot = key.slot as usize;
-        while self.links.len() <= slot {
-            self.links.push(None);
-        }
-        // Registering reports what is there already, so nothing that came meanwhile is missed.
-        let mailbox = Arc::clone(&self.mailbox);
-        let notify = move || mailbox.send([LaneMessage::PipeReady(key)], 0);
-        let is_registered = transport.register(self.poll.registry(), Token(slot), notify).is_ok();
-        if let Some(place) = self.links.get_mut(slot) {
-            // A take-over in this turn: the old connection is closed at its end.
-            self.leaving.extend(place.replace(Link::new(key, transport, unread, permit)));
-        }
-        if !is_registered {
-            self.shard.handle_lost(turn, key);
         }
     }
 }

@@ -18,7 +18,7 @@ impl Lane {
     pub(super) fn end_stage(&mut self) {
         if std::mem::take(&mut self.is_settling) {
             // What was promised is kept and said before anybody leaves.
-            let awaits_store = self.shard.awaits_store() && !self.store.has_failed();
+            let awaits_store = self.shard.awaits_store() && self.store.can_keep();
             self.departure.settled(self.id, std::mem::take(&mut self.has_sent) || awaits_store);
         }
         if self.stage == Stage::Leaving {
@@ -34,6 +34,7 @@ impl Lane {
             self.close(key, outbox.unwrap_or_default(), None);
         }
         self.stage = Stage::Gone;
+        self.newcomers.clear();
         self.drop_mail();
         self.go();
     }
@@ -45,6 +46,7 @@ impl Lane {
         self.links = Chunks::default();
         self.leaving = Vec::new();
         self.ready.clear();
+        self.newcomers.clear();
         self.drop_mail();
         self.go();
     }

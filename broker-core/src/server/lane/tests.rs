@@ -64,7 +64,7 @@ impl Bench {
             departure,
             Clock::start(),
             Arc::default(),
-            Door::Memory,
+            (Door::Memory, Duration::from_secs(60)),
         );
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let neighbours = Neighbours { mailboxes, commons, events: Arc::default(), hooks };

@@ -15,7 +15,7 @@ use crate::engine::time::Tick;
 use super::super::mailbox::MAILBOX;
 use super::{EVENTS_PER_POLL, Lane, Neighbours, Stage};
 
-/// How soon a lane that waits for a full neighbour, or for the store, looks again.
+/// How soon a lane that waits for a full neighbour looks again.
 const FULL_NEIGHBOUR_PAUSE: Duration = Duration::from_millis(1);
 /// Tokens of guests lie below the mailbox's, counted down; those of connections are slots, counted up.
 const FIRST_GUEST: usize = MAILBOX.0 - 1;
@@ -24,7 +24,7 @@ impl Lane {
     /// How long whoever drives the lane may sleep; `None` is until something happens. Unless it is zero, the mailbox
     /// wakes the lane's poll from now on.
     pub(crate) fn park(&mut self, now: Tick, neighbours: &Neighbours) -> Option<Duration> {
-        let is_held_back = self.has_ready() && self.is_held_back(neighbours);
+        let is_held_back = self.has_ready() && neighbours.is_one_behind(self.id);
         let may_sleep = self.mail.is_empty() && (!self.has_ready() || is_held_back) && self.mailbox.park();
         match self.next_timeout() {
             _ if !may_sleep => Some(Duration::ZERO),
@@ -54,7 +54,10 @@ impl Lane {
     }
 
     fn next_timeout(&self) -> Option<Tick> {
-        if self.stage == Stage::Working { self.shard.poll_timeout() } else { None }
+        if self.stage != Stage::Working {
+            return None;
+        }
+        self.shard.poll_timeout().into_iter().chain(self.newcomers.next_timeout()).min()
     }
 
     /// Waits at most `timeout` and notes everything that the poll reports. `false` if there may be more already.

@@ -1,23 +1,27 @@
 //! The one thread that writes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::keys::ShardId;
-use crate::engine::shard::Fetch;
+use crate::engine::shard::{Event, Fetch};
 
 use super::super::clock::Clock;
+use super::super::events::EventHub;
 use super::super::lane::LaneMessage;
 use super::super::mailbox::Mailbox;
 use super::elide::elide;
 use super::queue::{Queue, Taken};
+use super::stall::Stall;
 use super::{Store, StoreError};
 
 /// How often a store that has nothing to do is told that the broker lives.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+/// How often a store without space is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Takes batches from the queue, commits them, and tells the lanes.
 pub(crate) struct Committer {
@@ -25,6 +29,7 @@ pub(crate) struct Committer {
     pub(crate) queue: Arc<Queue>,
     pub(crate) mailboxes: Vec<Arc<Mailbox<LaneMessage>>>,
     pub(crate) clock: Clock,
+    pub(crate) events: Weak<EventHub>,
     pub(crate) on_failure: Box<dyn Fn(String) + Send + Sync>,
 }
 
@@ -35,55 +40,157 @@ impl Committer {
     }
 
     fn run(mut self) {
+        let why = match catch_unwind(AssertUnwindSafe(|| self.work())) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "its thread panicked".to_owned(),
+        };
+        self.queue.fail();
+        (self.on_failure)(format!("the store cannot keep anything any more: {why}"));
+    }
+
+    fn work(&mut self) -> Result<(), StoreError> {
         loop {
-            let taken = self.queue.take(SIGN_OF_LIFE);
-            let is_last = taken.is_last;
-            let kept = catch_unwind(AssertUnwindSafe(|| self.commit(taken)));
-            let why = match kept {
-                Ok(Ok(())) if is_last => return,
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "its thread panicked".to_owned(),
-            };
-            self.queue.fail();
-            (self.on_failure)(format!("the store cannot keep anything any more: {why}"));
-            return;
+            let taken = self.take(SIGN_OF_LIFE);
+            let mut is_last = taken.is_last;
+            match self.commit(&taken) {
+                Ok(()) => self.tell(taken)?,
+                Err(error @ StoreError::Full { .. }) => is_last = self.outlast(taken, &error)?,
+                Err(error) => return Err(error),
+            }
+            if is_last {
+                return Ok(());
+            }
         }
     }
 
-    /// One transaction. Only when it is done does anybody hear of it.
-    fn commit(&mut self, taken: Taken) -> Result<(), StoreError> {
-        let Taken { mut records, through, reads, .. } = taken;
-        let elided = elide(&mut records);
-        let cells = &self.queue.cells;
+    fn take(&self, patience: Duration) -> Taken {
+        let mut taken = self.queue.take(patience);
+        let elided = elide(&mut taken.records);
+        self.queue.cells.elided.fetch_add(elided, Ordering::Relaxed);
+        taken
+    }
+
+    /// One transaction.
+    fn commit(&mut self, taken: &Taken) -> Result<(), StoreError> {
+        let Taken { records, through, reads, .. } = taken;
         // Everything may be over already; without a batch it is a sign of life.
         if !records.is_empty() || (through.is_empty() && reads.is_empty()) {
-            self.store.commit(&records, self.clock.now().wall)?;
+            self.store.commit(records, self.clock.now().wall)?;
         }
-        if !records.is_empty() {
-            cells.commits.fetch_add(1, Ordering::Relaxed);
-        }
+        let cells = &self.queue.cells;
+        cells.commits.fetch_add(u64::from(!records.is_empty()), Ordering::Relaxed);
         cells.records.fetch_add(records.len() as u64, Ordering::Relaxed);
-        cells.elided.fetch_add(elided, Ordering::Relaxed);
-        for (lane, through) in through {
+        Ok(())
+    }
+
+    /// Only when its transaction is done does anybody hear of it.
+    fn tell(&mut self, taken: Taken) -> Result<(), StoreError> {
+        for (lane, through) in taken.through {
             if let Some(mailbox) = self.mailboxes.get(usize::from(lane.0)) {
                 mailbox.send([LaneMessage::Stored(through)], 0);
             }
         }
+        if self.queue.note_kept(taken.bytes) {
+            self.tell_room();
+        }
+        self.read(taken.reads)
+    }
+
+    /// Reads for the lanes. What is asked for is stored by now, see [`Queue`].
+    fn read(&mut self, reads: Vec<(ShardId, Fetch)>) -> Result<(), StoreError> {
         for (lane, fetch) in reads {
-            self.read(lane, fetch)?;
+            let mut bodies = self.store.read(fetch.id, &fetch.entries)?.into_iter();
+            let fetched = fetch.answered(|_, _| bodies.next().flatten());
+            if let Some(mailbox) = self.mailboxes.get(usize::from(lane.0)) {
+                let bytes = fetched.bytes();
+                mailbox.send([LaneMessage::Fetched(fetched)], bytes);
+            }
         }
         Ok(())
     }
 
-    /// Reads for a lane. What is asked for is stored by now, see [`Queue`].
-    fn read(&mut self, lane: ShardId, fetch: Fetch) -> Result<(), StoreError> {
-        let mut bodies = self.store.read(fetch.id, &fetch.entries)?.into_iter();
-        let fetched = fetch.answered(|_, _| bodies.next().flatten());
-        if let Some(mailbox) = self.mailboxes.get(usize::from(lane.0)) {
-            let bytes = fetched.bytes();
-            mailbox.send([LaneMessage::Fetched(fetched)], bytes);
+    /// Lanes sleep although somebody waits for room, so they are woken after every change that they must not miss.
+    fn tell_room(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.send([LaneMessage::StoreRoom], 0);
         }
-        Ok(())
+    }
+
+    /// The store has no space: tries again until it has, or until every lane has left. What was taken stays in its order,
+    /// and nobody hears of it before it is kept. Says whether every lane has left.
+    fn outlast(&mut self, stuck: Taken, error: &StoreError) -> Result<bool, StoreError> {
+        let began = Instant::now();
+        self.queue.cells.stalls.fetch_add(1, Ordering::Relaxed);
+        self.queue.set_full(true);
+        self.tell_room();
+        self.tell_event(Event::StoreFull { why: error.to_string().into() });
+        let mut stall = Stall::new(stuck);
+        let mut next_try = began;
+        loop {
+            // Consumers read on: what they have done makes space.
+            self.read(stall.take_reads())?;
+            let now = Instant::now();
+            if now >= next_try {
+                if self.try_again(&mut stall)? {
+                    break;
+                }
+                if stall.is_last() {
+                    tracing::error!("stopped without space: what was not acknowledged is not kept");
+                    return Ok(true);
+                }
+                next_try = now + RETRY_INTERVAL;
+            }
+            if self.queue.pause(next_try) {
+                next_try = now;
+            }
+            self.take_all(&mut stall);
+        }
+        self.queue.set_full(false);
+        self.tell_room();
+        self.tell_event(Event::StoreRecovered { after: began.elapsed() });
+        Ok(stall.is_last())
+    }
+
+    fn take_all(&self, stall: &mut Stall) {
+        loop {
+            let taken = self.take(Duration::ZERO);
+            let is_all = taken.through.is_empty() && taken.reads.is_empty();
+            let is_last = taken.is_last;
+            if is_last || !is_all {
+                stall.add(taken);
+            }
+            if is_last || is_all {
+                return;
+            }
+        }
+    }
+
+    /// Keeps what the store takes now. Says whether that was everything.
+    fn try_again(&mut self, stall: &mut Stall) -> Result<bool, StoreError> {
+        while let Some(ends) = stall.ends() {
+            match self.store.commit(ends, self.clock.now().wall) {
+                Ok(()) => stall.note_ended(),
+                Err(StoreError::Full { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        while let Some(taken) = stall.take_first() {
+            match self.commit(&taken) {
+                Ok(()) => self.tell(taken)?,
+                Err(StoreError::Full { .. }) => {
+                    stall.put_back(taken);
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    fn tell_event(&self, event: Event) {
+        if let Some(events) = self.events.upgrade() {
+            events.tell(event);
+        }
     }
 }

@@ -57,7 +57,16 @@ pub enum StoreError {
         /// What is wrong.
         what: String,
     },
-    /// The engine of the store says no; also when the disk is full.
+    /// There is no room on the disk, by its size, a quota, or a limit on the size of files. Nothing is lost: the broker
+    /// keeps what it has, and tries again.
+    #[error("no space left for {}: {why}", .path.display())]
+    Full {
+        /// What has to grow.
+        path: PathBuf,
+        /// What was tried.
+        why: String,
+    },
+    /// The engine of the store says no.
     #[error("{0}")]
     Engine(String),
 }

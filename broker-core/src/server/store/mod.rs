@@ -14,7 +14,9 @@
 //! will be.
 //!
 //! After an error nothing is kept and nothing acknowledged any more, and the broker fails: what was written and not
-//! synced is in a state that nobody knows, so trying again would be guessing. A restart reads what there is.
+//! synced is in a state that nobody knows, so trying again would be guessing. A restart reads what there is. A full disk
+//! is no such error, because nothing was written: the batches wait, and lanes do not read who would add to them, see
+//! [`room`](crate::engine::shard::StoreRoom).
 
 mod committer;
 mod elide;
@@ -23,12 +25,13 @@ mod queue;
 mod source;
 #[cfg(feature = "store-sqlite")]
 mod sqlite;
+mod stall;
 
 use std::sync::Arc;
 
 use crate::engine::keys::{BatchNumber, PublicationId, SessionId, ShardId};
 use crate::engine::publication::Publication;
-use crate::engine::shard::Fetch;
+use crate::engine::shard::{Fetch, StoreRoom};
 use crate::engine::store::{Record, StoreBatch, Stored};
 use crate::engine::time::WallTime;
 
@@ -64,7 +67,9 @@ pub trait Store: Send + 'static {
     /// [`Stored::alive_at`]; records may be empty.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing is called any more and the broker fails.
+    /// [`StoreError::Full`] if there is no room: it has kept none of them, and is given them again, unchanged, until it
+    /// does. Meanwhile it may be given others before them that only end what it has ([`Record::Done`] and
+    /// [`Record::SessionEnded`]). After any other [`StoreError`] nothing is called any more and the broker fails.
     fn commit(&mut self, records: &[Record], now: WallTime) -> Result<(), StoreError>;
 
     /// Messages of a session's queue that were committed, in the order of `entries`: at most 512, and 256 KiB but for the
@@ -114,19 +119,19 @@ impl Door {
         }
     }
 
-    /// Whether so much waits that nothing should be added.
-    pub(crate) fn is_full(&self) -> bool {
+    /// How much may be added.
+    pub(crate) fn room(&self) -> StoreRoom {
         match self {
-            Self::Memory => false,
-            Self::Queue { queue, .. } => queue.is_full(),
+            Self::Memory => StoreRoom::Free,
+            Self::Queue { queue, .. } => queue.room(),
         }
     }
 
-    /// Whether nothing will be kept any more.
-    pub(crate) fn has_failed(&self) -> bool {
+    /// Whether what was handed over will be kept soon: not after an error, nor while the disk is full.
+    pub(crate) fn can_keep(&self) -> bool {
         match self {
-            Self::Memory => false,
-            Self::Queue { queue, .. } => queue.has_failed(),
+            Self::Memory => true,
+            Self::Queue { queue, .. } => !queue.has_failed() && queue.room() != StoreRoom::Full,
         }
     }
 }

@@ -2,16 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::engine::keys::{BatchNumber, ShardId};
-use crate::engine::shard::Fetch;
+use crate::engine::shard::{Fetch, StoreRoom};
 use crate::engine::store::{Record, StoreBatch};
 
-/// Bytes from which on the queue is full: lanes read nobody until the committer has caught up.
-const FULL_BYTES: usize = 64 << 20;
+/// Bytes from which on the queue is crowded: until the committer has caught up, lanes read nobody who would add to them.
+const CROWDED_BYTES: usize = 64 << 20;
 /// What one transaction takes at most; at least one batch.
 const TAKEN_BYTES: usize = 8 << 20;
 /// What is read between two transactions at most, so that nobody waits long for an acknowledgement.
@@ -23,8 +23,10 @@ const BYTES_PER_RECORD: usize = 128;
 pub(crate) struct Queue {
     state: Mutex<State>,
     filled: Condvar,
+    /// What was pushed and is not kept yet.
     bytes: AtomicUsize,
     has_failed: AtomicBool,
+    is_full: AtomicBool,
     pub(super) cells: StoreCells,
 }
 
@@ -38,6 +40,8 @@ struct State {
     lanes: usize,
     /// The committer sleeps.
     is_idle: bool,
+    /// It waits for space, and does not want to hear of batches.
+    is_paused: bool,
 }
 
 struct Waiting {
@@ -53,6 +57,7 @@ pub(super) struct StoreCells {
     pub(super) commits: AtomicU64,
     pub(super) records: AtomicU64,
     pub(super) elided: AtomicU64,
+    pub(super) stalls: AtomicU64,
 }
 
 /// A prefix of the queue.
@@ -63,6 +68,8 @@ pub(super) struct Taken {
     pub(super) through: Vec<(ShardId, BatchNumber)>,
     /// What is to be read when the records are kept, and not before.
     pub(super) reads: Vec<(ShardId, Fetch)>,
+    /// What it counts towards the limit of the queue until it is kept.
+    pub(super) bytes: usize,
     /// No lane will push any more.
     pub(super) is_last: bool,
 }
@@ -76,10 +83,12 @@ impl Queue {
                 taken: 0,
                 lanes,
                 is_idle: false,
+                is_paused: false,
             }),
             filled: Condvar::new(),
             bytes: AtomicUsize::new(0),
             has_failed: AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
             cells: StoreCells::default(),
         }
     }
@@ -110,7 +119,7 @@ impl Queue {
         let mut state = self.state.lock();
         let behind = state.taken + state.batches.len() as u64;
         state.reads.push_back((behind, lane, fetch));
-        let wake = std::mem::take(&mut state.is_idle);
+        let wake = std::mem::take(&mut state.is_idle) | state.is_paused;
         drop(state);
         if wake {
             self.filled.notify_one();
@@ -126,11 +135,10 @@ impl Queue {
             state.is_idle = false;
         }
         let mut taken = Taken::default();
-        let mut bytes = 0;
-        while bytes < TAKEN_BYTES
+        while taken.bytes < TAKEN_BYTES
             && let Some(waiting) = state.batches.pop_front()
         {
-            bytes += waiting.bytes;
+            taken.bytes += waiting.bytes;
             state.taken += 1;
             taken.records.extend(waiting.records);
             match taken.through.binary_search_by_key(&waiting.lane, |(lane, _)| *lane) {
@@ -150,9 +158,30 @@ impl Queue {
         }
         // Nobody is left to read for.
         taken.is_last = state.batches.is_empty() && state.lanes == 0;
-        drop(state);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         taken
+    }
+
+    /// Something that was taken is kept. Says whether there is room now where there was none.
+    pub(super) fn note_kept(&self, bytes: usize) -> bool {
+        let before = self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        before >= CROWDED_BYTES && before - bytes < CROWDED_BYTES
+    }
+
+    /// The store has no space, or has it again.
+    pub(super) fn set_full(&self, is_full: bool) {
+        self.is_full.store(is_full, Ordering::Release);
+    }
+
+    /// Sleeps until then, or until something is to be read, or every lane has left, which it says.
+    pub(super) fn pause(&self, until: Instant) -> bool {
+        let mut state = self.state.lock();
+        state.is_paused = true;
+        while state.lanes > 0
+            && state.reads.is_empty()
+            && !self.filled.wait_until(&mut state, until).timed_out()
+        {}
+        state.is_paused = false;
+        state.lanes == 0
     }
 
     /// A lane will not push any more.
@@ -161,15 +190,23 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Commits, records, elided entries and bytes that wait, for the metrics.
-    pub(crate) fn counts(&self) -> [u64; 4] {
-        let StoreCells { commits, records, elided } = &self.cells;
-        let [commits, records, elided] = [commits, records, elided].map(|cell| cell.load(Ordering::Relaxed));
-        [commits, records, elided, self.bytes.load(Ordering::Relaxed) as u64]
+    /// Commits, records, elided entries, bytes that wait, whether it is full, and how often it was, for the metrics.
+    pub(crate) fn counts(&self) -> [u64; 6] {
+        let StoreCells { commits, records, elided, stalls } = &self.cells;
+        let [commits, records, elided, stalls] =
+            [commits, records, elided, stalls].map(|cell| cell.load(Ordering::Relaxed));
+        let bytes = self.bytes.load(Ordering::Relaxed) as u64;
+        [commits, records, elided, bytes, u64::from(self.is_full.load(Ordering::Relaxed)), stalls]
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.bytes.load(Ordering::Relaxed) >= FULL_BYTES
+    pub(super) fn room(&self) -> StoreRoom {
+        if self.is_full.load(Ordering::Acquire) {
+            StoreRoom::Full
+        } else if self.bytes.load(Ordering::Acquire) >= CROWDED_BYTES {
+            StoreRoom::Crowded
+        } else {
+            StoreRoom::Free
+        }
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -179,6 +216,7 @@ impl Queue {
     /// Nothing is kept from now on.
     pub(super) fn fail(&self) {
         self.has_failed.store(true, Ordering::Release);
+        self.set_full(false);
         let mut state = self.state.lock();
         let waiting = (std::mem::take(&mut state.batches), std::mem::take(&mut state.reads));
         drop(state);
@@ -187,7 +225,8 @@ impl Queue {
     }
 }
 
-fn bytes_of(record: &Record) -> usize {
+/// What a record costs in memory, roughly, and what it brings to the disk.
+pub(super) fn bytes_of(record: &Record) -> usize {
     let body = match record {
         Record::Published { publication, .. } | Record::Queued { publication, .. } => publication.bytes(),
         Record::SessionBound { client_id, will, .. } => {

@@ -80,6 +80,7 @@ impl Oracle {
             | CloseReason::Protocol(_)
             | CloseReason::Refused(_)
             | CloseReason::PartialPacket
+            | CloseReason::StoreFull
             | CloseReason::Administrative
             | CloseReason::Internal => {
                 return self.fail(format!("L{index} of a correct client is closed: {reason}"));

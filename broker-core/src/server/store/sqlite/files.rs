@@ -101,7 +101,7 @@ fn read_up_to(mut file: File, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Files that nobody else may read.
-fn private() -> OpenOptions {
+pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(0o600);
     options

@@ -32,12 +32,14 @@
 //! entries a session has, is kept in memory ([`index`]), so that nothing is searched when it ends.
 
 mod files;
+mod full;
 mod index;
 mod load;
 mod message;
 mod receivers;
 mod row;
 mod schema;
+mod space;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -57,16 +59,18 @@ use super::{Durability, Store, StoreError};
 
 use self::files::Lock;
 use self::index::Index;
-use self::load::{Loaded, load};
+use self::load::{Loaded, Unused, load};
 use self::row::{Damage, RowError};
 use self::schema::{APPLICATION_ID, FORMAT, SCHEMA};
+use self::space::Reserve;
 use self::write::Writer;
 
 /// How often the disk gets what the operating system has, with [`Durability::Kill`].
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pages of the write-ahead log from which on it goes into the file, 16 MiB.
-const CHECKPOINT_PAGES: u32 = 4000;
+const CHECKPOINT_PAGES: u64 = 4000;
+const PAGE_BYTES: u64 = 4096;
 /// What stays of a log that was longer once, in bytes.
 const LOG_BYTES: u32 = 32 << 20;
 /// Free pages that stay in the file for what comes next, 16 MiB, if they are no more than are in use.
@@ -83,6 +87,11 @@ pub struct SqliteStore {
     /// Something was committed that the disk need not have.
     is_unsynced: bool,
     alive_at: Option<WallTime>,
+    reserve: Reserve,
+    /// The last transaction did not find the space that it needed.
+    is_full: bool,
+    /// And since then the log was not looked at, of which some may be made space.
+    is_log_to_be_emptied: bool,
     index: Index,
     /// A transaction failed: the index is ahead of the file, and is read again before the next one.
     is_index_ahead: bool,
@@ -103,6 +112,8 @@ impl SqliteStore {
         if !files::is_there(&path)? {
             create(&path)?;
         }
+        let reserve = Reserve::new(directory);
+        let reserve = reserve.map_err(|source| StoreError::Io { path: directory.to_owned(), source })?;
         let connection = Connection::open(&path).map_err(engine)?;
         let store = Self {
             connection,
@@ -111,6 +122,9 @@ impl SqliteStore {
             synced_at: Instant::now(),
             is_unsynced: false,
             alive_at: None,
+            reserve,
+            is_full: false,
+            is_log_to_be_emptied: false,
             index: Index::default(),
             is_index_ahead: false,
             _lock: lock,
@@ -125,7 +139,8 @@ impl SqliteStore {
         // Before the log is opened: with exclusive locking it needs no shared memory.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        // By itself it would say nothing of its errors.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
         connection.pragma_update(None, "mmap_size", 0)?;
         connection.pragma_update(None, "fullfsync", true)?;
@@ -138,15 +153,14 @@ impl SqliteStore {
     }
 
     /// Reads the file into the index.
-    fn read_all(&mut self) -> Result<Stored, StoreError> {
+    fn read_all(&mut self) -> Result<(Stored, Unused), StoreError> {
         let Loaded { stored, index, damages, unused } = load(&self.connection).map_err(engine)?;
         if let Some(what) = described(&damages) {
             return Err(StoreError::Damaged { path: self.path.clone(), what });
         }
-        unused.sweep(&mut self.connection).map_err(engine)?;
         self.index = index;
         self.is_index_ahead = false;
-        Ok(stored)
+        Ok((stored, unused))
     }
 
     /// The index is what the file has, also after a transaction that failed.
@@ -193,7 +207,8 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn load(&mut self) -> Result<Stored, StoreError> {
-        let stored = self.read_all()?;
+        let (stored, unused) = self.read_all()?;
+        unused.sweep(&mut self.connection).map_err(engine)?;
         // Nothing is on its way now that could come late.
         self.connection.execute("DELETE FROM retained WHERE message IS NULL", []).map_err(engine)?;
         self.index.cleared.clear();
@@ -222,9 +237,20 @@ impl Store for SqliteStore {
     }
 
     fn commit(&mut self, records: &[Record], now: WallTime) -> Result<(), StoreError> {
+        if self.is_full {
+            self.begin_again(records)?;
+        }
         self.catch_up()?;
-        self.write(records, now)
-            .map_err(|error| StoreError::Engine(format!("{}: {error}", self.path.display())))
+        match self.write(records, now) {
+            // What is deleted next may need the same space.
+            Ok(()) if self.is_full && space::only_ends(records) => self.make_space(),
+            Ok(()) => {
+                self.is_full = false;
+                self.checkpoint()
+            }
+            Err(RowError::Sqlite(error)) => Err(self.failed(&error)),
+            Err(RowError::Damaged(damage)) => Err(self.give_up(&damage)),
+        }
     }
 }
 

@@ -6,6 +6,8 @@
     reason = "a broker or a peer that does not answer is a failed test"
 )]
 
+mod full;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::num::NonZeroUsize;
