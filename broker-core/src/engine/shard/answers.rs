@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use culex_codec::{Ack, ConnAck, Packet, PacketId, Properties, ReasonCode, SubAck, UnsubAck};
 use smallvec::SmallVec;
 
-use crate::engine::keys::{BatchNumber, ConnectionKey};
+use crate::engine::keys::{BatchNumber, ConnectionKey, SessionId};
 use crate::engine::session::Queued;
 use crate::engine::store::{Record, StoreBatch};
 
@@ -42,12 +42,24 @@ pub(super) struct Gate {
     /// The newest batch that was handed out.
     newest: BatchNumber,
     stored: BatchNumber,
+    /// The newest batch that ends a session.
+    last_end: BatchNumber,
     held: VecDeque<(BatchNumber, ConnectionKey, Answer)>,
 }
 
 impl Gate {
     pub(super) fn record(&mut self, record: Record) {
         self.open.push(record);
+    }
+
+    pub(super) fn record_end(&mut self, session: SessionId) {
+        self.record(Record::SessionEnded { session });
+        self.last_end = BatchNumber(self.newest.0 + 1);
+    }
+
+    /// Whether a session that has ended may still come back by a crash.
+    pub(super) fn awaits_end(&self) -> bool {
+        self.last_end > self.stored
     }
 
     /// The batch that has all records so far, unless the store has it already.
