@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use crate::engine::keys::ShardId;
 use crate::engine::shard::Fetch;
+use crate::engine::store::elide;
 
 use super::super::clock::Clock;
 use super::super::lane::LaneMessage;
 use super::super::mailbox::Mailbox;
-use super::elide::elide;
 use super::queue::{Queue, Taken};
 use super::{Store, StoreError};
 

@@ -17,7 +17,6 @@
 //! synced is in a state that nobody knows, so trying again would be guessing. A restart reads what there is.
 
 mod committer;
-mod elide;
 mod error;
 mod queue;
 mod source;
