@@ -161,6 +161,10 @@ impl Broker {
                         self.host.borrow_mut().note_ending(number, key);
                     }
                 }
+                Some(Mail::Fetched(fetched)) => {
+                    self.note(format_args!("s{number} takes {} messages of the store", fetched.bodies.len()));
+                    shard.handle_fetched(&mut turn, fetched);
+                }
                 Some(Mail::LeftWills) => {
                     let count = shard.publish_left_wills(&mut turn);
                     self.note(format_args!("s{number} publishes {count} wills that were left"));
@@ -277,8 +281,12 @@ impl Broker {
                         }
                     }
                     Effect::Fetch(fetch) => {
-                        let why = format!("nothing is on disk here: {fetch:?}");
-                        self.host.borrow_mut().notes.push_back(Note::Broken(why));
+                        self.note(format_args!(
+                            "s{number} fetches {} of {:?}",
+                            fetch.entries.len(),
+                            fetch.id
+                        ));
+                        self.host.borrow_mut().store.fetch(number, fetch);
                     }
                     Effect::Send { to, messages } => {
                         // The server pushes to one mailbox after another.

@@ -48,7 +48,12 @@ impl Simulation {
             let host = &mut *host;
             let has_lost = host.store.crash(crash, host.now, &mut host.rng, &mut host.counts);
             host.store.has_synced = false;
-            let stored = host.store.stored();
+            let mut stored = host.store.stored();
+            if host.plan.crashes.as_ref().is_some_and(|crashes| crashes.leaves_bodies) {
+                host.counts.add(Reach::CrashBare);
+                let queues = stored.sessions.iter_mut().flat_map(|session| &mut session.queue);
+                queues.for_each(|message| message.body = None);
+            }
             let shards = 1 + u16::try_from(host.rng.index(5)).unwrap_or(0);
             host.trace.note(format_args!("== crash: {crash:?}, loses what was committed: {has_lost}"));
             host.trace.note(format_args!("{} Retained Messages, {shards} shards", stored.retained.len()));

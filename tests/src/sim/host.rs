@@ -8,7 +8,7 @@ use culex_core::engine::error::{CloseReason, Refusal};
 use culex_core::engine::keys::{BatchNumber, ConnectionKey};
 use culex_core::engine::publication::Publication;
 use culex_core::engine::question::Verdict;
-use culex_core::engine::shard::{Event, ShardMessage};
+use culex_core::engine::shard::{Event, Fetched, ShardMessage};
 use culex_core::engine::store::{Record, StoreBatch};
 use culex_core::engine::time::{Now, Tick, WallTime};
 
@@ -32,6 +32,7 @@ pub(super) enum Mail {
         key: ConnectionKey,
         verdict: Verdict,
     },
+    Fetched(Fetched),
     /// The first of a broker that was started again.
     LeftWills,
 }
@@ -42,6 +43,7 @@ impl Mail {
             Self::Attach { .. } | Self::LeftWills => 0,
             Self::Shard(message) => message.bytes(),
             Self::Answer { verdict, .. } => verdict.bytes(),
+            Self::Fetched(fetched) => fetched.bytes(),
         }
     }
 }
@@ -136,6 +138,9 @@ impl Host {
             let most = self.rng.index(self.store.waiting() + 1);
             return self.commit(most);
         };
+        if self.rng.chance(500) && self.read_one() {
+            return;
+        }
         if self.rng.chance(idle_permille) {
             return;
         }
@@ -155,6 +160,16 @@ impl Host {
         self.finish_commit();
         self.store.begin(most, 0, &mut self.counts);
         self.finish_commit();
+        while self.read_one() {}
+    }
+
+    /// The store answers one shard.
+    fn read_one(&mut self) -> bool {
+        let Some((shard, fetched)) = self.store.read() else { return false };
+        self.progress += 1;
+        self.counts.add(Reach::StoreRead);
+        self.mail[usize::from(shard)].push_back(Mail::Fetched(fetched));
+        true
     }
 
     fn finish_commit(&mut self) {
@@ -249,7 +264,7 @@ impl Host {
     /// Payloads of the messages that other shards have sent to this one, and that it has not taken.
     pub(super) fn on_their_way(&self, number: u16) -> Vec<String> {
         let payload = |mail: &Mail| match mail {
-            Mail::Attach { .. } | Mail::Answer { .. } | Mail::LeftWills => None,
+            Mail::Attach { .. } | Mail::Answer { .. } | Mail::Fetched(_) | Mail::LeftWills => None,
             Mail::Shard(ShardMessage::Deliver { publication, .. }) => {
                 Some(String::from_utf8_lossy(&publication.payload).into_owned())
             }

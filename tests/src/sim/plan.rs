@@ -74,6 +74,8 @@ pub(super) struct Crashes {
     pub(super) commit_max_ms: u64,
     /// Chance that the store does nothing when it might.
     pub(super) idle_permille: u64,
+    /// A start leaves the bodies of queues on the disk.
+    pub(super) leaves_bodies: bool,
     /// Seconds that the sessions of some clients outlive their connections.
     pub(super) expiry_s: u32,
 }
@@ -90,12 +92,16 @@ impl Plan {
         let mut at: Vec<u64> = (0..count).map(|_| rng.below(plan.operations)).collect();
         at.sort_unstable();
         plan.pace = Pace::Late;
+        if rng.chance(400) {
+            plan.limits.queue_memory_bytes = at_most(1 + rng.below(200));
+        }
         plan.crashes = Some(Crashes {
             at,
             safety: if fails_at.is_some() || rng.chance(600) { Safety::Power } else { Safety::Kill },
             fails_at,
             commit_max_ms: rng.pick(&[0, 5, 50]),
             idle_permille: rng.pick(&[0, 500, 900]),
+            leaves_bodies: rng.chance(300),
             expiry_s: rng.pick(&[2, 10, 60]),
         });
         plan

@@ -159,6 +159,8 @@ reach! {
     UserChanged: "script: CONNECT of another user",
     UserChangedPresent: "session: of another user, ended unread",
     EndedLater: "session: ended, and its filters leave later",
+    StoreRead: "crash: a queue is read back from the store",
+    CrashBare: "crash: a start leaves the bodies of queues on the disk",
     CrashProcess: "crash: the process ends",
     CrashPower: "crash: a power cut",
     CrashWaiting: "crash: records wait for the store, and are lost",

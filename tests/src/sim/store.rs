@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 
 use culex_core::engine::keys::BatchNumber;
+use culex_core::engine::shard::{Fetch, Fetched};
 use culex_core::engine::store::{Record, StoreBatch, Stored, Tables, elide};
 use culex_core::engine::time::{Now, WallTime};
 
@@ -47,7 +48,14 @@ pub(super) struct Store {
     writing: Option<Transaction>,
     /// Committed, and not yet on the disk.
     unsynced: VecDeque<(Vec<Record>, WallTime)>,
+    live: Tables,
+    /// The same as `live` if everything is on the disk before it is "stored".
     durable: Tables,
+    /// What shards want to have read, each behind so many batches.
+    reads: VecDeque<(u64, u16, Fetch)>,
+    /// Batches that it was given, and those that it has.
+    given: u64,
+    kept: u64,
     synced_at: u64,
     written_at: u64,
     commits: u64,
@@ -73,7 +81,11 @@ impl Store {
             queue: VecDeque::new(),
             writing: None,
             unsynced: VecDeque::new(),
+            live: Tables::default(),
             durable: Tables::default(),
+            reads: VecDeque::new(),
+            given: 0,
+            kept: 0,
             synced_at: 0,
             written_at: 0,
             commits: 0,
@@ -103,8 +115,21 @@ impl Store {
 
     pub(super) fn push(&mut self, shard: u16, batch: StoreBatch) {
         if !self.has_failed {
+            self.given += 1;
             self.queue.push_back((shard, batch));
         }
+    }
+
+    pub(super) fn fetch(&mut self, shard: u16, fetch: Fetch) {
+        if !self.has_failed {
+            self.reads.push_back((self.given, shard, fetch));
+        }
+    }
+
+    /// The next read, which overtakes no batch that was given before it.
+    pub(super) fn read(&mut self) -> Option<(u16, Fetched)> {
+        let (_, shard, fetch) = self.reads.pop_front_if(|(behind, ..)| *behind <= self.kept)?;
+        Some((shard, fetch.answered(|session, entry| self.live.read(session, entry))))
     }
 
     /// A transaction takes so many batches, in the order in which they came.
@@ -133,9 +158,11 @@ impl Store {
             // What became of it nobody knows.
             self.has_failed = true;
             self.queue.clear();
+            self.reads.clear();
             return Vec::new();
         }
         let Some(Transaction { records, through, .. }) = self.writing.take() else { return Vec::new() };
+        self.kept += through.len() as u64;
         self.keep(records, now);
         through
     }
@@ -148,7 +175,7 @@ impl Store {
     }
 
     fn keep(&mut self, records: Vec<Record>, now: Now) {
-        self.unsynced.push_back((records, now.wall));
+        self.keep_live(records, now.wall);
         self.written_at = now.tick.0;
         if self.safety == Safety::Power || now.tick.0 - self.synced_at >= SYNC_INTERVAL_MS {
             self.synced_at = now.tick.0;
@@ -159,9 +186,16 @@ impl Store {
     /// The disk gets everything.
     pub(super) fn sync(&mut self) {
         for (records, at) in self.unsynced.drain(..) {
-            self.durable.keep(&StoreBatch { number: BatchNumber(0), records }, at);
+            keep(&mut self.durable, records, at);
         }
         self.has_synced = true;
+    }
+
+    fn keep_live(&mut self, records: Vec<Record>, at: WallTime) {
+        if self.safety == Safety::Kill {
+            self.unsynced.push_back((records.clone(), at));
+        }
+        keep(&mut self.live, records, at);
     }
 
     /// The process ends, or the machine. A transaction that had begun is kept as a whole or not at all. Says whether
@@ -175,16 +209,23 @@ impl Store {
             counts.add(Reach::CrashWaiting);
         }
         self.queue.clear();
+        self.reads.clear();
         let kept = match crash {
             Crash::Process => self.unsynced.len(),
             Crash::Power => rng.index(self.unsynced.len() + 1),
         };
         let has_lost = kept < self.unsynced.len();
-        self.unsynced.truncate(kept);
+        if has_lost {
+            self.unsynced.truncate(kept);
+            self.live = self.durable.clone();
+            for (records, at) in &self.unsynced {
+                keep(&mut self.live, records.clone(), *at);
+            }
+        }
         if let Some(writing) = self.writing.take() {
             if !has_lost && rng.chance(500) {
                 counts.add(Reach::CrashUntold);
-                self.unsynced.push_back((writing.records, now.wall));
+                self.keep_live(writing.records, now.wall);
             } else {
                 counts.add(Reach::CrashWriting);
             }
@@ -193,15 +234,16 @@ impl Store {
             self.sync();
         }
         (self.has_failed, self.fails_at) = (false, None);
+        self.kept = self.given;
         has_lost
     }
 
     /// What the next broker begins with.
     pub(super) fn stored(&self) -> Stored {
-        let mut live = self.durable.clone();
-        for (records, at) in &self.unsynced {
-            live.keep(&StoreBatch { number: BatchNumber(0), records: records.clone() }, *at);
-        }
-        live.stored()
+        self.live.stored()
     }
+}
+
+fn keep(tables: &mut Tables, records: Vec<Record>, at: WallTime) {
+    tables.keep(&StoreBatch { number: BatchNumber(0), records }, at);
 }
