@@ -87,6 +87,10 @@ impl Simulation {
                 }
             }
         }
+        if self.plan.crashes.is_some() {
+            let stored = self.broker.host.borrow().store.stored();
+            self.oracle.check_emptied(&self.clients, &stored);
+        }
         self.oracle.check_left_wills();
         self.oracle.check_expiry(&self.clients, &self.broker);
         self.oracle.check_feeds(&self.clients);

@@ -77,6 +77,16 @@ impl Oracle {
         self.readers[client].shard = shard;
     }
 
+    /// Everything has come to rest: what clients have got and confirmed is kept no longer.
+    pub(in crate::sim) fn check_emptied(&mut self, clients: &[Client], stored: &Stored) {
+        for client in clients.iter().filter(|client| client.state == State::Online) {
+            let kept = stored.sessions.iter().find(|session| *session.client_id == *client.id);
+            if let Some(session) = kept.filter(|kept| !kept.queue.is_empty() || !kept.received.is_empty()) {
+                self.fail(format!("{} has everything, but kept is {session:?}", client.id));
+            }
+        }
+    }
+
     fn check_kept(&mut self, client: &Client, kept: Option<&StoredSession>, through: u64) {
         let reader = &self.readers[client.index];
         let is_known = client.session == Session::Present
