@@ -56,9 +56,8 @@ fn a_seed_replays_byte_for_byte() {
 fn check(family: Family, seeds: u64) {
     let options = Options { seeds: 0..seeds, family, jobs: 2, is_trace_printed: false };
     let sum = run_all(&options);
-    if let Some((seed, outcome)) = sum.failure {
-        panic!("{}", describe(seed, family, &outcome));
-    }
+    let failure = sum.failure.map(|(seed, outcome)| describe(seed, family, &outcome));
+    assert!(failure.is_none(), "{}", failure.unwrap_or_default());
     assert_eq!(sum.seeds, seeds);
     assert!(family == Family::Steady || sum.crashes_min >= 2, "each seed crashes");
 }

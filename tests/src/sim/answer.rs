@@ -107,7 +107,7 @@ impl Client {
         let expected = match self.session {
             _ if self.is_clean => Session::Absent,
             Session::Present if context.oracle.may_have_expired(self.link) => Session::Unknown,
-            session => session,
+            session @ (Session::Present | Session::Absent | Session::Unknown) => session,
         };
         let is_wrong = match expected {
             Session::Unknown => false,
