@@ -10,7 +10,7 @@ mod suite;
 
 const USAGE: &str = "\
 usage: culex-tests conformance [--broker HOST:PORT] [--known NAME] [--markdown] [FILTER]
-       culex-tests sim [--seeds A..B | --seed N] [--jobs N] [--trace]";
+       culex-tests sim [--seeds A..B | --seed N] [--crashes | --failing-commit N] [--jobs N] [--trace]";
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);

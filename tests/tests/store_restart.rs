@@ -1,4 +1,4 @@
-//! What a broker has after a restart, case by case. `store_random.rs` looks for what nobody thought of.
+//! What a broker has after a restart, case by case. The simulator with crashes looks for what nobody thought of.
 
 #![expect(
     clippy::expect_used,
@@ -6,8 +6,8 @@
     reason = "these functions are tests, though clippy sees functions"
 )]
 
-use culex_core::engine::keys::SessionId;
-use culex_core::engine::store::{Stored, StoredSession, Tables};
+use culex_core::engine::keys::{BatchNumber, SessionId};
+use culex_core::engine::store::{Record, StoreBatch, Stored, StoredSession, Tables};
 use culex_core::engine::time::WallTime;
 use culex_core::limits::Limits;
 use culex_tests::wire::{self, Connect, Publish, Will};
@@ -24,6 +24,8 @@ culex_tests::on_shards!(
     the_will_of_a_connection_that_ended_before_is_not_published_again,
     a_session_that_ended_stays_ended,
     a_session_expires_by_the_time_that_the_broker_was_away,
+    a_session_expires_however_often_the_broker_is_started_again,
+    a_clean_session_is_confirmed_when_the_one_before_it_cannot_come_back,
     clean_sessions_leave_nothing,
     limits_that_are_lower_now_drop_nothing,
 );
@@ -276,6 +278,46 @@ fn a_session_expires_by_the_time_that_the_broker_was_away(shards: u16) {
         world.advance(wait_s * 1000);
         assert_eq!(world.commons.sessions_open(), left, "after {wait_s} s more");
     }
+}
+
+/// Found by seed 2033 with crashes on commit 0706457.
+fn a_session_expires_however_often_the_broker_is_started_again(shards: u16) {
+    let mut broker = Broker::new(shards);
+    let bound = Record::SessionBound {
+        session: SessionId(1),
+        client_id: "client".into(),
+        user_name: None,
+        is_trusted: false,
+        expiry_s: 100,
+        will: None,
+    };
+    let batch = StoreBatch { number: BatchNumber(1), records: vec![bound] };
+    broker.tables.keep(&batch, broker.world.wall());
+    for left in [1, 1, 0] {
+        broker.restart();
+        broker.world.advance(40_000);
+        assert_eq!(broker.world.commons.sessions_open(), left);
+        // The store knows that the broker lived.
+        let publisher = broker.connect(&Connect::new("publisher"));
+        broker.send(publisher, &Publish::new("t", "kept").qos(1, 1).retained().encode());
+    }
+}
+
+/// Found by seed 25 with crashes on commit 7e13684.
+fn a_clean_session_is_confirmed_when_the_one_before_it_cannot_come_back(shards: u16) {
+    let mut world = World::new(shards, &limits(), Store::Held);
+    let old = world.connect(&Connect::new("client").persistent()).expect("accepted");
+    world.store_all();
+    world.lose(old);
+    // The first ends the old session, the second finds nothing.
+    for _ in 0..2 {
+        let clean = world.connect(&Connect::new("client")).expect("accepted");
+        assert!(world.take_packets(clean).is_empty(), "the end of the old session is not kept yet");
+        world.lose(clean);
+    }
+    let clean = world.connect(&Connect::new("client")).expect("accepted");
+    world.store_all();
+    assert_eq!(world.take_packets(clean), ["CONNACK Success session=false"]);
 }
 
 fn clean_sessions_leave_nothing(shards: u16) {

@@ -89,8 +89,8 @@ fn a_reload_is_everything_or_nothing() {
     let changes = run_ok(folder.ctl(&["reload"]));
     assert_eq!(changes, "threads: \"auto\" -> 3 (from the next start on)\n");
     run_ok(Tools::Culex.publish(&broker, &["-t", "allowed", "-m", "y", "-q", "1"]));
-    let lines = std::iter::from_fn(|| subscriber.0.line());
-    let first = lines.filter(|line| !line.starts_with("is/ready")).next();
+    let mut lines = std::iter::from_fn(|| subscriber.0.line());
+    let first = lines.find(|line| !line.starts_with("is/ready"));
     assert_eq!(first.as_deref(), Some("allowed y"));
     assert_eq!(broker.running.terminate(), Some(0));
 }

@@ -29,9 +29,10 @@ impl Client {
     fn on_packet(&mut self, context: &mut Context<'_>, packet: Received) {
         if let Received::Publish(publish) = &packet {
             context.note(format_args!(
-                "{} gets PUBLISH {} q{} id {:?} {}{}",
+                "{} gets PUBLISH {} {:.8} q{} id {:?} {}{}",
                 self.id,
                 publish.topic,
+                publish.text(),
                 publish.qos,
                 publish.id,
                 if publish.dup { "dup " } else { "" },
@@ -103,7 +104,11 @@ impl Client {
         }
         self.state = State::Online;
         self.must_clean = false;
-        let expected = if self.is_clean { Session::Absent } else { self.session };
+        let expected = match self.session {
+            _ if self.is_clean => Session::Absent,
+            Session::Present if context.oracle.may_have_expired(self.link) => Session::Unknown,
+            session @ (Session::Present | Session::Absent | Session::Unknown) => session,
+        };
         let is_wrong = match expected {
             Session::Unknown => false,
             Session::Absent => session_present,
@@ -138,7 +143,7 @@ impl Client {
             } else {
                 context.note(format_args!("{} PUBLISH id {id} m{message} again", self.id));
                 context.broker.reach(Reach::ResendPublish);
-                context.oracle.messages[message].sends += 1;
+                context.oracle.on_send_again(message);
                 if phase == Phase::Pubrec && context.broker.host.borrow().plan.asks.publish {
                     context.broker.reach(Reach::AskedAgain);
                 }

@@ -10,6 +10,7 @@ use culex_core::engine::commons::LocalCommons;
 use culex_core::engine::error::Refusal;
 use culex_core::engine::keys::{ConnectionKey, ShardId};
 use culex_core::engine::shard::{DELIVERIES_PER_TURN, Effect, Shard, ShardConfig, Turn, shard_of};
+use culex_core::engine::store::Stored;
 use culex_core::engine::time::Tick;
 use culex_core::engine::{Admission, TopicLimits, admit};
 
@@ -31,6 +32,11 @@ pub(super) struct Broker {
     pub(super) host: RefCell<Host>,
 }
 
+fn new_shard(number: u16, plan: &Plan) -> RefCell<Shard> {
+    let (id, limits) = (ShardId(number), plan.limits.clone());
+    RefCell::new(Shard::new(ShardConfig { id, limits, hash_keys: HASH_KEYS, asks: plan.asks }))
+}
+
 /// How much of what waits a turn takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effort {
@@ -42,20 +48,32 @@ pub(super) enum Effort {
 
 impl Broker {
     pub(super) fn new(plan: Plan, rng: Rng, trace: Trace) -> Self {
-        let shard = |number| {
-            let limits = plan.limits.clone();
-            RefCell::new(Shard::new(ShardConfig {
-                id: ShardId(number),
-                limits,
-                hash_keys: HASH_KEYS,
-                asks: plan.asks,
-            }))
-        };
         Self {
-            shards: (0..plan.shards).map(shard).collect(),
+            shards: (0..plan.shards).map(|number| new_shard(number, &plan)).collect(),
             local: LocalCommons::new(&plan.limits, HASH_KEYS),
             host: RefCell::new(Host::new(plan, rng, trace)),
         }
+    }
+
+    /// Another broker, with so many shards and what the store has of the one before. Its first turns publish the Will
+    /// Messages that are left.
+    pub(super) fn restart(&mut self, shards: u16, stored: Stored) {
+        self.host.get_mut().reset(shards);
+        let plan = self.host.get_mut().plan.clone();
+        self.shards = (0..shards).map(|number| new_shard(number, &plan)).collect();
+        self.local = LocalCommons::restored(&plan.limits, HASH_KEYS, &stored);
+        self.host.get_mut().is_starting = true;
+        for session in stored.sessions {
+            let owner = self.shard_of(&session.client_id);
+            let now = self.host.borrow().now;
+            let mut turn = Turn { now, commons: &*self, deliveries_left: DELIVERIES_PER_TURN };
+            let mut shard = self.shards[usize::from(owner)].borrow_mut();
+            if !shard.restore(&mut turn, session, stored.alive_at) {
+                let text = "a ClientId is stored twice".to_owned();
+                self.host.borrow_mut().notes.push_back(Note::Broken(text));
+            }
+        }
+        self.host.get_mut().is_starting = false;
     }
 
     pub(super) fn shard_of(&self, client_id: &str) -> u16 {
@@ -86,7 +104,13 @@ impl Broker {
                 found.up.received.drain(..len);
                 found.handled += len;
                 found.stage = match admission {
-                    Ok(admission) => Stage::Checking(Box::new(admission)),
+                    Ok(mut admission) => {
+                        // MQTT 3.1.1 cannot say it.
+                        if !admission.clean_start {
+                            admission.session_expiry_s = host.plan.expiry_of(found.client);
+                        }
+                        Stage::Checking(Box::new(admission))
+                    }
                     Err(_) => Stage::Closed,
                 };
             }
@@ -136,6 +160,15 @@ impl Broker {
                     if shard.outbox(key).is_none() {
                         self.host.borrow_mut().note_ending(number, key);
                     }
+                }
+                Some(Mail::Fetched(fetched)) => {
+                    self.note(format_args!("s{number} takes {} messages of the store", fetched.bodies.len()));
+                    shard.handle_fetched(&mut turn, fetched);
+                }
+                Some(Mail::LeftWills) => {
+                    let count = shard.publish_left_wills(&mut turn);
+                    self.note(format_args!("s{number} publishes {count} wills that were left"));
+                    self.host.borrow_mut().notes.push_back(Note::LeftWills { shard: number, count });
                 }
                 None => break,
             }
@@ -248,8 +281,12 @@ impl Broker {
                         }
                     }
                     Effect::Fetch(fetch) => {
-                        let why = format!("nothing is on disk here: {fetch:?}");
-                        self.host.borrow_mut().notes.push_back(Note::Broken(why));
+                        self.note(format_args!(
+                            "s{number} fetches {} of {:?}",
+                            fetch.entries.len(),
+                            fetch.id
+                        ));
+                        self.host.borrow_mut().store.fetch(number, fetch);
                     }
                     Effect::Send { to, messages } => {
                         // The server pushes to one mailbox after another.
@@ -292,7 +329,7 @@ impl Broker {
         let other = {
             let mut host = self.host.borrow_mut();
             let permille = host.plan.preempt_permille;
-            if !host.rng.chance(permille) {
+            if host.is_starting || !host.rng.chance(permille) {
                 return false;
             }
             u16::try_from(host.rng.index(self.shards.len())).unwrap_or(0)

@@ -102,6 +102,11 @@ impl Client {
         }
     }
 
+    /// Whom its session belongs to.
+    pub(super) fn user_name(&self) -> Option<String> {
+        (self.user > 0).then(|| format!("u{}", self.user))
+    }
+
     /// Messages of its own that are not acknowledged.
     pub(super) fn unacknowledged(&self) -> impl Iterator<Item = usize> {
         self.outgoing.iter().map(|(_, message, _)| *message)

@@ -8,31 +8,42 @@ use culex_core::engine::error::{CloseReason, Refusal};
 use culex_core::engine::keys::{BatchNumber, ConnectionKey};
 use culex_core::engine::publication::Publication;
 use culex_core::engine::question::Verdict;
-use culex_core::engine::shard::{Event, ShardMessage};
+use culex_core::engine::shard::{Event, Fetched, ShardMessage};
 use culex_core::engine::store::{Record, StoreBatch};
 use culex_core::engine::time::{Now, Tick, WallTime};
 
 use super::broker::Effort;
 use super::hooks::{Fate, OpenQuestion};
-use super::network::Link;
+use super::network::{Link, Stage};
 use super::plan::{Pace, Plan};
 use super::report::{Counts, Reach};
 use super::rng::Rng;
+use super::store::{Safety, Store};
 use super::trace::Trace;
 
 /// Into a mailbox.
 pub(super) enum Mail {
-    Attach { link: usize, admission: Box<Admission> },
+    Attach {
+        link: usize,
+        admission: Box<Admission>,
+    },
     Shard(ShardMessage),
-    Answer { key: ConnectionKey, verdict: Verdict },
+    Answer {
+        key: ConnectionKey,
+        verdict: Verdict,
+    },
+    Fetched(Fetched),
+    /// The first of a broker that was started again.
+    LeftWills,
 }
 
 impl Mail {
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Attach { .. } => 0,
+            Self::Attach { .. } | Self::LeftWills => 0,
             Self::Shard(message) => message.bytes(),
             Self::Answer { verdict, .. } => verdict.bytes(),
+            Self::Fetched(fetched) => fetched.bytes(),
         }
     }
 }
@@ -44,6 +55,7 @@ pub(super) enum Note {
     Ending { link: usize },
     Refused { link: usize, refusal: Refusal },
     Closed { link: usize, reason: CloseReason, now: u64 },
+    LeftWills { shard: u16, count: usize },
     Broken(String),
 }
 
@@ -67,8 +79,10 @@ pub(super) struct Host {
     pub(super) answers: Vec<u64>,
     /// Grows when anything moves.
     pub(super) progress: u64,
-    store: VecDeque<(u16, BatchNumber)>,
+    pub(super) store: Store,
     stored: Vec<Option<BatchNumber>>,
+    /// A broker that starts does one thing after another.
+    pub(super) is_starting: bool,
 }
 
 /// What a turn is about to do.
@@ -85,6 +99,8 @@ pub(super) struct Begun {
 impl Host {
     pub(super) fn new(plan: Plan, rng: Rng, trace: Trace) -> Self {
         let shards = usize::from(plan.shards);
+        let (safety, fails_at) =
+            plan.crashes.as_ref().map_or((Safety::Power, None), |crashes| (crashes.safety, crashes.fails_at));
         Self {
             plan,
             rng,
@@ -100,27 +116,90 @@ impl Host {
             fates: BTreeMap::new(),
             answers: vec![0; shards],
             progress: 0,
-            store: VecDeque::new(),
+            store: Store::new(safety, fails_at),
             stored: vec![None; shards],
+            is_starting: false,
         }
     }
 
-    pub(super) const fn advance(&mut self, millis: u64) {
+    pub(super) fn advance(&mut self, millis: u64) {
         self.now.tick.0 += millis;
         self.now.wall.0 += millis;
+        if self.plan.crashes.is_some() {
+            self.store.tick(self.now);
+        }
     }
 
-    /// The store commits so many batches, in the order in which it got them.
+    /// The store does something, if it has to.
+    pub(super) fn work_store(&mut self) {
+        let Some((idle_permille, commit_max_ms)) =
+            self.plan.crashes.as_ref().map(|crashes| (crashes.idle_permille, crashes.commit_max_ms))
+        else {
+            let most = self.rng.index(self.store.waiting() + 1);
+            return self.commit(most);
+        };
+        if self.rng.chance(500) && self.read_one() {
+            return;
+        }
+        if self.rng.chance(idle_permille) {
+            return;
+        }
+        if self.store.is_writing() {
+            if self.store.is_due(self.now) {
+                self.finish_commit();
+            }
+        } else {
+            let most = 1 + self.rng.index(self.store.waiting());
+            let due = self.now.tick.0 + self.rng.below(commit_max_ms + 1);
+            self.store.begin(most, due, &mut self.counts);
+        }
+    }
+
+    /// The store commits what it has begun, and so many batches in the order in which it got them.
     pub(super) fn commit(&mut self, most: usize) {
-        for _ in 0..most {
-            let Some((shard, number)) = self.store.pop_front() else { return };
+        self.finish_commit();
+        self.store.begin(most, 0, &mut self.counts);
+        self.finish_commit();
+        while self.read_one() {}
+    }
+
+    /// The store answers one shard.
+    fn read_one(&mut self) -> bool {
+        let Some((shard, fetched)) = self.store.read() else { return false };
+        self.progress += 1;
+        self.counts.add(Reach::StoreRead);
+        self.mail[usize::from(shard)].push_back(Mail::Fetched(fetched));
+        true
+    }
+
+    fn finish_commit(&mut self) {
+        for (shard, number) in self.store.finish(self.now) {
             self.progress += 1;
             self.stored[usize::from(shard)] = Some(number);
         }
     }
 
-    pub(super) fn store_len(&self) -> usize {
-        self.store.len()
+    /// Nothing is left of a broker but its store; the next one has so many shards.
+    pub(super) fn reset(&mut self, shards: u16) {
+        let shards = usize::from(shards);
+        for link in self.links.iter_mut().filter(|link| !link.is_closed()) {
+            link.stage = Stage::Closed;
+            link.asked = None;
+            link.up.reset();
+            // The machine may still send what the process had written.
+            if self.rng.chance(500) {
+                link.down.finish();
+            } else {
+                link.down.reset();
+            }
+        }
+        self.mail = (0..shards).map(|_| VecDeque::from([Mail::LeftWills])).collect();
+        self.keys.clear();
+        self.notes.clear();
+        self.questions.clear();
+        self.answers = vec![0; shards];
+        self.stored = vec![None; shards];
+        self.progress += 1;
     }
 
     pub(super) fn begin_turn(&mut self, number: u16, effort: Effort) -> Begun {
@@ -139,6 +218,10 @@ impl Host {
         if !is_all {
             if begun.mails > 0 && self.rng.chance(500) {
                 begun.mails = self.rng.index(begun.mails + 1);
+            }
+            // A lane takes its mailbox before it looks at the time, and this was there before anything else.
+            if matches!(self.mail[shard].front(), Some(Mail::LeftWills)) {
+                begun.mails = begun.mails.max(1);
             }
             begun.has_timers = self.rng.chance(700);
             begun.is_cut = self.rng.chance(self.plan.cut_permille);
@@ -181,7 +264,7 @@ impl Host {
     /// Payloads of the messages that other shards have sent to this one, and that it has not taken.
     pub(super) fn on_their_way(&self, number: u16) -> Vec<String> {
         let payload = |mail: &Mail| match mail {
-            Mail::Attach { .. } | Mail::Answer { .. } => None,
+            Mail::Attach { .. } | Mail::Answer { .. } | Mail::Fetched(_) | Mail::LeftWills => None,
             Mail::Shard(ShardMessage::Deliver { publication, .. }) => {
                 Some(String::from_utf8_lossy(&publication.payload).into_owned())
             }
@@ -200,7 +283,7 @@ impl Host {
             Pace::AtOnce => self.counts.add(Reach::StoreAtOnce),
             Pace::Late => {
                 self.counts.add(Reach::StoreLate);
-                self.store.push_back((number, batch.number));
+                self.store.push(number, batch);
             }
         }
         self.plan.pace

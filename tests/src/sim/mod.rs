@@ -6,6 +6,7 @@
 //!                ▲          │                         ▲           │         │
 //!                └──────────┘◄────────────────────────┼───────────┤         └─ may run another shard first
 //!                                                     └───────────┴─► store (late)
+//!   crashes: all of it but the store is lost, and another broker begins with what that has
 //!   hooks: what shards ask about is answered later, changed, refused, or never
 //!   oracles: see what clients sent and got, which connections the broker closed, and its gauges
 //! ```
@@ -19,6 +20,7 @@ mod answer;
 mod broker;
 mod client;
 mod commons;
+mod crash;
 mod hooks;
 mod host;
 mod links;
@@ -33,10 +35,12 @@ mod rest;
 mod rng;
 mod schedule;
 mod script;
+mod store;
 mod trace;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use self::plan::Family;
 pub use self::report::Counts;
 
 /// What became of a seed.
@@ -50,11 +54,15 @@ pub struct Outcome {
     pub trace: Vec<String>,
     /// What was reached.
     pub counts: Counts,
+    /// Times that the broker was started again.
+    pub crashes: u32,
+    /// Transactions of the store.
+    pub commits: u64,
 }
 
-/// Runs one seed; `keeps_all` keeps the whole trace. A panic of the engine is a violation.
-pub fn run(seed: u64, keeps_all: bool) -> Outcome {
-    catch_unwind(AssertUnwindSafe(|| schedule::run(seed, keeps_all))).unwrap_or_else(|panic| {
+/// Runs one seed of a family; `keeps_all` keeps the whole trace. A panic of the engine is a violation.
+pub fn run(seed: u64, family: Family, keeps_all: bool) -> Outcome {
+    catch_unwind(AssertUnwindSafe(|| schedule::run(seed, family, keeps_all))).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()
             .cloned()
@@ -65,6 +73,8 @@ pub fn run(seed: u64, keeps_all: bool) -> Outcome {
             violation: Some(format!("panic: {text}")),
             trace: Vec::new(),
             counts: Counts::default(),
+            crashes: 0,
+            commits: 0,
         }
     })
 }

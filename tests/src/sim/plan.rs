@@ -6,6 +6,18 @@ use culex_core::engine::question::Asks;
 use culex_core::limits::{Limit, Limits, WhenFull};
 
 use super::rng::Rng;
+use super::store::Safety;
+
+/// What happens to the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Nothing: one process from beginning to end.
+    Steady,
+    /// It crashes twice or more, and is started again.
+    Crashes,
+    /// The transaction of this number fails, 1 is the first; then it is started again.
+    FailingCommit(u64),
+}
 
 /// Operations of clients in one run; what settling does comes on top.
 const OPERATIONS_MIN: u64 = 300;
@@ -47,10 +59,61 @@ pub(super) struct Plan {
     pub(super) asks: Asks,
     /// Chance that a hook changes, refuses or drops a message.
     pub(super) fate_permille: u64,
+    /// `None`: the broker does not crash.
+    pub(super) crashes: Option<Crashes>,
+}
+
+/// What a run with crashes has beside.
+#[derive(Debug, Clone)]
+pub(super) struct Crashes {
+    /// When the broker may crash: so many operations are left. The next one is the last.
+    pub(super) at: Vec<u64>,
+    pub(super) safety: Safety,
+    pub(super) fails_at: Option<u64>,
+    /// How long a transaction takes.
+    pub(super) commit_max_ms: u64,
+    /// Chance that the store does nothing when it might.
+    pub(super) idle_permille: u64,
+    /// A start leaves the bodies of queues on the disk.
+    pub(super) leaves_bodies: bool,
+    /// Seconds that the sessions of some clients outlive their connections.
+    pub(super) expiry_s: u32,
 }
 
 impl Plan {
-    pub(super) fn new(rng: &mut Rng) -> Self {
+    pub(super) fn new(rng: &mut Rng, family: Family) -> Self {
+        let mut plan = Self::steady(rng);
+        let fails_at = match family {
+            Family::Steady => return plan,
+            Family::Crashes => None,
+            Family::FailingCommit(number) => Some(number),
+        };
+        let count = if fails_at.is_some() { 0 } else { 2 + rng.index(4) };
+        let mut at: Vec<u64> = (0..count).map(|_| rng.below(plan.operations)).collect();
+        at.sort_unstable();
+        plan.pace = Pace::Late;
+        if rng.chance(400) {
+            plan.limits.queue_memory_bytes = at_most(1 + rng.below(200));
+        }
+        plan.crashes = Some(Crashes {
+            at,
+            safety: if fails_at.is_some() || rng.chance(600) { Safety::Power } else { Safety::Kill },
+            fails_at,
+            commit_max_ms: rng.pick(&[0, 5, 50]),
+            idle_permille: rng.pick(&[0, 500, 900]),
+            leaves_bodies: rng.chance(300),
+            expiry_s: rng.pick(&[2, 10, 60]),
+        });
+        plan
+    }
+
+    /// Seconds that the sessions of a client outlive their connections, which is for ever for the watcher.
+    pub(super) fn expiry_of(&self, client: usize) -> u32 {
+        let is_mortal = client % 3 == 2 && client < self.clients;
+        self.crashes.as_ref().filter(|_| is_mortal).map_or(u32::MAX, |crashes| crashes.expiry_s)
+    }
+
+    fn steady(rng: &mut Rng) -> Self {
         let has_large_payloads = rng.chance(60);
         let has_hooks = rng.chance(350);
         let publish = has_hooks && rng.chance(800);
@@ -72,6 +135,7 @@ impl Plan {
             has_large_payloads,
             asks,
             fate_permille: rng.pick(&[0, 200, 600]),
+            crashes: None,
         }
     }
 }

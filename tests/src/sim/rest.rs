@@ -1,6 +1,7 @@
 //! Moments at which everything has come to rest: what is owed must be there, what is asked must be answered, and at
 //! the end nothing may be left.
 
+use culex_core::engine::stats::Stats;
 use culex_core::limits::Limits;
 
 use super::broker::Effort;
@@ -10,6 +11,7 @@ use super::network::Stage;
 use super::report::Reach;
 use super::schedule::Simulation;
 use super::script;
+use super::store::Crash;
 
 /// Steps without an end in sight are a failure too.
 const STEPS_TO_REST_MAX: usize = 20_000;
@@ -26,8 +28,11 @@ impl Simulation {
                 self.broker.front_door(link);
             }
             self.broker.host.borrow_mut().commit(usize::MAX);
+            if self.broker.host.borrow().store.has_failed {
+                self.crash(Crash::Process);
+            }
             self.broker.host.borrow_mut().answer_all();
-            for shard in 0..self.plan.shards {
+            for shard in 0..u16::try_from(self.broker.shards.len()).unwrap_or(u16::MAX) {
                 self.broker.turn(shard, Effort::All);
                 self.after_step();
             }
@@ -70,7 +75,7 @@ impl Simulation {
         let mut dropped = Vec::new();
         for shard in &self.broker.shards {
             let stats = shard.borrow().stats();
-            dropped.push(stats.dropped_queue_full + stats.dropped_queue_total + stats.dropped_slow_reader);
+            dropped.push(dropped_by(&stats));
             for (count, what) in [
                 (stats.dropped_queue_full, Reach::QueueDropped),
                 (stats.dropped_queue_total, Reach::QueueTotalDropped),
@@ -82,6 +87,12 @@ impl Simulation {
                 }
             }
         }
+        if self.plan.crashes.is_some() {
+            let stored = self.broker.host.borrow().store.stored();
+            self.oracle.check_emptied(&self.clients, &stored);
+        }
+        self.oracle.check_left_wills();
+        self.oracle.check_expiry(&self.clients, &self.broker);
         self.oracle.check_feeds(&self.clients);
         self.oracle.check_misses(&self.clients, &dropped);
         let host = self.broker.host.borrow();
@@ -95,12 +106,15 @@ impl Simulation {
         if self.has_failed() {
             return;
         }
-        let probe = self.plan.clients;
+        let (probe, crashes) = (self.plan.clients, self.oracle.crashes);
         self.with_client(probe, |client, context| {
             script::dial(client, context, true, 0, None, true);
             script::send_subscribe(client, context, vec![(ALL, 2)]);
         });
         self.rest();
+        if crashes != self.oracle.crashes {
+            return;
+        }
         if self.plan.limits.outbox_bytes == Limits::default().outbox_bytes {
             self.oracle.check_store(&self.clients[probe]);
         }
@@ -110,8 +124,10 @@ impl Simulation {
 
     /// Everybody comes back for what is left, then leaves for good.
     pub(super) fn end(&mut self) {
+        self.is_ending = true;
         for index in 0..self.plan.clients {
             self.with_client(index, |client, context| {
+                client.must_clean |= context.oracle.may_have_begun_anew(index);
                 if client.state == State::Offline && !client.must_clean && !client.is_clean {
                     script::dial(client, context, false, 0, None, false);
                 }
@@ -129,15 +145,11 @@ impl Simulation {
             if self.has_failed() {
                 return;
             }
-            self.with_client(index, |client, context| {
-                if let Some(link) = client.go_offline() {
-                    context.broker.host.borrow_mut().hang_up(link);
-                }
-                script::dial(client, context, true, 0, None, true);
-            });
-            self.rest();
-            self.with_client(index, script::disconnect);
-            self.rest();
+            let crashes = self.oracle.crashes;
+            self.leave_for_good(index);
+            if crashes != self.oracle.crashes {
+                self.leave_for_good(index);
+            }
         }
         let (open, keys) = {
             let host = self.broker.host.borrow();
@@ -149,7 +161,29 @@ impl Simulation {
             self.oracle.fail(format!("{open} connections are left"));
         }
         if !self.has_failed() {
+            self.broker.host.borrow_mut().store.sync();
             self.oracle.check_end(&self.broker);
+            let left = self.broker.host.borrow().store.stored();
+            if self.plan.crashes.is_some() && !left.sessions.is_empty() {
+                self.oracle.fail(format!("left in the store: {:?}", left.sessions));
+            }
         }
     }
+
+    fn leave_for_good(&mut self, index: usize) {
+        self.with_client(index, |client, context| {
+            if let Some(link) = client.go_offline() {
+                context.broker.host.borrow_mut().hang_up(link);
+            }
+            script::dial(client, context, true, 0, None, true);
+        });
+        self.rest();
+        self.with_client(index, script::disconnect);
+        self.rest();
+    }
+}
+
+/// Messages that a shard has dropped because of a limit.
+pub(super) const fn dropped_by(stats: &Stats) -> u64 {
+    stats.dropped_queue_full + stats.dropped_queue_total + stats.dropped_slow_reader
 }

@@ -7,7 +7,7 @@ use super::broker::{Broker, Effort};
 use super::client::{Client, Context, State};
 use super::names::WILLS;
 use super::oracle::Oracle;
-use super::plan::Plan;
+use super::plan::{Family, Plan};
 use super::report::{Counts, Reach};
 use super::rng::Rng;
 use super::script;
@@ -15,7 +15,7 @@ use super::trace::Trace;
 use super::{Outcome, host::Note};
 
 /// The first client has a good connection from the first moment to the last.
-const WATCHER: usize = 0;
+pub(super) const WATCHER: usize = 0;
 
 /// A broker, its clients, and what must hold.
 pub(super) struct Simulation {
@@ -23,13 +23,15 @@ pub(super) struct Simulation {
     pub(super) clients: Vec<Client>,
     pub(super) oracle: Oracle,
     pub(super) plan: Plan,
-    operations_left: u64,
+    pub(super) operations_left: u64,
+    /// Everybody leaves for good.
+    pub(super) is_ending: bool,
 }
 
 /// Runs one seed.
-pub(super) fn run(seed: u64, keeps_all: bool) -> Outcome {
+pub(super) fn run(seed: u64, family: Family, keeps_all: bool) -> Outcome {
     let mut rng = Rng::new(seed);
-    let plan = Plan::new(&mut rng);
+    let plan = Plan::new(&mut rng, family);
     let mut trace = Trace::new(keeps_all);
     trace.note(format_args!("seed {seed}: {plan:?}"));
     let mut simulation = Simulation::new(plan, rng, trace);
@@ -48,8 +50,11 @@ impl Simulation {
         oracle.may_refuse_retained = plan.limits.retained_messages != default.retained_messages
             || plan.limits.retained_bytes != default.retained_bytes;
         oracle.may_close_partial = plan.limits.partial_total_bytes != default.partial_total_bytes;
+        for client in &clients {
+            oracle.set_expiry(client.index, plan.expiry_of(client.index));
+        }
         let operations_left = plan.operations;
-        Self { broker, clients, oracle, plan, operations_left }
+        Self { broker, clients, oracle, plan, operations_left, is_ending: false }
     }
 
     fn finish(self) -> Outcome {
@@ -61,6 +66,8 @@ impl Simulation {
             violation: self.oracle.violations.into_iter().next(),
             trace: host.trace.into_lines(),
             counts,
+            crashes: self.oracle.crashes,
+            commits: host.store.commits(),
         }
     }
 
@@ -69,20 +76,30 @@ impl Simulation {
     }
 
     fn play(&mut self) {
-        self.with_client(WATCHER, |client, context| {
-            script::dial(client, context, true, 0, None, true);
-            script::send_subscribe(client, context, vec![(WILLS, 2)]);
-        });
+        self.welcome_watcher();
         while self.operations_left > 0 && !self.has_failed() {
             let phase = self.operations_left.saturating_sub(self.plan.operations_per_phase);
             while self.operations_left > phase && !self.has_failed() {
                 self.step();
                 self.after_step();
+                self.crash_by_chance();
             }
             self.rest();
             self.check_at_rest();
         }
+        self.crash_in_the_end();
         self.end();
+    }
+
+    fn welcome_watcher(&mut self) {
+        let is_clean = self.plan.crashes.is_none();
+        self.with_client(WATCHER, |client, context| script::dial(client, context, is_clean, 0, None, true));
+        if !is_clean {
+            self.rest();
+        }
+        self.with_client(WATCHER, |client, context| {
+            script::send_subscribe(client, context, vec![(WILLS, 2)]);
+        });
     }
 
     fn step(&mut self) {
@@ -115,10 +132,7 @@ impl Simulation {
                 }
             }
             86..93 => {
-                let mut host = self.broker.host.borrow_mut();
-                let count = host.store_len();
-                let most = host.rng.index(count + 1);
-                host.commit(most);
+                self.broker.host.borrow_mut().work_store();
             }
             93..99 => self.pass_time(),
             _ => self.disturb(),
@@ -171,7 +185,7 @@ impl Simulation {
         }
     }
 
-    fn pick(&self, len: usize) -> usize {
+    pub(super) fn pick(&self, len: usize) -> usize {
         self.broker.host.borrow_mut().rng.index(len)
     }
 
@@ -189,13 +203,19 @@ impl Simulation {
     /// Tells the oracles what the broker did.
     pub(super) fn after_step(&mut self) {
         let mut has_notes = false;
+        if std::mem::take(&mut self.broker.host.borrow_mut().store.has_synced) {
+            self.oracle.on_sync();
+        }
         loop {
             let Some(note) = self.broker.host.borrow_mut().notes.pop_front() else { break };
             has_notes = true;
             match note {
                 Note::Attached { link } => {
-                    if self.oracle.on_attached(link) {
-                        let client = self.broker.host.borrow().links[link].client;
+                    let now = self.broker.host.borrow().now.tick.0;
+                    let is_stale = self.oracle.on_attached(link, now);
+                    let client = self.broker.host.borrow().links[link].client;
+                    let is_current = self.clients[client].link == Some(link);
+                    if is_stale || (self.oracle.may_have_expired(Some(link)) && !is_current) {
                         self.doubt(client);
                     }
                 }
@@ -211,6 +231,7 @@ impl Simulation {
                     let host = self.broker.host.borrow();
                     self.oracle.on_closed(link, &host.links[link], reason, now);
                 }
+                Note::LeftWills { shard, count } => self.oracle.on_left_wills(shard, count),
                 Note::Broken(text) => self.oracle.fail(text),
             }
         }
@@ -221,7 +242,7 @@ impl Simulation {
     }
 
     /// An old attempt got in late and may have replaced the session: only a clean start helps.
-    fn doubt(&mut self, client: usize) {
+    pub(super) fn doubt(&mut self, client: usize) {
         self.with_client(client, |client, context| {
             client.must_clean = true;
             client.forget(context);

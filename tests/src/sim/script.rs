@@ -221,6 +221,7 @@ pub(super) fn disconnect(client: &mut Client, context: &mut Context<'_>) {
 }
 
 fn connect(client: &mut Client, context: &mut Context<'_>, rng: &mut Rng, is_watcher: bool) {
+    client.must_clean |= context.oracle.may_have_begun_anew(client.index);
     let is_clean = is_watcher || client.must_clean || rng.chance(350);
     let keep_alive =
         if rng.chance(300) && !is_watcher { u16::try_from(1 + rng.below(5)).unwrap_or(1) } else { 0 };
@@ -256,9 +257,9 @@ pub(super) fn dial(
     let mut connect = Connect::new(&client.id);
     connect.clean_session = is_clean;
     connect.keep_alive = keep_alive;
-    connect.user_name = (client.user > 0).then(|| format!("u{}", client.user).into());
+    connect.user_name = client.user_name().map(Into::into);
     let link = context.broker.host.borrow_mut().dial(client.index, client.shard, is_reliable);
-    context.oracle.on_dial(client.index);
+    context.oracle.on_dial(client.index, is_clean);
     if is_clean || client.is_clean {
         client.forget(context);
         // Once on its way, a clean start must get through before anything else can be relied on.

@@ -4,12 +4,12 @@
 //! the batch that was open when it was given. While a connection has anything held, its later answers queue up
 //! behind, needed or not, because acknowledgements leave in the order of their packets [MQTT-4.6.0-2, -3].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use culex_codec::{Ack, ConnAck, Packet, PacketId, Properties, ReasonCode, SubAck, UnsubAck};
 use smallvec::SmallVec;
 
-use crate::engine::keys::{BatchNumber, ConnectionKey};
+use crate::engine::keys::{BatchNumber, ConnectionKey, SessionId};
 use crate::engine::question::Handshake;
 use crate::engine::session::Queued;
 use crate::engine::store::{Record, StoreBatch};
@@ -61,6 +61,8 @@ pub(super) struct Gate {
     /// The newest batch that was handed out.
     newest: BatchNumber,
     stored: BatchNumber,
+    /// ClientIds whose sessions have ended in a batch that the store does not have yet.
+    ends: BTreeMap<Box<str>, BatchNumber>,
     held: VecDeque<(BatchNumber, ConnectionKey, Answer)>,
 }
 
@@ -74,6 +76,23 @@ impl Gate {
     /// Whether the store has everything through this batch.
     pub(super) fn is_stored(&self, through: BatchNumber) -> bool {
         through <= self.stored
+    }
+
+    pub(super) fn record_end(&mut self, session: SessionId, client_id: &str) {
+        let batch = self.record(Record::SessionEnded { session });
+        self.ends.insert(client_id.into(), batch);
+    }
+
+    /// Whether a session of this ClientId that has ended may still come back by a crash.
+    pub(super) fn awaits_end(&self, client_id: &str) -> bool {
+        self.ends.contains_key(client_id)
+    }
+
+    fn note_stored(&mut self, through: BatchNumber) {
+        self.stored = self.stored.max(through.min(self.newest));
+        if !self.ends.is_empty() {
+            self.ends.retain(|_, batch| *batch > self.stored);
+        }
     }
 
     /// The batch that has all records so far, unless the store has it already.
@@ -112,7 +131,7 @@ impl Shard {
 
     /// The store has everything through this batch.
     pub fn handle_stored(&mut self, turn: &mut Turn<'_>, through: BatchNumber) {
-        self.gate.stored = self.gate.stored.max(through.min(self.gate.newest));
+        self.gate.note_stored(through);
         while let Some((key, answer)) = self.gate.pop_released() {
             if let Some(connection) = self.connections.get_mut(key) {
                 let was_reading = connection.is_reading();

@@ -55,7 +55,7 @@ impl Shard {
         self.check_owner(admission)?;
         self.check_will(admission)?;
         let id = self.reserve_session(turn, admission)?;
-        let has_ended = self.take_over(turn, admission);
+        self.take_over(turn, admission);
         let found = self.by_client_id.get(&admission.client_id).copied();
         let session_key = match found {
             Some(key) => key,
@@ -89,8 +89,10 @@ impl Shard {
         session.sender.resume(in_flight);
         session.receiver.resume(self.limits.incoming_in_flight);
         let timer = session.timer.take();
-        // Otherwise the store has said that it has what is resumed, and may be full by now.
-        let is_promise = has_ended || !self.gate.is_stored(session.recorded_in);
+        // Otherwise the store has said that it has what is resumed, and may be full by now. And a session of this ClientId
+        // may have ended a moment ago, with this connection or with one before it.
+        let is_stored = self.gate.is_stored(session.recorded_in);
+        let is_promise = !is_stored || self.gate.awaits_end(&admission.client_id);
         if let Some(timer) = timer {
             self.timers.disarm(timer, Timer::SessionExpiry(session_key));
         }
@@ -155,21 +157,19 @@ impl Shard {
     }
 
     /// Ends an older connection of this ClientId [MQTT-3.1.4-2], and the older session if a clean one is wanted
-    /// [MQTT-3.1.2-6] or if it is of somebody else, who would otherwise be read. Says whether a session ended.
-    fn take_over(&mut self, turn: &mut Turn<'_>, admission: &Admission) -> bool {
-        let Some(old) = self.by_client_id.get(&admission.client_id).copied() else { return false };
+    /// [MQTT-3.1.2-6] or if it is of somebody else, who would otherwise be read.
+    fn take_over(&mut self, turn: &mut Turn<'_>, admission: &Admission) {
+        let Some(old) = self.by_client_id.get(&admission.client_id).copied() else { return };
         if let Some(owner) = self.session(old).and_then(|session| session.connection) {
             self.stats.connections_taken_over += 1;
             self.close(turn, owner, CloseReason::TakenOver);
         }
-        let Some(session) = self.session(old) else { return false };
+        let Some(session) = self.session(old) else { return };
         let is_foreign = !session.belongs_to(admission);
-        let has_ended = admission.clean_start || is_foreign;
-        if has_ended {
+        if admission.clean_start || is_foreign {
             self.stats.sessions_of_others_ended += u64::from(is_foreign);
             self.end_session(turn, old);
         }
-        has_ended
     }
 
     fn start_session(&mut self, admission: &Admission, id: Option<SessionId>) -> Result<SessionKey, Refusal> {

@@ -5,7 +5,6 @@ use culex_codec::TopicFilter;
 
 use crate::engine::keys::{RetainedVersion, SessionKey};
 use crate::engine::session::FilterMap;
-use crate::engine::store::Record;
 use crate::engine::timers::Timer;
 
 use super::subscribe::DELIVERIES_PER_FILTER;
@@ -38,7 +37,7 @@ impl Shard {
         if let Some(id) = session.id {
             self.stats.sessions_persistent = self.stats.sessions_persistent.saturating_sub(1);
             turn.commons.close_session(id);
-            self.gate.record(Record::SessionEnded { session: id });
+            self.gate.record_end(id, &session.client_id);
         }
         let mut ending = Ending { key, filters: session.take_subscriptions() };
         for _ in 0..FILTERS_AT_ONCE {

@@ -1,7 +1,7 @@
 //! Sessions from before a restart.
 //!
 //! Number and hash keys of the shards may differ from those before: whoever restores asks [`shard_of`](super::shard_of)
-//! again. Nothing of it is recorded, because the store has it.
+//! again. The store has all of it, but for one thing: since when a session is alone whose connection ended with the broker.
 
 use culex_codec::TopicFilter;
 
@@ -69,7 +69,12 @@ impl Shard {
         self.page_out(key);
         self.queue_room.restore(turn.commons, &self.stats);
         if expiry_s != u32::MAX {
-            let left_at = left_at.or(alive_at).unwrap_or(turn.now.wall);
+            let left_at = left_at.unwrap_or_else(|| {
+                // The next broker must not count from the end of this one.
+                let at = alive_at.unwrap_or(turn.now.wall);
+                self.gate.record(Record::SessionLeft { session: id, at });
+                at
+            });
             let elapsed_ms = turn.now.wall.0.saturating_sub(left_at.0);
             let left_ms = (u64::from(expiry_s) * 1000).saturating_sub(elapsed_ms);
             self.arm_expiry(key, Tick(turn.now.tick.0.saturating_add(left_ms)));

@@ -8,6 +8,7 @@
 //! [`Tables`] says what the records mean: whatever a store does, after a restart it must give back what the tables would
 //! hold. [`Stored`] is the form in which it does.
 
+mod elide;
 mod stored;
 mod tables;
 
@@ -21,6 +22,7 @@ use super::publication::Publication;
 use super::route::Cursor;
 use super::time::WallTime;
 
+pub use self::elide::elide;
 pub use self::stored::{Stored, StoredFeed, StoredMessage, StoredSession, StoredSubscription};
 pub use self::tables::Tables;
 

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use crate::engine::keys::ShardId;
 use crate::engine::shard::{Event, Fetch};
+use crate::engine::store::elide;
 
 use super::super::clock::Clock;
 use super::super::events::EventHub;
 use super::super::lane::LaneMessage;
 use super::super::mailbox::Mailbox;
-use super::elide::elide;
 use super::queue::{Queue, Taken};
 use super::stall::Stall;
 use super::{Store, StoreError};

@@ -19,7 +19,6 @@
 //! [`room`](crate::engine::shard::StoreRoom).
 
 mod committer;
-mod elide;
 mod error;
 mod queue;
 mod source;

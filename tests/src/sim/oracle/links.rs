@@ -9,8 +9,8 @@ use crate::sim::report::Reach;
 use super::{LinkState, Oracle};
 
 impl Oracle {
-    pub(in crate::sim) fn on_dial(&mut self, client: usize) {
-        self.links.push(LinkState { client, ..LinkState::default() });
+    pub(in crate::sim) fn on_dial(&mut self, client: usize, is_clean: bool) {
+        self.links.push(LinkState { client, is_clean, ..LinkState::default() });
     }
 
     pub(in crate::sim) fn set_will(&mut self, link: usize, will: usize) {
@@ -18,9 +18,10 @@ impl Oracle {
     }
 
     /// A shard has taken a connection. Says whether an attempt came in after a newer one had gone.
-    pub(in crate::sim) fn on_attached(&mut self, link: usize) -> bool {
+    pub(in crate::sim) fn on_attached(&mut self, link: usize, now: u64) -> bool {
         let client = self.links[link].client;
         self.links[link].is_attached = true;
+        self.come_back(link, now);
         let newer =
             self.links.get(link + 1..).unwrap_or_default().iter().filter(|other| other.client == client);
         let (mut is_stale, mut has_newer_owner) = (false, false);
@@ -122,6 +123,7 @@ impl Oracle {
             self.reach(Reach::KeepAliveInTime);
         }
         self.end_will(index, reason);
+        self.leave(index, now);
     }
 
     fn end_will(&mut self, link: usize, reason: CloseReason) {
@@ -138,6 +140,9 @@ impl Oracle {
     pub(super) fn check_will(&mut self, message: usize) {
         let link = self.messages[message].link;
         match self.links[link].closed {
+            Some(_) if self.links[link].is_will_lost => {
+                self.fail(format!("m{message}, the will of L{link}, is published, but nobody has kept it"));
+            }
             None => self.fail(format!("m{message}, the will of L{link}, is published while that is alive")),
             Some(CloseReason::Disconnected) => {
                 self.fail(format!("m{message}, the will of L{link}, is published after DISCONNECT"));

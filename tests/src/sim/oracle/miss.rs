@@ -12,6 +12,7 @@ impl Oracle {
     /// unless a client means to send it again.
     pub(in crate::sim) fn close_messages(&mut self, clients: &[Client]) {
         let now = self.tick();
+        self.rested = now;
         let mut is_kept = vec![false; self.messages.len()];
         for message in clients.iter().flat_map(Client::unacknowledged) {
             is_kept[message] = true;
@@ -33,6 +34,15 @@ impl Oracle {
             for message in 0..self.messages.len() {
                 self.judge(client.index, message);
             }
+        }
+        if self.crashes > 0 {
+            // Sessions have changed their shards.
+            let missed: Vec<String> = self.misses.concat();
+            let dropped = self.dropped_before + dropped.iter().sum::<u64>();
+            if missed.len() as u64 > dropped {
+                self.fail(format!("missed, {dropped} counted as dropped: {}", missed.join(", ")));
+            }
+            return;
         }
         for (shard, dropped) in dropped.iter().enumerate() {
             let missed = &self.misses[shard];

@@ -5,7 +5,9 @@
 //! which it was first sent to the one at which it was known to be handled. What concurrent clients may see in either
 //! order is never judged; what one saw before the other acted always is.
 
+mod crash;
 mod delivery;
+mod expiry;
 mod limits;
 mod links;
 mod miss;
@@ -42,6 +44,10 @@ pub(super) struct Message {
     pub(super) payload_bytes: usize,
     /// How often its PUBLISH left.
     pub(super) sends: u32,
+    /// How often it may have been published again, because a crash forgot it.
+    pub(super) repeats: u32,
+    /// Crashes before it was first sent.
+    pub(super) crashes: u32,
     pub(super) sent: u64,
     /// Nothing of it is handled after this.
     pub(super) closed: Option<u64>,
@@ -86,10 +92,16 @@ impl Message {
 struct LinkState {
     client: usize,
     is_attached: bool,
+    is_clean: bool,
+    connack: Option<u64>,
     /// It will be closed before the turn is over.
     is_ending: bool,
     closed: Option<CloseReason>,
     will: Option<usize>,
+    /// The broker ended before the connection, and nobody has kept its will.
+    is_will_lost: bool,
+    /// Its session may have ended before it came.
+    may_have_expired: bool,
 }
 
 /// All of them, and what they have found.
@@ -112,6 +124,22 @@ pub(super) struct Oracle {
     stamp: u64,
     defaults: Limits,
     gauge_checks: u64,
+    /// How often the broker was started again.
+    pub(super) crashes: u32,
+    /// The disk had everything that was acknowledged before this.
+    synced: u64,
+    /// Everything that happened before this was committed.
+    rested: u64,
+    /// Will Messages that a broker has left to the next one.
+    left_wills: Vec<usize>,
+    /// Messages that earlier brokers have dropped.
+    dropped_before: u64,
+    /// Sessions and Retained Messages that the broker began with, whatever the limits say.
+    restored: (u64, u64),
+    /// When this broker began, unless it is the first.
+    started: u64,
+    /// From the monotonic clock to the wall clock of this broker.
+    wall_offset: u64,
 }
 
 impl Oracle {
@@ -130,6 +158,14 @@ impl Oracle {
             stamp: 0,
             defaults: Limits::default(),
             gauge_checks: 0,
+            crashes: 0,
+            synced: 0,
+            rested: 0,
+            left_wills: Vec::new(),
+            dropped_before: 0,
+            restored: (0, 0),
+            started: 0,
+            wall_offset: 0,
         }
     }
 
@@ -150,6 +186,7 @@ impl Oracle {
     pub(super) fn on_send(&mut self, mut message: Message) -> usize {
         message.sent = self.tick();
         message.sends = 1;
+        message.crashes = self.crashes;
         self.messages.push(message);
         self.messages.len() - 1
     }
@@ -157,6 +194,17 @@ impl Oracle {
     /// A will that CONNECT is about to carry. It may be published from now on, and not later than it is closed.
     pub(super) fn on_will(&mut self, client: usize, message: Message) -> usize {
         self.on_send(Message { publisher: WILL_PUBLISHERS + client, ..message })
+    }
+
+    /// A PUBLISH that was not acknowledged leaves again.
+    pub(super) fn on_send_again(&mut self, message: usize) {
+        let found = &mut self.messages[message];
+        found.sends += 1;
+        // Before it answers, a broker may have delivered what the next one knows nothing of.
+        if self.crashes > found.crashes && found.sent_qos() == 2 {
+            found.repeats += 1;
+            self.reach(Reach::RepeatAfterCrash);
+        }
     }
 
     /// The broker has acknowledged a message.

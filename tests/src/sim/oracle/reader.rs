@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::sim::names::matches;
 use crate::sim::report::Reach;
 
+use super::expiry::Away;
 use super::{Oracle, message_number};
 
 /// A request that waits for its acknowledgement; filters by number.
@@ -41,6 +42,9 @@ pub(super) struct Receipt {
     /// All of both.
     pub(super) live_seen: u32,
     pub(super) fed_seen: u32,
+    /// Deliveries with QoS 2, of each.
+    pub(super) live_exactly: u32,
+    pub(super) fed_exactly: u32,
     pub(super) last_link: Option<usize>,
     pub(super) on_last_link: u32,
 }
@@ -61,7 +65,15 @@ pub(super) struct Reader {
     /// Messages that were on their way to its shard when it unsubscribed.
     pub(super) excused: BTreeSet<usize>,
     pub(super) connack: u64,
+    /// The first CONNACK of the session.
+    pub(super) since: Option<u64>,
     pub(super) link: Option<usize>,
+    /// How long its sessions outlive a connection; `None` for ever.
+    pub(super) expiry_ms: Option<u64>,
+    /// Its session has no connection, and does not last for ever.
+    pub(super) away: Option<Away>,
+    /// When it may have been left since the last CONNACK, by the wall clock.
+    pub(super) left_since: Option<(u64, u64)>,
 }
 
 impl Reader {
@@ -77,7 +89,11 @@ impl Reader {
             judged: BTreeSet::new(),
             excused: BTreeSet::new(),
             connack: 0,
+            since: None,
             link: None,
+            expiry_ms: None,
+            away: None,
+            left_since: None,
         }
     }
 
@@ -98,13 +114,20 @@ impl Oracle {
         self.tick();
         let reader = &mut self.readers[client];
         let ever = std::mem::take(&mut reader.ever);
-        *reader = Reader { ever, ..Reader::new(reader.shard) };
+        let Reader { expiry_ms, away, left_since, .. } = *reader;
+        *reader = Reader { ever, expiry_ms, away, left_since, ..Reader::new(reader.shard) };
     }
 
     pub(in crate::sim) fn on_connack(&mut self, client: usize, link: Option<usize>) {
         let now = self.tick();
         let reader = &mut self.readers[client];
         reader.connack = now;
+        reader.since.get_or_insert(now);
+        reader.left_since = None;
+        if let Some(link) = link {
+            self.links[link].connack = Some(now);
+        }
+        let reader = &mut self.readers[client];
         reader.link = link;
         reader.link_order.clear();
     }

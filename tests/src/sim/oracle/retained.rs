@@ -4,6 +4,7 @@ use crate::sim::client::{Client, State};
 use crate::sim::names::{TOPICS, matches};
 use crate::sim::report::Reach;
 
+use super::reader::Interval;
 use super::{Message, Oracle};
 
 impl Oracle {
@@ -44,31 +45,37 @@ impl Oracle {
         if self.may_refuse_retained {
             return;
         }
-        for (topic, name) in TOPICS.iter().enumerate() {
+        for topic in 0..TOPICS.len() {
             let got: Vec<usize> = self.readers[probe.index]
                 .receipts
                 .iter()
                 .filter(|(message, receipt)| self.messages[**message].topic == topic && receipt.fed_seen > 0)
                 .map(|(message, _)| *message)
                 .collect();
-            let candidates = self.candidates(topic);
-            let may_be_empty = candidates.iter().all(|message| !self.messages[*message].is_handled)
-                || candidates.iter().any(|message| self.messages[*message].is_clear);
-            let is_right = match got.as_slice() {
-                [] => may_be_empty,
-                [one] => candidates.contains(one),
-                _ => false,
-            };
-            if !is_right {
-                self.fail(format!(
-                    "the store has {got:?} for {name}, the last write is among {candidates:?}"
-                ));
-            }
-            self.reach(if got.is_empty() { Reach::RetainedProbeEmpty } else { Reach::RetainedProbe });
+            self.check_retained(topic, got);
         }
     }
 
-    /// Whoever subscribed on a connection that is still there got what is retained now, from the store or live.
+    /// What is retained is the last write of a topic.
+    pub(super) fn check_retained(&mut self, topic: usize, got: Vec<usize>) {
+        let candidates = self.candidates(topic);
+        let may_be_empty = candidates.iter().all(|message| !self.messages[*message].is_handled)
+            || candidates.iter().any(|message| self.messages[*message].is_clear);
+        let is_right = match got.as_slice() {
+            [] => may_be_empty,
+            [one] => candidates.contains(one),
+            _ => false,
+        };
+        if !is_right {
+            self.fail(format!(
+                "{got:?} is retained for {}, the last write is among {candidates:?}",
+                TOPICS[topic]
+            ));
+        }
+        self.reach(if got.is_empty() { Reach::RetainedProbeEmpty } else { Reach::RetainedProbe });
+    }
+
+    /// Whoever subscribed got what is retained now, from the store or live; but QoS 0 only if the connection is still there.
     pub(in crate::sim) fn check_feeds(&mut self, clients: &[Client]) {
         if self.may_refuse_retained {
             return;
@@ -81,7 +88,6 @@ impl Oracle {
                 let is_due = interval.suback.is_some()
                     && !interval.is_refused
                     && interval.unsubscribe_sent.is_none()
-                    && interval.link == client.link
                     && !interval.is_fed;
                 if !is_due {
                     continue;
@@ -92,21 +98,22 @@ impl Oracle {
                 if later.any(|other| other.filter == interval.filter && !other.is_refused) {
                     continue;
                 }
+                let qos_min = u8::from(interval.link != client.link);
                 for topic in (0..TOPICS.len()).filter(|topic| matches(interval.filter, *topic)) {
-                    self.check_feed(index, interval.sent, &candidates[topic]);
+                    self.check_feed(index, &interval, qos_min, &candidates[topic]);
                 }
             }
         }
     }
 
-    fn check_feed(&mut self, client: usize, subscribed: u64, candidates: &[usize]) {
+    fn check_feed(&mut self, client: usize, interval: &Interval, qos_min: u8, candidates: &[usize]) {
         let &[message] = candidates else { return };
         let found = &self.messages[message];
-        if found.is_clear || !found.is_handled {
+        if found.is_clear || !found.is_handled || found.qos.min(interval.qos) < qos_min {
             return;
         }
         // What was there before SUBSCRIBE comes from the store; what came meanwhile from there or live.
-        let is_stable = found.closed.is_some_and(|stamp| stamp < subscribed);
+        let is_stable = found.closed.is_some_and(|stamp| stamp < interval.sent);
         let reader = &self.readers[client];
         let has_it = reader
             .receipts

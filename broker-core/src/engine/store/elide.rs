@@ -4,39 +4,29 @@
 //! its batch over before its messages; so what ends an entry of this transaction finds it there, and what ends an older
 //! one is an ordinary deletion.
 
-use std::collections::HashMap;
-
 use culex_codec::QoS;
 
 use crate::engine::keys::{PublicationId, SessionId};
-use crate::engine::store::{Record, RetainedChange};
 
-/// Removes what nobody needs; says how many entries of queues.
-pub(super) fn elide(records: &mut Vec<Record>) -> u64 {
-    if !records.iter().any(|record| matches!(record, Record::Done { .. })) {
-        return 0;
-    }
-    let mut ended: HashMap<(SessionId, PublicationId), bool> = records.iter().filter_map(end_of).collect();
+use super::{Record, RetainedChange};
+
+/// Removes what nobody needs from the records of one transaction, in their order; says how many entries of queues. What
+/// is left has the same effect on [`Tables`](super::Tables). O(n log n).
+pub fn elide(records: &mut Vec<Record>) -> u64 {
+    let mut ended = Ended::of(records);
     let mut elided = 0;
     records.retain_mut(|record| match record {
         Record::Published { publication, incoming, recipients, retained } => {
             recipients.retain(|recipient| {
-                let place = ended.get_mut(&(recipient.session, publication.id));
-                match place.filter(|_| recipient.qos == QoS::AtLeastOnce) {
-                    Some(is_elided) => {
-                        *is_elided = true;
-                        elided += 1;
-                        false
-                    }
-                    None => true,
-                }
+                let is_over =
+                    recipient.qos == QoS::AtLeastOnce && ended.elide((recipient.session, publication.id));
+                elided += u64::from(is_over);
+                !is_over
             });
             !recipients.is_empty() || incoming.is_some() || *retained != RetainedChange::None
         }
         // It follows what it ends.
-        Record::Done { session, entry } => {
-            !ended.get(&(*session, *entry)).is_some_and(|is_elided| *is_elided)
-        }
+        Record::Done { session, entry } => !ended.is_elided((*session, *entry)),
         Record::SessionBound { .. }
         | Record::WillGone { .. }
         | Record::SessionLeft { .. }
@@ -53,8 +43,38 @@ pub(super) fn elide(records: &mut Vec<Record>) -> u64 {
     elided
 }
 
-fn end_of(record: &Record) -> Option<((SessionId, PublicationId), bool)> {
-    if let Record::Done { session, entry } = record { Some(((*session, *entry), false)) } else { None }
+type Entry = (SessionId, PublicationId);
+
+/// The entries that the transaction ends, sorted, and whether their beginning was left out.
+struct Ended(Vec<(Entry, bool)>);
+
+impl Ended {
+    fn of(records: &[Record]) -> Self {
+        let end_of = |record: &Record| {
+            if let Record::Done { session, entry } = record {
+                Some(((*session, *entry), false))
+            } else {
+                None
+            }
+        };
+        let mut ended: Vec<_> = records.iter().filter_map(end_of).collect();
+        ended.sort_unstable();
+        Self(ended)
+    }
+
+    fn place(&self, entry: Entry) -> Option<usize> {
+        self.0.binary_search_by_key(&entry, |(entry, _)| *entry).ok()
+    }
+
+    /// `false` if the transaction does not end it.
+    fn elide(&mut self, entry: Entry) -> bool {
+        let found = self.place(entry).and_then(|place| self.0.get_mut(place));
+        found.map(|(_, is_elided)| *is_elided = true).is_some()
+    }
+
+    fn is_elided(&self, entry: Entry) -> bool {
+        self.place(entry).and_then(|place| self.0.get(place)).is_some_and(|(_, is_elided)| *is_elided)
+    }
 }
 
 #[cfg(test)]
