@@ -204,6 +204,39 @@ fn cve_2018_12550_and_12551_a_password_file_with_a_mistake_stops_the_start() {
     }
 }
 
+#[test]
+fn users_are_read_again_all_or_none() {
+    let folder = Folder::new();
+    let users = folder.users();
+    run_ok(culex(&["passwd", "-c", "-b", str(&users), "ann", "annpw"]));
+    let (config, state) = (folder.config(LOCAL), folder.path("state"));
+    let broker = Broker::culex_at(&["-c", str(&config), "--data-dir", str(&state)]);
+    let reload = || run(culex(&["ctl", "--data-dir", str(&state), "reload"]));
+    let may =
+        |user: &str, password: &str| code(broker.port, Some(user.as_bytes()), Some(password.as_bytes()));
+    let mut connected = connect(broker.port, Some(b"ann"), Some(b"annpw"));
+    assert_eq!(connack(&mut connected), 0);
+    run_ok(culex(&["passwd", "-b", str(&users), "bob", "bobpw"]));
+    assert_eq!(may("bob", "bobpw"), 4);
+    assert_eq!(reload().status.code(), Some(0));
+    assert_eq!((may("bob", "bobpw"), may("ann", "annpw")), (0, 0));
+    let good = fs::read_to_string(&users).unwrap();
+    fs::write(&users, good.clone() + "eve\n").unwrap();
+    let refused = reload();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("users:3:1: this line has no `:`"), "{}", text(&refused.stderr));
+    fs::write(&users, good.lines().nth(1).unwrap()).unwrap();
+    assert_eq!(may("ann", "annpw"), 0, "it is not read by itself");
+    assert_eq!(reload().status.code(), Some(0));
+    assert_eq!((may("ann", "annpw"), may("bob", "bobpw")), (4, 0));
+    // Who is connected stays.
+    connected.write_all(&[0xc0, 0]).unwrap();
+    let mut answer = [0; 2];
+    connected.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, [0xd0, 0]);
+    assert_eq!(broker.running.terminate(), Some(0));
+}
+
 /// Each guess costs a hash of tens of milliseconds, but none of the threads that serve who is connected.
 #[test]
 fn password_guessing_and_slow_hashes_hold_up_nobody_who_is_connected() {
