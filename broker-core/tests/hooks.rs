@@ -13,7 +13,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use culex_core::hooks::{Access, Action, Decision, Login, Message};
+use culex_core::hooks::{Access, Action, Authenticator, Decision, Login, Message};
 use culex_core::limits::Limits;
 use culex_core::{Broker, BrokerBuilder, Event, WeakBroker};
 use tokio::runtime::Runtime;
@@ -237,6 +237,61 @@ fn a_login_is_accepted_or_refused_with_the_right_code() {
         failed
     });
     assert_eq!(failed, [Some("ann".into()), Some("eve".into()), None, Some("".into())]);
+    server.stop();
+}
+
+/// One user of its own.
+struct Only(&'static str);
+
+impl Authenticator for Only {
+    async fn authenticate(&self, login: Login) -> Decision {
+        match login.user_name() {
+            Some(name) if name == self.0 => (login.password() == Some(b"secret")).into(),
+            _ => Decision::NotMine,
+        }
+    }
+}
+
+#[test]
+fn authenticators_are_asked_in_order_until_one_decides() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let last = Arc::clone(&asked);
+    let builder = Broker::builder().authenticate(Only("ann")).authenticate(Only("bob")).authenticate(
+        move |login: Login| {
+            last.lock().unwrap().push(login.client_id().to_owned());
+            async { Decision::NotMine }
+        },
+    );
+    let server = Server::start(builder);
+    for (packet, code) in [
+        (login("c1", "ann", "secret"), 0),
+        (login("c2", "ann", "wrong"), 4),
+        (login("c3", "bob", "secret"), 0),
+        (login("c4", "eve", "secret"), 4),
+        (connect("c5", &[]), 5),
+        (connect("c6", &[(USER, &[""])]), 4),
+    ] {
+        assert_eq!(server.code_of(&packet), code, "{packet:?}");
+    }
+    assert_eq!(*asked.lock().unwrap(), ["c4", "c5", "c6"], "who is decided on is asked about no more");
+    server.stop();
+}
+
+#[test]
+fn a_login_knows_its_listener() {
+    let builder = Broker::builder().listen("127.0.0.1:0".parse().unwrap());
+    let server =
+        Server::start(builder.authenticate(|login: Login| async move {
+            login.client_id() == format!("{:?}", login.listener())
+        }));
+    let addresses = server.broker.local_addrs().to_vec();
+    for (number, addr) in addresses.into_iter().enumerate() {
+        let stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut client = Client { stream };
+        client.send(&connect(&format!("Some({number})"), &[]));
+        assert_eq!(client.packet(), (0x20, vec![0, 0]));
+    }
     server.stop();
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done.
     Ok = 0,
-    /// The configuration is wrong. `pub` and `sub`: the broker could not be reached, or refused (as in mosquitto).
+    /// The configuration, or the password file that it names, is wrong. `pub` and `sub`: the broker could not be reached, or refused (as in mosquitto).
     Failed = 1,
     /// The command line is wrong.
     Usage = 2,

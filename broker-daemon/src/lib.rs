@@ -1,6 +1,6 @@
 //! The Culex daemon: everything that a service needs around the broker of [`culex_core`].
 //!
-//! [`acl`] decides who may publish and receive what, [`cli`] is what a user types, [`config`] is `culex.toml`, [`mod@bench`] is the load generator of `culex bench`.
+//! [`acl`] decides who may publish and receive what, [`users`] are those with a password, [`cli`] is what a user types, [`config`] is `culex.toml`, [`mod@bench`] is the load generator of `culex bench`.
 
 #![forbid(unsafe_code)]
 
@@ -13,3 +13,4 @@ pub mod control;
 pub mod exit;
 pub mod reload;
 pub mod telemetry;
+pub mod users;

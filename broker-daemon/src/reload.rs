@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 
 use crate::acl::{Acl, AclError, Rules};
 use crate::config::{Change, Config, ConfigError};
+use crate::users::{PasswordFile, Users};
 
 /// Reads the configuration as the start did, command line included.
 type Read = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -17,6 +18,8 @@ pub struct Reloader {
     read: Read,
     /// Held over a whole reload, so that two do not mix.
     current: Mutex<Config>,
+    /// Whom the broker asks for a password; `None` if it was started without users.
+    users: Option<Users>,
 }
 
 /// Why nothing was changed.
@@ -38,9 +41,10 @@ impl Reloader {
     /// With what the broker was started with.
     pub fn new(
         current: Config,
+        users: Option<Users>,
         read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     ) -> Self {
-        Self { read: Box::new(read), current: Mutex::new(current) }
+        Self { read: Box::new(read), current: Mutex::new(current), users }
     }
 
     /// Reads everything, checks everything, and only then changes anything. Files that the configuration names are read
@@ -52,7 +56,12 @@ impl Reloader {
         let mut current = self.current.lock().await;
         let new = (self.read)().map_err(ReloadError::Config)?;
         let rules = rules(&new)?;
+        let file = new.auth.password_file.as_deref().map(PasswordFile::read).transpose();
+        let file = file.map_err(ReloadError::Config)?;
         admin.set_access_control(rules.map(|rules| Arc::new(rules) as Arc<_>)).await?;
+        if let (Some(users), Some(file)) = (&self.users, file) {
+            users.replace(file);
+        }
         let changes = current.changes(&new);
         for change in &changes {
             tracing::info!("reload: {change}");

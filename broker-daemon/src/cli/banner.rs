@@ -2,27 +2,62 @@
 
 use std::net::SocketAddr;
 
-use crate::config::PORT;
+use crate::config::{Config, PORT};
+use crate::users::Users;
+
+/// Whom the broker asks for a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Nobody: there are no users.
+    Open,
+    /// Everybody.
+    Users(usize),
+    /// Everybody who says a name; some listeners take those without one.
+    UsersAndAnonymous(usize),
+}
+
+impl Access {
+    pub(super) fn of(config: &Config, users: Option<&Users>) -> Self {
+        let is_anonymous = config.listeners.iter().any(|listener| listener.admits_anonymous(true));
+        match users {
+            None => Self::Open,
+            Some(users) if is_anonymous => Self::UsersAndAnonymous(users.count()),
+            Some(users) => Self::Users(users.count()),
+        }
+    }
+
+    fn sentence(self, is_local: bool) -> String {
+        let reach = if is_local { "Only this computer can connect" } else { "Other computers can connect" };
+        let number = |users| if users == 1 { "1 user".to_owned() } else { format!("{users} users") };
+        match self {
+            Self::Open if is_local => {
+                format!("{reach}. There are no users: any user name and password is accepted, unchecked.\n")
+            }
+            Self::Open => format!(
+                "{reach}, and may publish and subscribe to everything (allow_anonymous = true).\n\
+                 There are no users: any user name and password is accepted, unchecked.\n"
+            ),
+            Self::Users(users) => format!("{reach}, as one of {}, with its password.\n", number(users)),
+            Self::UsersAndAnonymous(users) => format!(
+                "{reach}, as one of {}, with its password, or without a name (allow_anonymous = true).\n",
+                number(users)
+            ),
+        }
+    }
+}
 
 /// The banner. Programs wait for its `listening on` lines and read the port from there.
-pub(super) fn banner(addresses: &[SocketAddr], state: &str) -> String {
+pub(super) fn banner(addresses: &[SocketAddr], access: Access, state: &str) -> String {
     let mut text = format!("culex {}\n", env!("CARGO_PKG_VERSION"));
     for address in addresses {
         text.push_str(&format!("listening on {address}\n"));
     }
-    let open: Vec<_> = addresses.iter().filter(|address| !address.ip().is_loopback()).collect();
-    text.push_str(match open.len() {
-        0 => {
-            "Only this computer can connect. There are no users: any user name and password is accepted, unchecked.\n"
-        }
-        _ => {
-            "Other computers can connect, and may publish and subscribe to everything (allow_anonymous = true).\n\
-             There are no users: any user name and password is accepted, unchecked.\n"
-        }
-    });
+    let is_local = addresses.iter().all(|address| address.ip().is_loopback());
+    text.push_str(&access.sentence(is_local));
     text.push_str(&format!("{state}\n"));
     if let Some(address) = addresses.first() {
-        let options = options(address);
+        let login = if access == Access::Open { "" } else { " -u USER -P PASSWORD" };
+        let options = options(address) + login;
         text.push_str(&format!(
             "\nTry it in two other terminals; Ctrl-C stops the broker:\n  \
              culex sub{options} -t 'hello/#' -v\n  culex pub{options} -t hello/world -m hi\n"
@@ -45,7 +80,7 @@ mod tests {
 
     #[test]
     fn it_says_where_to_whom_and_what_next() {
-        let text = banner(&["127.0.0.1:1883".parse().unwrap()], "state in /s");
+        let text = banner(&["127.0.0.1:1883".parse().unwrap()], Access::Open, "state in /s");
         let lines: Vec<_> = text.lines().collect();
         assert!(lines.contains(&"listening on 127.0.0.1:1883"), "{text}");
         assert!(lines.contains(&"state in /s"), "{text}");
@@ -55,8 +90,22 @@ mod tests {
     }
 
     #[test]
+    fn it_says_who_is_asked_for_a_password() {
+        let addresses = ["0.0.0.0:1883".parse().unwrap()];
+        let text = banner(&addresses, Access::Users(1), "");
+        assert!(
+            text.contains("Other computers can connect, as one of 1 user, with its password.\n"),
+            "{text}"
+        );
+        assert!(text.contains("culex sub -u USER -P PASSWORD -t 'hello/#' -v"), "{text}");
+        let text = banner(&addresses, Access::UsersAndAnonymous(2), "");
+        assert!(text.contains("as one of 2 users, with its password, or without a name"), "{text}");
+    }
+
+    #[test]
     fn the_lines_to_type_fit_the_listener() {
-        let text = banner(&["192.0.2.1:7".parse().unwrap(), "127.0.0.1:1883".parse().unwrap()], "");
+        let text =
+            banner(&["192.0.2.1:7".parse().unwrap(), "127.0.0.1:1883".parse().unwrap()], Access::Open, "");
         assert!(text.contains("culex pub -h 192.0.2.1 -p 7 -t hello/world -m hi"), "{text}");
         assert!(text.contains("Other computers can connect"), "{text}");
     }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use crate::acl::Acl;
 use crate::cli::human;
-use crate::config::{Config, Environment};
+use crate::config::{Config, ConfigError, Environment};
 use crate::exit::Exit;
+use crate::users::PasswordFile;
 
 /// What to check.
 #[derive(Debug, clap::Args)]
@@ -24,7 +25,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let file = arguments.config.as_deref().or(arguments.file.as_deref());
-    match Config::load(file, &Environment::of_process()) {
+    match Config::load(file, &Environment::of_process()).and_then(with_users) {
         Ok(config) => {
             if let Some(Err(error)) = config.acl.file.as_deref().map(Acl::load) {
                 human::complain(error);
@@ -36,13 +37,21 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             super::print(&format!("{name} is correct; it listens on {}\n", listeners.join(", ")))
         }
         Err(error) => {
-            for problem in error.problems() {
-                human::complain(problem);
-            }
+            human::complain_all(&error);
             if let count @ 2.. = error.problems().len() {
                 human::note(format_args!("{count} errors"));
             }
             Exit::Failed
         }
     }
+}
+
+/// A configuration is as correct as the files that it names.
+fn with_users(config: Config) -> Result<Config, ConfigError> {
+    if let Some(path) = &config.auth.password_file
+        && let Some(warning) = PasswordFile::read(path)?.warning()
+    {
+        human::note(format_args!("warning: {warning}"));
+    }
+    Ok(config)
 }

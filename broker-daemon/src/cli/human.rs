@@ -9,6 +9,11 @@ pub fn complain(message: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "error: {message}");
 }
 
+/// Writes each error of a configuration to standard error.
+pub fn complain_all(error: &crate::config::ConfigError) {
+    error.problems().iter().for_each(complain);
+}
+
 /// Writes one note to standard error.
 pub fn note(message: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{message}");

@@ -16,8 +16,10 @@ mod documents;
 pub mod human;
 mod interrupt;
 mod output;
+mod passwd;
 mod publish;
 mod remote;
+mod secret;
 mod serve;
 mod state;
 mod subscribe;
@@ -51,6 +53,8 @@ enum Command {
     Sub(subscribe::Arguments),
     /// Measure a broker, and verify each delivery
     Bench(bench::Arguments),
+    /// Add, change and remove users of a password file, with mosquitto_passwd's options
+    Passwd(passwd::Arguments),
     /// Name all mistakes in a configuration file; starts nothing
     Check(check::Arguments),
     /// Say what an access control list decides
@@ -84,6 +88,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Some(Command::Pub(arguments)) => publish::run(arguments),
         Some(Command::Sub(arguments)) => subscribe::run(arguments),
         Some(Command::Bench(arguments)) => bench::run(&arguments),
+        Some(Command::Passwd(arguments)) => passwd::run(&arguments),
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Acl(arguments)) => acl::run(&arguments),
         Some(Command::Ctl(arguments)) => ctl::run(&arguments),

@@ -12,7 +12,7 @@ use culex_core::{Broker, StartError};
 
 use crate::acl::Rules;
 use crate::api::{self, Api};
-use crate::cli::banner::banner;
+use crate::cli::banner::{Access, banner};
 use crate::cli::human;
 use crate::cli::interrupt::{Hangup, Interrupt, outlive_file_size_limit};
 use crate::cli::state::State;
@@ -21,6 +21,7 @@ use crate::control::{self, ControlSocket};
 use crate::exit::Exit;
 use crate::reload::{Reloader, rules};
 use crate::telemetry;
+use crate::users::{Anonymous, Users};
 
 /// How to serve.
 #[derive(Debug, Clone, clap::Args)]
@@ -68,9 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     let config = match configure(arguments) {
         Ok(config) => config,
         Err(error) => {
-            for problem in error.problems() {
-                human::complain(problem);
-            }
+            human::complain_all(&error);
             return Exit::Failed;
         }
     };
@@ -80,6 +79,13 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         return Exit::Usage;
     }
     telemetry::init(config.log);
+    let users = match config.auth.password_file.as_deref().map(Users::open).transpose() {
+        Ok(users) => users,
+        Err(error) => {
+            human::complain_all(&error);
+            return Exit::Failed;
+        }
+    };
     raise_file_limit(&config);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -97,8 +103,8 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     };
     let state = State::choose(&config, |name| std::env::var_os(name));
     let again = arguments.clone();
-    let reloader = Arc::new(Reloader::new(config.clone(), move || configure(&again)));
-    let exit = runtime.block_on(serve(&config, &state, rules, reloader));
+    let reloader = Arc::new(Reloader::new(config.clone(), users.clone(), move || configure(&again)));
+    let exit = runtime.block_on(serve(&config, &state, rules, users, reloader));
     runtime.shutdown_background();
     exit
 }
@@ -143,7 +149,13 @@ fn raise_file_limit(config: &Config) {
 /// Fewer open files than this are worth a warning.
 const FILES_ENOUGH: u64 = 4096;
 
-async fn serve(config: &Config, state: &State, rules: Option<Rules>, reloader: Arc<Reloader>) -> Exit {
+async fn serve(
+    config: &Config,
+    state: &State,
+    rules: Option<Rules>,
+    users: Option<Users>,
+    reloader: Arc<Reloader>,
+) -> Exit {
     // Before the banner: who reads it may answer with a signal at once.
     let mut interrupt = Interrupt::catch();
     let mut hangup = Hangup::catch();
@@ -155,6 +167,11 @@ async fn serve(config: &Config, state: &State, rules: Option<Rules>, reloader: A
     }
     if let Some(rules) = rules {
         builder = builder.access_control(Arc::new(rules));
+    }
+    let access = Access::of(config, users.as_ref());
+    if let Some(users) = users {
+        let anonymous = config.listeners.iter().map(|listener| listener.admits_anonymous(true));
+        builder = builder.authenticate(Anonymous::new(anonymous)).authenticate(users);
     }
     let broker = match state.apply(builder).start().await {
         Ok(broker) => broker,
@@ -175,7 +192,7 @@ async fn serve(config: &Config, state: &State, rules: Option<Rules>, reloader: A
     };
     let _control = control(&broker, state, Arc::clone(&reloader)).await.map(AbortOnDrop);
     // A closed standard output is no reason not to serve.
-    let _ = human::print(&banner(broker.local_addrs(), &state.to_string()));
+    let _ = human::print(&banner(broker.local_addrs(), access, &state.to_string()));
     let reload_on_hangup = async {
         loop {
             hangup.wait().await;

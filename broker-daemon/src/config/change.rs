@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::keys::{ACL, LIMITS, LOG, STORE, TOP};
+use crate::config::keys::{ACL, AUTH, LIMITS, LOG, STORE, TOP};
 use crate::config::setting::Key;
 use crate::config::{Config, Listener};
 
@@ -33,6 +33,9 @@ impl Config {
         section(&mut changes, "", TOP, self, new, false);
         listeners(&mut changes, &self.listeners, &new.listeners);
         section(&mut changes, "acl.", ACL, &self.acl, &new.acl, true);
+        // Whether anybody is asked at all is settled at the start.
+        let keeps_users = self.auth.password_file.is_some() && new.auth.password_file.is_some();
+        section(&mut changes, "auth.", AUTH, &self.auth, &new.auth, keeps_users);
         section(&mut changes, "log.", LOG, &self.log, &new.log, false);
         section(&mut changes, "store.", STORE, &self.store, &new.store, false);
         section(&mut changes, "limits.", LIMITS, &self.limits, &new.limits, false);

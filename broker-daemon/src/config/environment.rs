@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::config::keys::{ACL, LIMITS, LISTENER, LOG, STORE, TOP, sections};
+use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TOP, sections};
 use crate::config::problem::{Complaint, Place, Report};
 use crate::config::raw::unknown_key;
 use crate::config::setting::Key;
@@ -109,6 +109,7 @@ fn apply_one(draft: &mut Draft, name: &str, value: &str, place: &Place) -> Resul
     let mut parts = path.split("__");
     let parts = (parts.next(), parts.next(), parts.next(), parts.next());
     match parts {
+        (Some("auth"), Some(key), None, _) => set(AUTH, "[auth]", key, value, &mut draft.auth),
         (Some("limits"), Some(key), None, _) => set(LIMITS, "[limits]", key, value, &mut draft.limits),
         (Some("log"), Some(key), None, _) => set(LOG, "[log]", key, value, &mut draft.log),
         (Some("acl"), Some(key), None, _) => set(ACL, "[acl]", key, value, &mut draft.acl),
@@ -116,7 +117,7 @@ fn apply_one(draft: &mut Draft, name: &str, value: &str, place: &Place) -> Resul
         (Some("listener"), Some(index), Some(key), None) => listener(draft, index, key, value, place),
         (Some("listener"), ..) => Err(Complaint::new("a listener's setting has a number")
             .help("the first one is CULEX__LISTENER__0__ADDRESS")),
-        (Some("acl" | "limits" | "log" | "store"), ..) => {
+        (Some("acl" | "auth" | "limits" | "log" | "store"), ..) => {
             Err(Complaint::new("this is not the name of a setting")
                 .help("for example CULEX__LIMITS__IN_FLIGHT"))
         }

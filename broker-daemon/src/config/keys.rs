@@ -10,7 +10,7 @@ use crate::config::setting::NumberField::{U16, U32};
 use crate::config::setting::{Key, Setting};
 use crate::config::value::Unit::{Bytes, Count};
 use crate::config::{
-    AclSettings, Config, Listener, LogFormat, LogLevel, LogSettings, StoreMode, StoreSettings,
+    AclSettings, AuthSettings, Config, Listener, LogFormat, LogLevel, LogSettings, StoreMode, StoreSettings,
 };
 
 /// Keys at the top of the file.
@@ -42,9 +42,17 @@ pub(crate) const LISTENER: &[Key<Listener>] = &[
     Key {
         name: "allow_anonymous",
         setting: Setting::Switch { field: |listener| &mut listener.allow_anonymous },
-        doc: "Whether clients need no user name and password. Must be `true` where other computers can connect.",
+        doc: "Whether clients without a user name may connect. Without a `password_file` it must be `true` where other \
+              computers can connect; with one it is `false` unless said otherwise.",
     },
 ];
+
+/// Keys of `[auth]`.
+pub(crate) const AUTH: &[Key<AuthSettings>] = &[Key {
+    name: "password_file",
+    setting: Setting::Path { field: |auth| &mut auth.password_file },
+    doc: "Users and their passwords, in mosquitto's format; `culex passwd` writes it.",
+}];
 
 /// Keys of `[log]`.
 pub(crate) const LOG: &[Key<LogSettings>] = &[
@@ -264,8 +272,9 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
 ];
 
 /// Sections, how each is written, and the names of its keys.
-pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 5] {
+pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 6] {
     [
+        ("auth", "[auth]", AUTH.iter().map(|key| key.name).collect()),
         ("listener", "[[listener]]", LISTENER.iter().map(|key| key.name).collect()),
         ("acl", "[acl]", ACL.iter().map(|key| key.name).collect()),
         ("limits", "[limits]", LIMITS.iter().map(|key| key.name).collect()),

@@ -30,7 +30,7 @@ pub use crate::config::environment::Environment;
 pub use crate::config::problem::{ConfigError, Place, Problem};
 
 use crate::acl::Subscribing;
-use crate::config::problem::Report;
+pub(crate) use crate::config::problem::{Complaint, Report};
 use crate::config::source::Source;
 
 /// The port of MQTT without TLS.
@@ -54,6 +54,8 @@ pub struct Config {
     pub store: StoreSettings,
     /// Who may publish and receive what.
     pub acl: AclSettings,
+    /// Who may come in.
+    pub auth: AuthSettings,
 }
 
 /// An address that clients connect to.
@@ -64,6 +66,22 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Whether clients need no user name and password; `None` if the user did not say.
     pub allow_anonymous: Option<bool>,
+}
+
+impl Listener {
+    /// Whether clients without a user name come in: if the user said so; or did not say, and there are no users to ask
+    /// for.
+    pub fn admits_anonymous(&self, has_users: bool) -> bool {
+        self.allow_anonymous.unwrap_or(!has_users)
+    }
+}
+
+/// Who may come in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct AuthSettings {
+    /// The users and their passwords; `None` if there are none, and then any user name and password will do.
+    pub password_file: Option<PathBuf>,
 }
 
 /// What is logged and how.
@@ -183,6 +201,7 @@ impl Default for Config {
             log: LogSettings::default(),
             store: StoreSettings::default(),
             acl: AclSettings::default(),
+            auth: AuthSettings::default(),
         }
     }
 }

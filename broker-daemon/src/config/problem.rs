@@ -83,6 +83,12 @@ impl ConfigError {
         &self.problems
     }
 
+    /// An error about a file as a whole.
+    pub(crate) fn of_file(path: &std::path::Path, message: String) -> Self {
+        let place = Place::File { file: path.display().to_string() };
+        Self::alone(Problem { place, message, help: None })
+    }
+
     /// An error that stands alone.
     pub(crate) fn alone(problem: Problem) -> Self {
         Self { problems: vec![problem] }
@@ -134,11 +140,13 @@ impl Report {
 
     /// # Errors
     /// If anything was added.
-    pub(crate) fn finish<T>(mut self, value: T) -> Result<T, ConfigError> {
-        if self.problems.is_empty() {
-            return Ok(value);
-        }
+    pub(crate) fn finish<T>(self, value: T) -> Result<T, ConfigError> {
+        if self.problems.is_empty() { Ok(value) } else { Err(self.fail()) }
+    }
+
+    /// What was added.
+    pub(crate) fn fail(mut self) -> ConfigError {
         self.problems.sort_by_key(|problem| problem.place.order());
-        Err(ConfigError { problems: self.problems })
+        ConfigError { problems: self.problems }
     }
 }

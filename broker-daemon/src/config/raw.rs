@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use crate::config::environment::Environment;
-use crate::config::keys::{ACL, LIMITS, LISTENER, LOG, STORE, TOP, sections};
+use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TOP, sections};
 use crate::config::problem::{Complaint, ConfigError, Place, Problem, Report};
 use crate::config::setting::Key;
 use crate::config::source::Source;
@@ -35,6 +35,9 @@ pub(crate) fn read(
                 for table in tables.iter() {
                     draft.listeners.push(reader.listener(table));
                 }
+            }
+            ("auth", DeValue::Table(table)) => {
+                reader.section(AUTH, "[auth]", table, &mut draft.auth);
             }
             ("limits", DeValue::Table(table)) => {
                 reader.section(LIMITS, "[limits]", table, &mut draft.limits);

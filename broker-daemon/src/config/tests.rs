@@ -7,7 +7,7 @@ use culex_core::Lanes;
 use culex_core::limits::{Limit, Limits, WhenFull};
 use proptest::prelude::*;
 
-use super::keys::{ACL, LIMITS, LISTENER, LOG, STORE, TOP};
+use super::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TOP};
 use super::source::Source;
 use super::*;
 
@@ -170,13 +170,24 @@ fn an_open_listener_must_be_wanted() {
     check(
         open,
         &["2:11: other computers can reach 0.0.0.0:1883, and nobody is asked for a password | \
-         add `allow_anonymous = true` to this [[listener]] if that is wanted, or listen on 127.0.0.1"],
+         add users (`password_file` under [auth]; `culex passwd -c FILE USER` makes the file), or \
+         `allow_anonymous = true` to this [[listener]] if everybody may, or listen on 127.0.0.1"],
     );
     check(&format!("{open}allow_anonymous = true"), &[]);
     check(
         "[[listener]]\naddress = \"[::]:1883\"\nallow_anonymous = false",
-        &["3:19: allow_anonymous = false needs users, and this version has none yet | \
-         leave it out on a loopback address such as 127.0.0.1; elsewhere it must be true"],
+        &["3:19: allow_anonymous = false needs users, and there are none | \
+         add `password_file = \"FILE\"` under [auth]; `culex passwd -c FILE USER` makes the file"],
+    );
+    let users = "[auth]\npassword_file = \"users\"\n";
+    for choice in ["", "allow_anonymous = false", "allow_anonymous = true"] {
+        let config = load(&format!("{open}{choice}\n{users}")).unwrap();
+        assert_eq!(config.auth.password_file.as_deref(), Some(Path::new("users")));
+        assert_eq!(config.listeners[0].admits_anonymous(true), choice.ends_with("true"), "{choice}");
+    }
+    check(
+        "[auth]\npasword_file = \"users\"",
+        &["2:1: unknown key `pasword_file` in [auth] | did you mean `password_file`?"],
     );
     // One listener's consent is not another's.
     let two = format!("{open}allow_anonymous = true\n[[listener]]\naddress = \"192.0.2.1:1883\"\n");
@@ -283,6 +294,7 @@ fn files_that_cannot_be_read_are_named() {
 fn names_of_keys_are_unique() {
     let mut names: Vec<_> = TOP.iter().map(|key| key.name).collect();
     names.extend(LISTENER.iter().map(|key| key.name));
+    names.extend(AUTH.iter().map(|key| key.name));
     names.extend(LOG.iter().map(|key| key.name));
     names.extend(ACL.iter().map(|key| key.name));
     names.extend(STORE.iter().map(|key| key.name));

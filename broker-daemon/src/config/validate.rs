@@ -4,7 +4,7 @@ use culex_core::limits::Limits;
 use culex_core::{Lanes, Threads};
 
 use crate::config::problem::{Complaint, Place, Report};
-use crate::config::{AclSettings, Config, Listener, LogSettings, StoreSettings};
+use crate::config::{AclSettings, AuthSettings, Config, Listener, LogSettings, StoreSettings};
 
 /// A configuration that may still be wrong.
 #[derive(Debug, Default)]
@@ -15,6 +15,7 @@ pub(crate) struct Draft {
     pub(crate) log: LogSettings,
     pub(crate) store: StoreSettings,
     pub(crate) acl: AclSettings,
+    pub(crate) auth: AuthSettings,
     pub(crate) threads: Threads,
     pub(crate) lanes: Lanes,
 }
@@ -31,7 +32,7 @@ pub(crate) struct DraftListener {
 
 pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
     for (n, listener) in draft.listeners.iter().enumerate() {
-        check_exposure(listener, report);
+        check_exposure(listener, draft.auth.password_file.is_some(), report);
         let earlier = draft.listeners.iter().take(n);
         check_unique(listener, earlier, report);
     }
@@ -47,20 +48,25 @@ pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
         log: draft.log,
         store: draft.store,
         acl: draft.acl,
+        auth: draft.auth,
     }
 }
 
 /// Without users nobody is asked for a password, so whoever can reach the port may read and write everything. That
 /// must be said, not inherited.
-fn check_exposure(draft: &DraftListener, report: &mut Report) {
+fn check_exposure(draft: &DraftListener, has_users: bool, report: &mut Report) {
+    if has_users {
+        return;
+    }
     let Listener { address, allow_anonymous } = draft.listener;
     if allow_anonymous == Some(false) {
         let place = draft.allow_anonymous.clone().or_else(|| draft.address.clone());
         if let Some(place) = place {
             report.add(
                 place,
-                Complaint::new("allow_anonymous = false needs users, and this version has none yet")
-                    .help("leave it out on a loopback address such as 127.0.0.1; elsewhere it must be true"),
+                Complaint::new("allow_anonymous = false needs users, and there are none").help(
+                    "add `password_file = \"FILE\"` under [auth]; `culex passwd -c FILE USER` makes the file",
+                ),
             );
         }
         return;
@@ -69,7 +75,8 @@ fn check_exposure(draft: &DraftListener, report: &mut Report) {
     if !address.ip().is_loopback() && allow_anonymous.is_none() {
         let message = format!("other computers can reach {address}, and nobody is asked for a password");
         let complaint = Complaint::new(message).help(
-            "add `allow_anonymous = true` to this [[listener]] if that is wanted, or listen on 127.0.0.1",
+            "add users (`password_file` under [auth]; `culex passwd -c FILE USER` makes the file), or \
+             `allow_anonymous = true` to this [[listener]] if everybody may, or listen on 127.0.0.1",
         );
         report.add(place.clone(), complaint);
     }

@@ -1,7 +1,9 @@
 //! Programs, brokers, and what they print. Nothing waits for time: only for a line, an exit, or the end of patience.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,7 +23,7 @@ pub(crate) fn culex(arguments: &[&str]) -> Command {
 
 /// Whether mosquitto's programs are there; prints a line if not.
 pub(crate) fn has_mosquitto() -> bool {
-    let is_there = ["mosquitto_pub", "mosquitto_sub", MOSQUITTO].iter().all(|program| {
+    let is_there = ["mosquitto_pub", "mosquitto_sub", "mosquitto_passwd", MOSQUITTO].iter().all(|program| {
         let started =
             Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status();
         started.is_ok()
@@ -227,7 +229,12 @@ pub(crate) struct Broker {
 impl Broker {
     /// Ours, with more arguments.
     pub(crate) fn culex(arguments: &[&str]) -> Self {
-        let running = Running::start(culex(&[&["-p", "0"], arguments].concat()));
+        Self::culex_at(&[&["-p", "0"], arguments].concat())
+    }
+
+    /// Ours, listening where these arguments say; the port is that of the first listener.
+    pub(crate) fn culex_at(arguments: &[&str]) -> Self {
+        let running = Running::start(culex(arguments));
         let line = running.line_with("listening on ");
         let port = line.rsplit(':').next().unwrap().parse().unwrap();
         Self { port, running }
@@ -235,10 +242,19 @@ impl Broker {
 
     /// Debian's. It cannot take a free port itself, so one that was free a moment ago is tried until it is.
     pub(crate) fn mosquitto() -> Self {
+        Self::mosquitto_as(|port| vec!["-p".into(), port.to_string().into()])
+    }
+
+    /// The same, with the configuration that this writes.
+    pub(crate) fn mosquitto_with(config: impl Fn(u16) -> PathBuf) -> Self {
+        Self::mosquitto_as(|port| vec!["-c".into(), config(port).into()])
+    }
+
+    fn mosquitto_as(arguments: impl Fn(u16) -> Vec<OsString>) -> Self {
         for _ in 0..20 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let mut command = Command::new(MOSQUITTO);
-            command.args(["-p", &port.to_string()]);
+            command.args(arguments(port));
             let running = Running::start_stderr(command);
             while let Some(line) = running.line() {
                 if line.ends_with(" running") {

@@ -8,3 +8,4 @@ mod harness;
 mod options;
 mod pub_sub;
 mod serve;
+mod users;

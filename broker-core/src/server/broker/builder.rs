@@ -235,7 +235,10 @@ impl BrokerBuilder {
             listeners.iter().filter_map(|listener| listener.get_ref().local_addr().ok()).collect();
         let accepting = listeners
             .into_iter()
-            .map(|listener| handle.spawn(Arc::clone(&front_door).accept(listener, closing.subscribe())))
+            .enumerate()
+            .map(|(number, listener)| {
+                handle.spawn(Arc::clone(&front_door).accept(listener, number, closing.subscribe()))
+            })
             .collect();
         let (accepting, threads) = (Mutex::new(accepting), Mutex::new(threads));
         let inner = Inner {

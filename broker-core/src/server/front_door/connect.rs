@@ -126,7 +126,7 @@ impl FrontDoor {
             let client_id = connect.client_id.as_str().into();
             Turned::Refused { refusal, version: connect.version, client_id }
         })?;
-        let login = self.hooks.login(&admission, connect.password);
+        let login = self.hooks.login(&admission, connect.password, peer.listener);
         let unread = bytes.get(len..).unwrap_or_default().to_vec();
         Ok(Some(Arrival { admission, login, unread }))
     }

@@ -11,7 +11,6 @@ mod connect;
 mod turn_away;
 
 use std::io::{self, Read};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -62,26 +61,31 @@ pub(crate) struct FrontDoor {
 }
 
 impl FrontDoor {
-    /// Accepts until `closing` is true or its sender is gone. Then the address is free, and every connection that has
+    /// Accepts at the listener of this number until `closing` is true or its sender is gone. Then the address is free, and every connection that has
     /// not come to its lane is closed.
-    pub(crate) async fn accept(self: Arc<Self>, listener: Listener, mut closing: watch::Receiver<bool>) {
+    pub(crate) async fn accept(
+        self: Arc<Self>,
+        listener: Listener,
+        number: usize,
+        mut closing: watch::Receiver<bool>,
+    ) {
         let mut entering = JoinSet::new();
         tokio::select! {
-            () = self.accept_into(&listener, &mut entering) => {}
+            () = self.accept_into(&listener, number, &mut entering) => {}
             () = async { let _ = closing.wait_for(|is_closing| *is_closing).await; } => {}
         }
         drop(listener);
         entering.shutdown().await;
     }
 
-    async fn accept_into(self: &Arc<Self>, listener: &Listener, entering: &mut JoinSet<()>) {
+    async fn accept_into(self: &Arc<Self>, listener: &Listener, number: usize, entering: &mut JoinSet<()>) {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.async_io(Interest::READABLE, mio::net::TcpListener::accept) => accepted,
                 Some(_) = entering.join_next() => continue,
             };
             match accepted {
-                Ok((stream, peer)) => self.enter(stream, peer, entering),
+                Ok((stream, peer)) => self.enter(stream, Peer::from(peer).through(number), entering),
                 // That one is gone already; the next may be there.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
@@ -93,13 +97,7 @@ impl FrontDoor {
         }
     }
 
-    fn enter(
-        self: &Arc<Self>,
-        mut stream: mio::net::TcpStream,
-        peer: SocketAddr,
-        entering: &mut JoinSet<()>,
-    ) {
-        let peer = Peer::from(peer);
+    fn enter(self: &Arc<Self>, mut stream: mio::net::TcpStream, peer: Peer, entering: &mut JoinSet<()>) {
         let Ok((number, permit)) = self.number_and_permit(&peer) else { return };
         if !INHERITS_NODELAY {
             // Small packets in both directions; the end of a turn is where we collect them.

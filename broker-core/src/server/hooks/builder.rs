@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use crate::server::broker::BrokerBuilder;
 
-use super::{Access, Answer, Decision, Login, Message};
+use super::{Access, Answer, Authenticator, Decision, Message};
 
 impl BrokerBuilder {
-    /// Asks about each CONNECT whether its client may come in; answers with a `bool` or a [`Decision`]. It has what is
-    /// left of [`Limits::connect_timeout`](crate::limits::Limits::connect_timeout), and at most
+    /// Asks about each CONNECT whether its client may come in: a closure that answers with a `bool` or a [`Decision`], or
+    /// an [`Authenticator`]. May be called several times; they are asked in this order until one does not answer
+    /// [`Decision::NotMine`]. All together have what is left of
+    /// [`Limits::connect_timeout`](crate::limits::Limits::connect_timeout), and at most
     /// [`Limits::hook_timeout`](crate::limits::Limits::hook_timeout); a panic or no answer is
     /// [`Decision::Unavailable`]. Without this hook all clients come in. See [`hooks`](crate::hooks).
     ///
@@ -23,14 +25,11 @@ impl BrokerBuilder {
     ///     login.user_name() == Some("ann") && login.password() == Some(b"secret".as_slice())
     /// });
     /// ```
-    pub fn authenticate<H, F>(mut self, hook: H) -> Self
-    where
-        H: Fn(Login) -> F + Send + Sync + 'static,
-        F: Future<Output: Into<Decision>> + Send + 'static,
-    {
-        self.hooks.authenticate = Some(Arc::new(move |login| -> Answer<Decision> {
-            let answer = hook(login);
-            Box::pin(async move { answer.await.into() })
+    pub fn authenticate<A: Authenticator>(mut self, authenticator: A) -> Self {
+        let authenticator = Arc::new(authenticator);
+        self.hooks.authenticate.push(Arc::new(move |login| -> Answer<Decision> {
+            let authenticator = Arc::clone(&authenticator);
+            Box::pin(async move { authenticator.authenticate(login).await })
         }));
         self
     }

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use culex_codec::ProtocolVersion;
 
 use crate::engine::Admission;
-use crate::engine::error::Refusal;
 use crate::engine::question::Identity;
 
 use super::identity;
@@ -17,15 +16,17 @@ pub struct Login {
     identity: Identity,
     password: Option<Box<[u8]>>,
     peer: Box<str>,
+    listener: Option<usize>,
     version: ProtocolVersion,
 }
 
 impl Login {
-    pub(super) fn new(admission: &Admission, password: Option<&[u8]>) -> Self {
+    pub(super) fn new(admission: &Admission, password: Option<&[u8]>, listener: Option<usize>) -> Self {
         Self {
             identity: identity(admission),
             password: password.map(Into::into),
             peer: admission.peer.clone(),
+            listener,
             version: admission.version,
         }
     }
@@ -55,6 +56,13 @@ impl Login {
         self.peer.parse().ok()
     }
 
+    /// The listener that it came through, from 0 in the order of
+    /// [`BrokerBuilder::listen`](crate::BrokerBuilder::listen); for a stream what [`Peer::through`](crate::Peer::through)
+    /// said.
+    pub const fn listener(&self) -> Option<usize> {
+        self.listener
+    }
+
     /// The protocol version.
     pub const fn version(&self) -> ProtocolVersion {
         self.version
@@ -68,6 +76,7 @@ impl fmt::Debug for Login {
             .field("identity", &self.identity)
             .field("password", &self.password.as_ref().map(|_| "…"))
             .field("peer", &self.peer)
+            .field("listener", &self.listener)
             .field("version", &self.version)
             .finish()
     }
@@ -85,22 +94,14 @@ pub enum Decision {
     NotAuthorized,
     /// It cannot be said now, for example because a database is down: CONNACK 0x03.
     Unavailable,
+    /// This authenticator does not know such clients: the next one is asked. If none is left, a client with a user name
+    /// gets 0x04 and one without gets 0x05.
+    NotMine,
 }
 
 impl From<bool> for Decision {
     fn from(is_accepted: bool) -> Self {
         if is_accepted { Self::Accept } else { Self::BadCredentials }
-    }
-}
-
-impl Decision {
-    pub(super) const fn into_result(self) -> Result<(), Refusal> {
-        match self {
-            Self::Accept => Ok(()),
-            Self::BadCredentials => Err(Refusal::BadCredentials),
-            Self::NotAuthorized => Err(Refusal::NotAuthorized),
-            Self::Unavailable => Err(Refusal::Unavailable),
-        }
     }
 }
 
@@ -114,6 +115,7 @@ mod tests {
             identity: Identity { client_id: "a".into(), user_name: Some("ann".into()) },
             password: Some(Box::from(b"secret".as_slice())),
             peer: "[::1]:1883".into(),
+            listener: None,
             version: ProtocolVersion::V311,
         };
         let text = format!("{login:?} {login:#?}");

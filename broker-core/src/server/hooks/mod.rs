@@ -3,7 +3,7 @@
 //!
 //! | hook | asked about | answers | without it |
 //! | --- | --- | --- | --- |
-//! | [`authenticate`](crate::BrokerBuilder::authenticate) | each CONNECT | [`Decision`] or `bool` | all come in |
+//! | [`authenticate`](crate::BrokerBuilder::authenticate) | each CONNECT, in order until one decides | [`Decision`] or `bool` | all come in |
 //! | [`authorize`](crate::BrokerBuilder::authorize) | each PUBLISH, each filter of a SUBSCRIBE, each will | `bool` | all is allowed |
 //! | [`on_publish`](crate::BrokerBuilder::on_publish) | each message that is allowed, each will | the message, a changed one, or `None` | delivered as it is |
 //!
@@ -20,6 +20,7 @@
 //! alive until [`shutdown`](crate::Broker::shutdown); let it hold a [`WeakBroker`](crate::WeakBroker).
 
 mod access;
+mod authenticator;
 mod builder;
 mod guard;
 mod login;
@@ -42,6 +43,7 @@ use super::lane::LaneMessage;
 use super::mailbox::Mailbox;
 
 pub use self::access::{Access, Action};
+pub use self::authenticator::Authenticator;
 pub(crate) use self::guard::Asking;
 use self::guard::{Reply, guarded};
 pub use self::login::{Decision, Login};
@@ -53,7 +55,8 @@ type Hook<T, R> = Arc<dyn Fn(T) -> Answer<R> + Send + Sync>;
 /// The hooks that an embedder has set.
 #[derive(Clone, Default)]
 pub(crate) struct HookSet {
-    authenticate: Option<Hook<Login, Decision>>,
+    /// Asked in this order until one decides.
+    authenticate: Vec<Hook<Login, Decision>>,
     authorize: Option<Hook<Access, bool>>,
     on_publish: Option<Hook<Message, Option<Message>>>,
 }
@@ -69,7 +72,7 @@ pub(crate) struct Hooks {
 impl std::fmt::Debug for HookSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HookSet")
-            .field("authenticate", &self.authenticate.is_some())
+            .field("authenticate", &self.authenticate.len())
             .field("authorize", &self.authorize.is_some())
             .field("on_publish", &self.on_publish.is_some())
             .finish()
@@ -142,8 +145,13 @@ impl Hooks {
     }
 
     /// What `authenticate` is to be asked; `None` if there is no such hook, and then nothing is copied.
-    pub(crate) fn login(&self, admission: &Admission, password: Option<&[u8]>) -> Option<Login> {
-        self.set.authenticate.as_ref().map(|_| Login::new(admission, password))
+    pub(crate) fn login(
+        &self,
+        admission: &Admission,
+        password: Option<&[u8]>,
+        listener: Option<usize>,
+    ) -> Option<Login> {
+        (!self.set.authenticate.is_empty()).then(|| Login::new(admission, password, listener))
     }
 
     /// Whether a hook is asked about a CONNECT at all.
@@ -172,9 +180,22 @@ impl Hooks {
         Err(Refusal::Unavailable)
     }
 
+    async fn authenticate(&self, login: Login) -> Result<(), Refusal> {
+        for authenticate in &self.set.authenticate {
+            match authenticate(login.clone()).await {
+                Decision::Accept => return Ok(()),
+                Decision::BadCredentials => return Err(Refusal::BadCredentials),
+                Decision::NotAuthorized => return Err(Refusal::NotAuthorized),
+                Decision::Unavailable => return Err(Refusal::Unavailable),
+                Decision::NotMine => {}
+            }
+        }
+        Err(if login.user_name().is_some() { Refusal::BadCredentials } else { Refusal::NotAuthorized })
+    }
+
     async fn judge_connect(&self, admission: &mut Admission, login: Option<Login>) -> Result<(), Refusal> {
-        if let (Some(authenticate), Some(login)) = (&self.set.authenticate, login) {
-            authenticate(login).await.into_result()?;
+        if let Some(login) = login {
+            self.authenticate(login).await?;
         }
         let Some(will) = &admission.will else { return Ok(()) };
         let message = Message::of_will(identity(admission), will, self.bounds);
