@@ -22,6 +22,8 @@ pub use engine::time::WallTime;
 pub use server::SqliteStore;
 #[cfg(feature = "server")]
 pub use server::hooks;
+#[cfg(feature = "tls")]
+pub use server::tls;
 #[cfg(feature = "server")]
 pub use server::{
     Admin, AdminError, Broker, BrokerBuilder, Client, ClientBuilder, ConnectError, Cursor, Delivery,

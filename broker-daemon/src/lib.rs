@@ -13,4 +13,5 @@ pub mod control;
 pub mod exit;
 pub mod reload;
 pub mod telemetry;
+pub mod tls;
 pub mod users;

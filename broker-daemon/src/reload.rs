@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 
 use crate::acl::{Acl, AclError, Rules};
 use crate::config::{Change, Config, ConfigError};
+use crate::tls::Secured;
 use crate::users::{PasswordFile, Users};
 
 /// Reads the configuration as the start did, command line included.
@@ -17,16 +18,22 @@ type Read = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 pub struct Reloader {
     read: Read,
     /// Held over a whole reload, so that two do not mix.
-    current: Mutex<Config>,
+    current: Mutex<Current>,
     /// Whom the broker asks for a password; `None` if it was started without users.
     users: Option<Users>,
+}
+
+/// What the broker runs with.
+struct Current {
+    config: Config,
+    secured: Secured,
 }
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReloadError {
-    /// The configuration has mistakes.
+    /// The configuration has mistakes, or a certificate or key cannot be used.
     #[error("{}", .0.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Config(ConfigError),
     /// The access control list cannot be used.
@@ -40,11 +47,12 @@ pub enum ReloadError {
 impl Reloader {
     /// With what the broker was started with.
     pub fn new(
-        current: Config,
+        config: Config,
+        secured: Secured,
         users: Option<Users>,
         read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     ) -> Self {
-        Self { read: Box::new(read), current: Mutex::new(current), users }
+        Self { read: Box::new(read), current: Mutex::new(Current { config, secured }), users }
     }
 
     /// Reads everything, checks everything, and only then changes anything. Files that the configuration names are read
@@ -56,18 +64,20 @@ impl Reloader {
         let mut current = self.current.lock().await;
         let new = (self.read)().map_err(ReloadError::Config)?;
         let rules = rules(&new)?;
+        let secured = current.secured.load_again(&new).map_err(ReloadError::Config)?;
         let file = new.auth.password_file.as_deref().map(PasswordFile::read).transpose();
         let file = file.map_err(ReloadError::Config)?;
         admin.set_access_control(rules.map(|rules| Arc::new(rules) as Arc<_>)).await?;
+        current.secured.replace(&secured);
         if let (Some(users), Some(file)) = (&self.users, file) {
             users.replace(file);
         }
-        let changes = current.changes(&new);
+        let changes = current.config.changes(&new);
         for change in &changes {
             tracing::info!("reload: {change}");
         }
         tracing::info!(changes = changes.len(), "the configuration was read again");
-        *current = new;
+        current.config = new;
         Ok(changes)
     }
 }

@@ -1,6 +1,7 @@
 //! One Network Connection of a Client: a stream, a [`Protocol`] and a clock.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -46,18 +47,30 @@ impl Connection {
     /// # Errors
     /// If the Server cannot be found or reached, does not answer in time, or refuses.
     pub async fn open(options: &Options, session: Session) -> Result<Self, ClientError> {
+        Self::open_through(options, session, async |stream| Ok(Box::new(stream) as Box<dyn Socket>)).await
+    }
+
+    /// The same, through what `wrap` makes of the TCP connection: TLS, for example. The time is for all of it.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; an error of `wrap` is a Server that cannot be reached.
+    pub async fn open_through(
+        options: &Options,
+        session: Session,
+        wrap: impl AsyncFnOnce(TcpStream) -> io::Result<Box<dyn Socket>>,
+    ) -> Result<Self, ClientError> {
         let connecting = async {
             let (host, port) = (options.host.as_str(), options.port);
             let addresses: Vec<_> = tokio::net::lookup_host((host, port))
                 .await
                 .map_err(|source| ClientError::Lookup { host: host.to_owned(), source })?
                 .collect();
-            let stream = TcpStream::connect(addresses.as_slice())
-                .await
-                .map_err(|source| ClientError::Connect { host: host.to_owned(), port, source })?;
+            let unreachable = |source| ClientError::Connect { host: host.to_owned(), port, source };
+            let stream = TcpStream::connect(addresses.as_slice()).await.map_err(unreachable)?;
             // A PUBACK must not wait for more to send.
             stream.set_nodelay(true).map_err(ClientError::Io)?;
-            Self::handshake(Box::new(stream), options, session).await
+            let stream = wrap(stream).await.map_err(unreachable)?;
+            Self::handshake(stream, options, session).await
         };
         timeout(options.connect_timeout, connecting).await.unwrap_or_else(|_| Err(timed_out(options)))
     }

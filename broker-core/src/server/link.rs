@@ -8,7 +8,7 @@ use crate::engine::shard::Consumed;
 
 use super::admit::Permit;
 use super::hooks::Asking;
-use super::transport::Transport;
+use super::transport::{READ_ROOM_MIN, Transport};
 
 /// One connection of a lane. An idle one owns no buffer.
 pub(crate) struct Link {
@@ -63,7 +63,7 @@ pub(crate) enum WriteOutcome {
 }
 
 /// Bytes that one connection may bring in one turn.
-pub(crate) const READ_BYTES_PER_TURN: usize = 64 << 10;
+pub(crate) const READ_BYTES_PER_TURN: usize = READ_ROOM_MIN;
 /// A partial packet up to this size is kept beside the shared buffer and copied to its front; a larger one grows
 /// in a buffer of its own, so that its bytes are copied once.
 const PARTIAL_IN_SHARED_BUFFER_MAX: usize = 64 << 10;
@@ -76,13 +76,13 @@ impl Link {
     pub(crate) fn new(key: ConnectionKey, transport: Transport, unread: Vec<u8>, permit: Permit) -> Self {
         Self {
             key,
-            transport,
             has_unread: !unread.is_empty(),
             partial: unread,
             done: 0,
             asking: None,
             _permit: permit,
-            is_readable: false,
+            is_readable: transport.has_more(),
+            transport,
             is_hung_up: false,
             is_drained: false,
             is_blocked: false,
@@ -173,18 +173,21 @@ impl Link {
 
     /// One read. If it brings less than it could, or nothing, the socket is empty: the next byte brings an edge.
     fn read_once(&mut self, buffer: &mut [u8]) -> ReadOutcome {
-        match self.transport.read(buffer) {
+        let read = self.transport.read(buffer);
+        // A layer may have answered by itself. Who does not read that is not read.
+        self.is_blocked |= self.transport.awaits_room();
+        match read {
             Ok(0) => {
                 self.is_drained = true;
                 ReadOutcome::Ended
             }
             Ok(count) => {
-                self.is_drained = count < buffer.len();
+                self.is_drained = count < buffer.len() && !self.transport.has_more();
                 self.is_readable &= !self.is_drained || self.is_hung_up;
                 ReadOutcome::Bytes(count)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.is_broken => {
-                self.is_readable = false;
+                self.is_readable = self.transport.has_more();
                 ReadOutcome::Nothing
             }
             Err(_) => ReadOutcome::Ended,
@@ -193,7 +196,7 @@ impl Link {
 
     /// A last write, then the end of the stream. Returns how many bytes were written.
     pub(crate) fn finish(&mut self, outbox: &mut Outbox, shared: &mut [u8]) -> usize {
-        if outbox.is_empty() && self.is_drained {
+        if outbox.is_empty() && self.is_drained && !self.transport.takes_leave() {
             // Nothing is left to say or to read away, so the close alone is an end in order.
             return 0;
         }
@@ -234,8 +237,13 @@ impl Link {
                 Err(_) => return self.note_broken(),
             }
         }
-        self.is_blocked = false;
-        WriteOutcome::Drained
+        match self.transport.flush() {
+            Ok(is_all) => {
+                self.is_blocked = !is_all;
+                if is_all { WriteOutcome::Drained } else { WriteOutcome::Blocked }
+            }
+            Err(_) => self.note_broken(),
+        }
     }
 
     /// Nothing leaves any more; what is there is read to its end.

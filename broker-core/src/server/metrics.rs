@@ -55,6 +55,9 @@ front_door_metrics! {
     connect_unauthorized: Counter, "CONNECT packets that a hook refused, for their credentials or their will.";
     connect_unavailable: Counter, "CONNECT packets refused because a hook could not say, panicked or gave no answer (limits hook_timeout, connect_timeout).";
     connect_over_budget: Counter, "Connections closed for too many bytes before CONNECT (limits pre_auth_bytes, pre_auth_total_bytes).";
+    tls_handshakes: Counter, "TLS handshakes that were completed.";
+    tls_handshakes_resumed: Counter, "Of those, the ones that a ticket of an earlier connection made short.";
+    tls_handshakes_failed: Counter, "Connections closed in the TLS handshake; the log says why.";
     pre_auth_bytes: Gauge, "Bytes held for connections whose CONNECT is not complete.";
 }
 

@@ -30,6 +30,8 @@ mod refuse;
 mod serve;
 mod store;
 mod sync;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod transport;
 mod worker;
 

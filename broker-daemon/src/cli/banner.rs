@@ -2,8 +2,14 @@
 
 use std::net::SocketAddr;
 
-use crate::config::{Config, PORT};
+use crate::config::{Config, PORT, TLS_PORT};
 use crate::users::Users;
+
+/// An address that is listened on.
+pub(super) struct Listening {
+    pub(super) address: SocketAddr,
+    pub(super) has_tls: bool,
+}
 
 /// Whom the broker asks for a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,17 +53,18 @@ impl Access {
 }
 
 /// The banner. Programs wait for its `listening on` lines and read the port from there.
-pub(super) fn banner(addresses: &[SocketAddr], access: Access, state: &str) -> String {
+pub(super) fn banner(listeners: &[Listening], access: Access, state: &str) -> String {
     let mut text = format!("culex {}\n", env!("CARGO_PKG_VERSION"));
-    for address in addresses {
-        text.push_str(&format!("listening on {address}\n"));
+    for Listening { address, has_tls } in listeners {
+        text.push_str(&format!("listening on {address}{}\n", if *has_tls { " with TLS" } else { "" }));
     }
-    let is_local = addresses.iter().all(|address| address.ip().is_loopback());
+    let is_local = listeners.iter().all(|listener| listener.address.ip().is_loopback());
     text.push_str(&access.sentence(is_local));
     text.push_str(&format!("{state}\n"));
-    if let Some(address) = addresses.first() {
+    // Plain ones need no further files.
+    if let Some(listener) = listeners.iter().find(|listener| !listener.has_tls).or(listeners.first()) {
         let login = if access == Access::Open { "" } else { " -u USER -P PASSWORD" };
-        let options = options(address) + login;
+        let options = options(listener) + login;
         text.push_str(&format!(
             "\nTry it in two other terminals; Ctrl-C stops the broker:\n  \
              culex sub{options} -t 'hello/#' -v\n  culex pub{options} -t hello/world -m hi\n"
@@ -67,20 +74,26 @@ pub(super) fn banner(addresses: &[SocketAddr], access: Access, state: &str) -> S
 }
 
 /// `-h` and `-p`, where the defaults of `culex pub` would not do.
-fn options(address: &SocketAddr) -> String {
-    let ip = address.ip();
+fn options(listener: &Listening) -> String {
+    let (ip, port) = (listener.address.ip(), listener.address.port());
     let host = if ip.is_loopback() || ip.is_unspecified() { String::new() } else { format!(" -h {ip}") };
-    let port = if address.port() == PORT { String::new() } else { format!(" -p {}", address.port()) };
-    host + &port
+    let default = if listener.has_tls { TLS_PORT } else { PORT };
+    let port = if port == default { String::new() } else { format!(" -p {port}") };
+    let tls = if listener.has_tls { " --cafile CA.crt" } else { "" };
+    host + &port + tls
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn plain(address: &str) -> Listening {
+        Listening { address: address.parse().unwrap(), has_tls: false }
+    }
+
     #[test]
     fn it_says_where_to_whom_and_what_next() {
-        let text = banner(&["127.0.0.1:1883".parse().unwrap()], Access::Open, "state in /s");
+        let text = banner(&[plain("127.0.0.1:1883")], Access::Open, "state in /s");
         let lines: Vec<_> = text.lines().collect();
         assert!(lines.contains(&"listening on 127.0.0.1:1883"), "{text}");
         assert!(lines.contains(&"state in /s"), "{text}");
@@ -91,7 +104,7 @@ mod tests {
 
     #[test]
     fn it_says_who_is_asked_for_a_password() {
-        let addresses = ["0.0.0.0:1883".parse().unwrap()];
+        let addresses = [plain("0.0.0.0:1883")];
         let text = banner(&addresses, Access::Users(1), "");
         assert!(
             text.contains("Other computers can connect, as one of 1 user, with its password.\n"),
@@ -104,9 +117,18 @@ mod tests {
 
     #[test]
     fn the_lines_to_type_fit_the_listener() {
-        let text =
-            banner(&["192.0.2.1:7".parse().unwrap(), "127.0.0.1:1883".parse().unwrap()], Access::Open, "");
+        let text = banner(&[plain("192.0.2.1:7"), plain("127.0.0.1:1883")], Access::Open, "");
         assert!(text.contains("culex pub -h 192.0.2.1 -p 7 -t hello/world -m hi"), "{text}");
         assert!(text.contains("Other computers can connect"), "{text}");
+    }
+
+    #[test]
+    fn the_lines_to_type_name_the_ca_where_there_is_no_way_without() {
+        let secured = || Listening { has_tls: true, ..plain("127.0.0.1:8883") };
+        let text = banner(&[secured()], Access::Open, "");
+        assert!(text.contains("listening on 127.0.0.1:8883 with TLS\n"), "{text}");
+        assert!(text.contains("culex pub --cafile CA.crt -t hello/world"), "{text}");
+        let text = banner(&[secured(), plain("127.0.0.1:1883")], Access::Open, "");
+        assert!(text.contains("culex pub -t hello/world"), "{text}");
     }
 }

@@ -12,7 +12,7 @@ use crate::users::PasswordFile;
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "culex check [-c] FILE",
-    after_help = "Example:\n  culex check -c culex.toml\n\nExit code 0 if the file is correct, 1 if not."
+    after_help = "Example:\n  culex check -c culex.toml\n\nExit code 0 if the file is correct, 1 if not, 4 if a certificate or key cannot be used."
 )]
 pub(super) struct Arguments {
     /// The configuration file
@@ -31,16 +31,17 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
                 human::complain(error);
                 return Exit::Failed;
             }
+            if let Err(error) = crate::tls::Secured::load(&config) {
+                complain(&error);
+                return Exit::Tls;
+            }
             let name = file.map(|file| file.display().to_string()).unwrap_or_default();
             let listeners: Vec<_> =
                 config.listeners.iter().map(|listener| listener.address.to_string()).collect();
             super::print(&format!("{name} is correct; it listens on {}\n", listeners.join(", ")))
         }
         Err(error) => {
-            human::complain_all(&error);
-            if let count @ 2.. = error.problems().len() {
-                human::note(format_args!("{count} errors"));
-            }
+            complain(&error);
             Exit::Failed
         }
     }
@@ -54,4 +55,11 @@ fn with_users(config: Config) -> Result<Config, ConfigError> {
         human::note(format_args!("warning: {warning}"));
     }
     Ok(config)
+}
+
+fn complain(error: &ConfigError) {
+    human::complain_all(error);
+    if let count @ 2.. = error.problems().len() {
+        human::note(format_args!("{count} errors"));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::config::ConfigError;
 pub use culex_core::client::describe_io as io;
 
 /// Writes one error to standard error. If even that is closed there is nobody to tell.
@@ -9,8 +10,8 @@ pub fn complain(message: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "error: {message}");
 }
 
-/// Writes each error of a configuration to standard error.
-pub fn complain_all(error: &crate::config::ConfigError) {
+/// Writes all errors of a configuration.
+pub fn complain_all(error: &ConfigError) {
     error.problems().iter().for_each(complain);
 }
 

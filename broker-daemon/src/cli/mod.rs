@@ -20,6 +20,7 @@ mod passwd;
 mod publish;
 mod remote;
 mod secret;
+mod secure;
 mod serve;
 mod state;
 mod subscribe;

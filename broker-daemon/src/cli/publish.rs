@@ -96,7 +96,11 @@ pub(super) fn run(arguments: Arguments) -> Exit {
 async fn publish(arguments: &Arguments, mut source: Source) -> Exit {
     let mut options = arguments.remote.options();
     options.in_flight = arguments.max_inflight;
-    let mut connection = match Connection::open(&options, Session::default()).await {
+    let way = match arguments.remote.way() {
+        Ok(way) => way,
+        Err(exit) => return exit,
+    };
+    let mut connection = match way.connect(&options, Session::default()).await {
         Ok(connection) => connection,
         Err(error) => return arguments.remote.report(&error),
     };

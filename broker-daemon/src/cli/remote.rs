@@ -6,7 +6,7 @@ use std::io;
 use bytes::Bytes;
 use clap::ArgAction;
 use culex_codec::{ProtocolVersion, QoS, TopicFilter, TopicName};
-use culex_core::client::{ClientError, Options, Secret, Will};
+use culex_core::client::{ClientError, Connection, Options, Secret, Session, Will};
 
 use crate::cli::human;
 use crate::exit::Exit;
@@ -17,9 +17,9 @@ pub(super) struct Remote {
     /// Broker to connect to
     #[arg(short = 'h', long, default_value = "localhost")]
     host: String,
-    /// Its port
-    #[arg(short, long, default_value_t = crate::config::PORT)]
-    port: u16,
+    /// Its port; 1883, or 8883 with TLS, if it is not said
+    #[arg(short, long)]
+    port: Option<u16>,
     /// QoS: 0 at most once, 1 at least once, 2 exactly once
     #[arg(short, long, default_value = "0", value_parser = qos)]
     pub(super) qos: QoS,
@@ -53,6 +53,8 @@ pub(super) struct Remote {
     /// Retain the will
     #[arg(long, requires = "will_topic")]
     will_retain: bool,
+    #[command(flatten)]
+    tls: super::secure::Arguments,
     /// Show the packets sent and received (on standard error)
     #[arg(short, long)]
     debug: bool,
@@ -64,12 +66,37 @@ pub(super) struct Remote {
     help: (),
 }
 
+/// How the connection is made.
+pub(super) enum Way {
+    /// By TCP.
+    Plain,
+    /// By TLS.
+    Tls(crate::tls::client::Connector),
+}
+
+impl Way {
+    /// Connects.
+    pub(super) async fn connect(
+        &self,
+        options: &Options,
+        session: Session,
+    ) -> Result<Connection, ClientError> {
+        match self {
+            Self::Plain => Connection::open(options, session).await,
+            Self::Tls(connector) => {
+                let wrap = async |stream| connector.secure(stream).await;
+                Connection::open_through(options, session, wrap).await
+            }
+        }
+    }
+}
+
 impl Remote {
     /// The options of the client.
     pub(super) fn options(&self) -> Options {
         let mut options = Options::default();
         options.host.clone_from(&self.host);
-        options.port = self.port;
+        options.port = self.port();
         options.version = self.protocol_version;
         options.client_id = self.id.clone().unwrap_or_default();
         if options.client_id.is_empty() && options.version == ProtocolVersion::V31 {
@@ -89,6 +116,21 @@ impl Remote {
         options
     }
 
+    fn port(&self) -> u16 {
+        self.port.unwrap_or(if self.tls.is_wanted() { crate::config::TLS_PORT } else { crate::config::PORT })
+    }
+
+    /// How to connect. Complains if that cannot be.
+    pub(super) fn way(&self) -> Result<Way, Exit> {
+        if self.tls.is_wanted() {
+            return self.tls.connector(&self.host).map(Way::Tls).map_err(|problem| {
+                self.complain(problem);
+                Exit::Failed
+            });
+        }
+        Ok(Way::Plain)
+    }
+
     /// Prints an error, unless `--quiet`.
     pub(super) fn complain(&self, message: impl std::fmt::Display) {
         if !self.quiet {
@@ -98,7 +140,7 @@ impl Remote {
 
     /// Prints why a connection failed, and what may help.
     pub(super) fn report(&self, error: &ClientError) -> Exit {
-        let (host, port) = (&self.host, self.port);
+        let (host, port) = (&self.host, self.port());
         let is_here = matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1");
         let hint = if let ClientError::Connect { source, .. } = error
             && source.kind() == io::ErrorKind::ConnectionRefused

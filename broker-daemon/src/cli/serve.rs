@@ -12,7 +12,7 @@ use culex_core::{Broker, StartError};
 
 use crate::acl::Rules;
 use crate::api::{self, Api};
-use crate::cli::banner::{Access, banner};
+use crate::cli::banner::{Access, Listening, banner};
 use crate::cli::human;
 use crate::cli::interrupt::{Hangup, Interrupt, outlive_file_size_limit};
 use crate::cli::state::State;
@@ -21,6 +21,7 @@ use crate::control::{self, ControlSocket};
 use crate::exit::Exit;
 use crate::reload::{Reloader, rules};
 use crate::telemetry;
+use crate::tls::Secured;
 use crate::users::{Anonymous, Users};
 
 /// How to serve.
@@ -101,10 +102,18 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             return Exit::Failed;
         }
     };
+    let secured = match Secured::load(&config) {
+        Ok(secured) => secured,
+        Err(error) => {
+            human::complain_all(&error);
+            return Exit::Tls;
+        }
+    };
     let state = State::choose(&config, |name| std::env::var_os(name));
     let again = arguments.clone();
-    let reloader = Arc::new(Reloader::new(config.clone(), users.clone(), move || configure(&again)));
-    let exit = runtime.block_on(serve(&config, &state, rules, users, reloader));
+    let reloader =
+        Arc::new(Reloader::new(config.clone(), secured.clone(), users.clone(), move || configure(&again)));
+    let exit = runtime.block_on(serve(&config, &state, rules, &secured, users, reloader));
     runtime.shutdown_background();
     exit
 }
@@ -153,6 +162,7 @@ async fn serve(
     config: &Config,
     state: &State,
     rules: Option<Rules>,
+    secured: &Secured,
     users: Option<Users>,
     reloader: Arc<Reloader>,
 ) -> Exit {
@@ -162,8 +172,11 @@ async fn serve(
     outlive_file_size_limit();
     let mut builder =
         Broker::builder().limits(config.limits.clone()).threads(config.threads).lanes(config.lanes);
-    for listener in &config.listeners {
-        builder = builder.listen(listener.address);
+    for (number, listener) in config.listeners.iter().enumerate() {
+        builder = match secured.of(number) {
+            Some(tls) => builder.listen_tls(listener.address, tls.clone()),
+            None => builder.listen(listener.address),
+        };
     }
     if let Some(rules) = rules {
         builder = builder.access_control(Arc::new(rules));
@@ -192,7 +205,11 @@ async fn serve(
     };
     let _control = control(&broker, state, Arc::clone(&reloader)).await.map(AbortOnDrop);
     // A closed standard output is no reason not to serve.
-    let _ = human::print(&banner(broker.local_addrs(), access, &state.to_string()));
+    let listening = broker.local_addrs().iter().zip(&config.listeners);
+    let listening: Vec<_> = listening
+        .map(|(address, listener)| Listening { address: *address, has_tls: listener.tls.is_some() })
+        .collect();
+    let _ = human::print(&banner(&listening, access, &state.to_string()));
     let reload_on_hangup = async {
         loop {
             hangup.wait().await;

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::cli::human;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{Format, Layout, NotJson, print};
-use crate::cli::remote::{Remote, topic_filter};
+use crate::cli::remote::{Remote, Way, topic_filter};
 use crate::exit::Exit;
 
 /// What to subscribe to, and how to print it.
@@ -120,7 +120,11 @@ impl Subscriber<'_> {
                 () = interrupt.wait() => End::Interrupted,
             }
         });
-        let end = match self.serve(&mut stop).await {
+        let way = match remote.way() {
+            Ok(way) => way,
+            Err(exit) => return exit,
+        };
+        let end = match self.serve(&way, &mut stop).await {
             Ok(end) => end,
             Err(error) => return remote.report(&error),
         };
@@ -143,10 +147,14 @@ impl Subscriber<'_> {
 
     /// Connects, and connects again when the connection is lost. The first attempt must succeed: a wrong host name
     /// should not be tried for ever.
-    async fn serve(&mut self, stop: &mut (impl Future<Output = End> + Unpin)) -> Result<End, ClientError> {
+    async fn serve(
+        &mut self,
+        way: &Way,
+        stop: &mut (impl Future<Output = End> + Unpin),
+    ) -> Result<End, ClientError> {
         let options = self.arguments.remote.options();
         let mut connection = tokio::select! {
-            connection = Connection::open(&options, Session::default()) => connection?,
+            connection = way.connect(&options, Session::default()) => connection?,
             end = &mut *stop => return Ok(end),
         };
         loop {
@@ -166,7 +174,7 @@ impl Subscriber<'_> {
             connection = loop {
                 let again = async {
                     sleep(RECONNECT_AFTER).await;
-                    Connection::open(&options, std::mem::take(&mut session)).await
+                    way.connect(&options, std::mem::take(&mut session)).await
                 };
                 tokio::select! {
                     opened = again => match opened {

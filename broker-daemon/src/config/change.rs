@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::keys::{ACL, AUTH, LIMITS, LOG, STORE, TOP};
+use crate::config::keys::{ACL, AUTH, LIMITS, LOG, STORE, TLS, TOP};
 use crate::config::setting::Key;
 use crate::config::{Config, Listener};
 
@@ -60,7 +60,9 @@ fn section<T: Clone>(
 }
 
 fn listeners(changes: &mut Vec<Change>, old: &[Listener], new: &[Listener]) {
-    if old != new {
+    // How a listener is secured can change while it runs; whether it is, cannot.
+    let plain = |listener: &Listener| (listener.address, listener.allow_anonymous, listener.tls.is_some());
+    if !old.iter().map(plain).eq(new.iter().map(plain)) {
         let text = |listeners: &[Listener]| {
             listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>().join(", ")
         };
@@ -70,5 +72,11 @@ fn listeners(changes: &mut Vec<Change>, old: &[Listener], new: &[Listener]) {
             new: text(new),
             is_in_force: false,
         });
+    }
+    for old in old {
+        let new = new.iter().find(|new| new.address == old.address);
+        if let (Some(old), Some(new)) = (&old.tls, new.and_then(|new| new.tls.as_ref())) {
+            section(changes, "listener.tls.", TLS, old, new, true);
+        }
     }
 }

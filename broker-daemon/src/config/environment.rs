@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TOP, sections};
+use crate::config::Config;
+use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP, sections};
 use crate::config::problem::{Complaint, Place, Report};
 use crate::config::raw::unknown_key;
 use crate::config::setting::Key;
@@ -11,7 +12,6 @@ use crate::config::source::read_bounded;
 use crate::config::suggest::nearest;
 use crate::config::validate::{Draft, DraftListener};
 use crate::config::value::Input;
-use crate::config::{Config, Listener};
 
 /// Variables as the program found them at its start; `None` is a value that is not UTF-8.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,18 +103,34 @@ impl Environment {
     }
 }
 
-/// `CULEX__LIMITS__IN_FLIGHT`, `CULEX__LISTENER__0__ADDRESS`, `CULEX__THREADS`.
+/// `CULEX__LIMITS__IN_FLIGHT`, `CULEX__LISTENER__0__ADDRESS`, `CULEX__LISTENER__0__TLS__KEY`, `CULEX__THREADS`.
 fn apply_one(draft: &mut Draft, name: &str, value: &str, place: &Place) -> Result<(), Complaint> {
     let path = name.strip_prefix(PREFIX).unwrap_or(name).to_ascii_lowercase();
     let mut parts = path.split("__");
-    let parts = (parts.next(), parts.next(), parts.next(), parts.next());
+    let parts = (parts.next(), parts.next(), parts.next(), parts.next(), parts.next());
     match parts {
-        (Some("auth"), Some(key), None, _) => set(AUTH, "[auth]", key, value, &mut draft.auth),
-        (Some("limits"), Some(key), None, _) => set(LIMITS, "[limits]", key, value, &mut draft.limits),
-        (Some("log"), Some(key), None, _) => set(LOG, "[log]", key, value, &mut draft.log),
-        (Some("acl"), Some(key), None, _) => set(ACL, "[acl]", key, value, &mut draft.acl),
-        (Some("store"), Some(key), None, _) => set(STORE, "[store]", key, value, &mut draft.store),
-        (Some("listener"), Some(index), Some(key), None) => listener(draft, index, key, value, place),
+        (Some("auth"), Some(key), None, ..) => set(AUTH, "[auth]", key, value, &mut draft.auth),
+        (Some("limits"), Some(key), None, ..) => set(LIMITS, "[limits]", key, value, &mut draft.limits),
+        (Some("log"), Some(key), None, ..) => set(LOG, "[log]", key, value, &mut draft.log),
+        (Some("acl"), Some(key), None, ..) => set(ACL, "[acl]", key, value, &mut draft.acl),
+        (Some("store"), Some(key), None, ..) => set(STORE, "[store]", key, value, &mut draft.store),
+        (Some("listener"), Some(index), Some("tls"), Some(key), None) => {
+            let entry = listener(draft, index, place)?;
+            let mut tls = entry.listener.tls.take().unwrap_or_default();
+            let applied = set(TLS, "[listener.tls]", key, value, &mut tls);
+            entry.listener.tls = Some(tls);
+            entry.tls.get_or_insert_with(|| place.clone());
+            applied
+        }
+        (Some("listener"), Some(index), Some(key), None, _) => {
+            let entry = listener(draft, index, place)?;
+            set(LISTENER, "[[listener]]", key, value, &mut entry.listener)?;
+            match key {
+                "address" => entry.address = Some(place.clone()),
+                _ => entry.allow_anonymous = Some(place.clone()),
+            }
+            Ok(())
+        }
         (Some("listener"), ..) => Err(Complaint::new("a listener's setting has a number")
             .help("the first one is CULEX__LISTENER__0__ADDRESS")),
         (Some("acl" | "auth" | "limits" | "log" | "store"), ..) => {
@@ -150,25 +166,18 @@ fn set<T>(keys: &[Key<T>], written: &str, name: &str, value: &str, target: &mut 
     }
 }
 
-/// A setting of the listener with this number; the number after the last one adds a listener.
-fn listener(draft: &mut Draft, index: &str, key: &str, value: &str, place: &Place) -> Result<(), Complaint> {
+/// The listener with this number; the number after the last one adds a listener.
+fn listener<'a>(
+    draft: &'a mut Draft,
+    index: &str,
+    place: &Place,
+) -> Result<&'a mut DraftListener, Complaint> {
     let count = draft.listeners.len();
-    let index: usize =
-        index.parse().ok().filter(|index| *index <= count && *index < LISTENERS_MAX).ok_or_else(|| {
-            Complaint::new(format!("there are {count} listeners; the next one has the number {count}"))
-        })?;
-    if index == count {
-        draft.listeners.push(DraftListener {
-            listener: Listener::default(),
-            address: Some(place.clone()),
-            allow_anonymous: None,
-        });
+    let wrong =
+        || Complaint::new(format!("there are {count} listeners; the next one has the number {count}"));
+    let index: usize = index.parse().map_err(|_| wrong())?;
+    if index == count && index < LISTENERS_MAX {
+        draft.listeners.push(DraftListener { address: Some(place.clone()), ..DraftListener::default() });
     }
-    let Some(entry) = draft.listeners.get_mut(index) else { return Ok(()) };
-    set(LISTENER, "[[listener]]", key, value, &mut entry.listener)?;
-    match key {
-        "address" => entry.address = Some(place.clone()),
-        _ => entry.allow_anonymous = Some(place.clone()),
-    }
-    Ok(())
+    draft.listeners.get_mut(index).filter(|_| index < LISTENERS_MAX).ok_or_else(wrong)
 }

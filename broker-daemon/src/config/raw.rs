@@ -4,17 +4,17 @@
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::{DeArray, DeString, DeTable, DeValue};
 
 use crate::config::environment::Environment;
-use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TOP, sections};
+use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP, sections};
 use crate::config::problem::{Complaint, ConfigError, Place, Problem, Report};
 use crate::config::setting::Key;
 use crate::config::source::Source;
 use crate::config::suggest::nearest;
 use crate::config::validate::{Draft, DraftListener};
 use crate::config::value::Input;
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, TlsSettings};
 
 /// Reads a file into a draft.
 ///
@@ -79,32 +79,34 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Every key of a section; gives the spans of the values that were taken.
-    fn section<T>(
-        &mut self,
-        keys: &[Key<T>],
-        written: &str,
-        table: &DeTable<'_>,
-        target: &mut T,
-    ) -> Vec<(&'static str, Range<usize>)> {
-        let mut taken = Vec::new();
+    /// Every key of a section.
+    fn section<T>(&mut self, keys: &[Key<T>], written: &str, table: &DeTable<'_>, target: &mut T) {
         for (key, value) in table {
-            if let Some(name) = self.key(keys, written, key, value, target) {
-                taken.push((name, value.span()));
-            }
+            self.key(keys, written, key, value, target);
         }
-        taken
     }
 
     fn listener(&mut self, table: &Spanned<DeValue<'_>>) -> DraftListener {
         let mut listener = Listener::default();
-        let mut draft = DraftListener { listener, address: None, allow_anonymous: None };
+        let mut draft = DraftListener::default();
         let DeValue::Table(keys) = table.get_ref() else { return draft };
-        for (name, span) in self.section(LISTENER, "[[listener]]", keys, &mut listener) {
-            match name {
-                "address" => draft.address = Some(self.source.place(&span)),
-                "allow_anonymous" => draft.allow_anonymous = Some(self.source.place(&span)),
-                _ => {}
+        for (key, value) in keys {
+            let place = self.source.place(&value.span());
+            match (key.get_ref().as_ref(), value.get_ref()) {
+                ("tls", DeValue::Table(table)) => {
+                    let mut tls = TlsSettings::default();
+                    self.section(TLS, "[listener.tls]", table, &mut tls);
+                    listener.tls = Some(tls);
+                    draft.tls = Some(self.source.place(&key.span()));
+                }
+                ("tls", _) => {
+                    self.complain(&key.span(), Complaint::new("`tls` is written [listener.tls]"));
+                }
+                _ => match self.key(LISTENER, "[[listener]]", key, value, &mut listener) {
+                    Some("address") => draft.address = Some(place),
+                    Some("allow_anonymous") => draft.allow_anonymous = Some(place),
+                    Some(_) | None => {}
+                },
             }
         }
         // A misspelt `address` is reported as that.
@@ -158,9 +160,22 @@ impl Reader<'_> {
             DeValue::Boolean(switch) => Input::Switch(*switch),
             DeValue::Float(_) => Input::Other("a number with a fraction"),
             DeValue::Datetime(_) => Input::Other("a date or time"),
-            DeValue::Array(_) => Input::Other("a list"),
+            DeValue::Array(values) => self.list(values)?,
             DeValue::Table(_) => Input::Other("a table"),
         })
+    }
+
+    fn list(&self, values: &DeArray<'_>) -> Result<Input, Complaint> {
+        let mut texts = Vec::new();
+        for value in values.iter() {
+            match self.input(value.get_ref())? {
+                Input::Text(text) => texts.push(text),
+                Input::Integer(_) | Input::Switch(_) | Input::List(_) | Input::Other(_) => {
+                    return Ok(Input::Other("a list"));
+                }
+            }
+        }
+        Ok(Input::List(texts))
     }
 
     fn complain(&mut self, span: &Range<usize>, complaint: Complaint) {

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use culex_core::limits::Limits;
 
-use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TOP};
+use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP};
 use crate::config::setting::Key;
-use crate::config::{AclSettings, AuthSettings, Config, Listener, LogSettings, StoreSettings};
+use crate::config::{AclSettings, AuthSettings, Config, Listener, LogSettings, StoreSettings, TlsSettings};
 
 /// The reference page.
 pub fn page() -> String {
@@ -14,6 +14,8 @@ pub fn page() -> String {
     table(&mut page, "Top of the file", "CULEX__", TOP, Config::default);
     table(&mut page, "`[[listener]]`", "CULEX__LISTENER__0__", LISTENER, Listener::default);
     page.push_str(LISTENER_NOTE);
+    table(&mut page, "`[listener.tls]`", "CULEX__LISTENER__0__TLS__", TLS, TlsSettings::default);
+    page.push_str(TLS_NOTE);
     table(&mut page, "`[auth]`", "CULEX__AUTH__", AUTH, AuthSettings::default);
     page.push_str(AUTH_NOTE);
     table(&mut page, "`[acl]`", "CULEX__ACL__", ACL, AclSettings::default);
@@ -45,6 +47,10 @@ const HEAD: &str = include_str!("reference_head.md");
 const LISTENER_NOTE: &str = "
 Without a `[[listener]]` there is one on `127.0.0.1:1883`, which only this computer can reach. `culex -p PORT` changes
 the port of a single listener.
+";
+const TLS_NOTE: &str = "
+It belongs to the `[[listener]]` before it. TLS 1.2 and 1.3 are spoken, with cipher suites of ECDHE and AEAD alone. See
+[tls.md](tls.md).
 ";
 const AUTH_NOTE: &str = "
 Without a password file there are no users, and any user name and password is accepted, unchecked. A file that is missing,

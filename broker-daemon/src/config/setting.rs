@@ -42,6 +42,10 @@ pub(crate) enum Setting<T> {
     Address { field: fn(&mut T) -> &mut SocketAddr },
     /// A directory or file, or not said.
     Path { field: fn(&mut T) -> &mut Option<PathBuf> },
+    /// Files: one, or a list.
+    Paths { field: fn(&mut T) -> &mut Vec<PathBuf> },
+    /// Words: one, or a list.
+    Texts { field: fn(&mut T) -> &mut Vec<String> },
     /// A number of threads or `"auto"`.
     Threads { field: fn(&mut T) -> &mut Threads },
 }
@@ -98,7 +102,7 @@ impl<T> Setting<T> {
                 *field(target) = Some(match input {
                     Input::Switch(switch) => *switch,
                     Input::Text(text) => text.parse().map_err(|_| self.mismatch(input))?,
-                    Input::Integer(_) | Input::Other(_) => return Err(self.mismatch(input)),
+                    Input::Integer(_) | Input::List(_) | Input::Other(_) => return Err(self.mismatch(input)),
                 });
             }
             Self::Address { field } => {
@@ -112,9 +116,33 @@ impl<T> Setting<T> {
                 }
                 *field(target) = Some(text.into());
             }
+            Self::Paths { field } => {
+                *field(target) = self.texts(input)?.into_iter().map(PathBuf::from).collect();
+            }
+            Self::Texts { field } => {
+                // [RFC 7301 section 3.1]: a protocol has 1 to 255 bytes.
+                let texts = self.texts(input)?;
+                if texts.iter().any(|text| text.len() > 255) {
+                    return Err(Complaint::new("a word of more than 255 bytes"));
+                }
+                *field(target) = texts;
+            }
             Self::Threads { field } => *field(target) = threads(input).ok_or_else(|| self.mismatch(input))?,
         }
         Ok(())
+    }
+
+    /// One text, or several; none of them empty.
+    fn texts(&self, input: &Input) -> Result<Vec<String>, Complaint> {
+        let texts = match input {
+            Input::Text(text) => vec![text.clone()],
+            Input::List(texts) => texts.clone(),
+            Input::Integer(_) | Input::Switch(_) | Input::Other(_) => return Err(self.mismatch(input)),
+        };
+        if texts.is_empty() || texts.iter().any(String::is_empty) {
+            return Err(self.mismatch(input));
+        }
+        Ok(texts)
     }
 
     /// The type, as the reference and the messages name it.
@@ -131,6 +159,8 @@ impl<T> Setting<T> {
             Self::Switch { .. } => "true or false".to_owned(),
             Self::Address { .. } => "address with port".to_owned(),
             Self::Path { .. } => "path".to_owned(),
+            Self::Paths { .. } => "path or list of paths".to_owned(),
+            Self::Texts { .. } => "text or list of texts".to_owned(),
             Self::Threads { .. } => "number or \"auto\"".to_owned(),
         }
     }
@@ -146,9 +176,12 @@ impl<T> Setting<T> {
                 format!("{} … {}", show_duration(*range.start()), show_duration(*range.end()))
             }
             Self::Threads { .. } => format!("1 … {THREADS_MAX}"),
-            Self::Choice { .. } | Self::Switch { .. } | Self::Address { .. } | Self::Path { .. } => {
-                String::new()
-            }
+            Self::Choice { .. }
+            | Self::Switch { .. }
+            | Self::Address { .. }
+            | Self::Path { .. }
+            | Self::Paths { .. }
+            | Self::Texts { .. } => String::new(),
         }
     }
 
@@ -162,6 +195,8 @@ impl<T> Setting<T> {
             | Self::Duration { .. }
             | Self::Choice { .. }
             | Self::Switch { .. }
+            | Self::Paths { .. }
+            | Self::Texts { .. }
             | Self::Threads { .. } => self.value_text(section),
         }
     }
@@ -190,6 +225,11 @@ impl<T> Setting<T> {
                 Some(path) => format!("{:?}", path.display().to_string()),
                 None => "none".to_owned(),
             },
+            Self::Paths { field } => match field(&mut section).as_slice() {
+                [] => "none".to_owned(),
+                paths => format!("{paths:?}"),
+            },
+            Self::Texts { field } => format!("{:?}", field(&mut section)),
             Self::Threads { field } => match *field(&mut section) {
                 Threads::Auto => "\"auto\"".to_owned(),
                 Threads::Exactly(n) => n.to_string(),
@@ -256,7 +296,7 @@ fn number_of(input: &Input, unit: Unit) -> Option<u64> {
     match input {
         Input::Integer(number) => *number,
         Input::Text(text) => number(text, unit),
-        Input::Switch(_) | Input::Other(_) => None,
+        Input::Switch(_) | Input::List(_) | Input::Other(_) => None,
     }
 }
 

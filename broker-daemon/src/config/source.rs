@@ -61,6 +61,15 @@ impl Source {
 /// # Errors
 /// If it cannot be read or is larger than 1 MiB.
 pub(crate) fn read_bounded(path: &Path) -> Result<Vec<u8>, Complaint> {
+    let bytes = read_at_most(path, FILE_BYTES_MAX)?;
+    bytes.ok_or_else(|| Complaint::new("this file is larger than 1 MiB; is it a configuration?"))
+}
+
+/// Reads a file; `None` if it is larger than that.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn read_at_most(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, Complaint> {
     let cannot = |error: std::io::Error| {
         let complaint = Complaint::new(format!("cannot read this file: {}", crate::cli::human::io(&error)));
         if error.kind() == std::io::ErrorKind::NotFound {
@@ -70,11 +79,8 @@ pub(crate) fn read_bounded(path: &Path) -> Result<Vec<u8>, Complaint> {
         }
     };
     let mut bytes = Vec::new();
-    File::open(path).map_err(cannot)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(Complaint::new("this file is larger than 1 MiB; is it a configuration?"));
-    }
-    Ok(bytes)
+    File::open(path).map_err(cannot)?.take(bytes_max + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    Ok(if bytes.len() as u64 > bytes_max { None } else { Some(bytes) })
 }
 
 /// Text from bytes: a UTF-8 byte order mark is dropped, UTF-16 (Notepad's "Unicode") is named.

@@ -7,7 +7,7 @@ use culex_core::Lanes;
 use culex_core::limits::{Limit, Limits, WhenFull};
 use proptest::prelude::*;
 
-use super::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TOP};
+use super::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP};
 use super::source::Source;
 use super::*;
 
@@ -80,6 +80,76 @@ connect_timeout = "1500ms"
         ..Limits::default()
     };
     assert_eq!(config.limits, expected);
+}
+
+#[test]
+fn a_listener_may_be_secured() {
+    let text = r#"
+[[listener]]
+address = "192.0.2.1:8883"
+[listener.tls]
+certificate = ["a.crt", "b.crt"]
+key = ["a.key", "b.key"]
+client_ca = "ca"
+use_identity_as_username = true
+max_fragment_size = 512
+alpn = "mqtt"
+
+[[listener]]
+address = "127.0.0.1:1883"
+"#;
+    let variables = [("CULEX__LISTENER__0__TLS__MIN_VERSION", "1.3"), ("CULEX__LISTENER__0__TLS__CRL", "r")];
+    let config = load_with(text, &variables).unwrap();
+    let expected = TlsSettings {
+        certificates: vec!["a.crt".into(), "b.crt".into()],
+        keys: vec!["a.key".into(), "b.key".into()],
+        min_version: TlsVersion::V1_3,
+        alpn: vec!["mqtt".to_owned()],
+        max_fragment_size: 512,
+        client_ca: Some("ca".into()),
+        crl: vec!["r".into()],
+        use_identity_as_username: Some(true),
+        ..TlsSettings::default()
+    };
+    assert_eq!(config.listeners[0].tls.as_ref(), Some(&expected));
+    assert_eq!(config.listeners[1].tls, None);
+}
+
+#[test]
+fn what_does_not_fit_together_in_tls_is_named() {
+    let listener = "[[listener]]\naddress = \"127.0.0.1:1\"\n";
+    for (tls, expected) in [
+        ("tls = 1\n", "3:1: `tls` is written [listener.tls]"),
+        (
+            "[listener.tls]\n",
+            "3:11: this [listener.tls] has no `certificate` | name the PEM files of a certificate and its key: \
+             `certificate = \"server.crt\"`, `key = \"server.key\"`",
+        ),
+        (
+            "tls = { certificate = \"a\" }",
+            "3:1: certificate names 1 files, and key 0 | each certificate has its key, in the same order",
+        ),
+        (
+            "tls = { certificate = \"a\", key = \"b\", crl = \"c\" }",
+            "3:1: crl needs the CA of the clients | name it: `client_ca = \"clients-ca.crt\"`",
+        ),
+        (
+            "tls = { certificate = \"a\", key = \"b\", client_ca = \"c\", use_subject_as_username = true, \
+             require_certificate = false }",
+            "3:1: a user name from certificates needs a certificate of every client | leave `require_certificate = false` \
+             out",
+        ),
+        (
+            "tls = { certificate = \"a\", key = \"b\", min_version = \"1.1\" }",
+            "3:53: min_version: expected \"1.2\" or \"1.3\", found \"1.1\" | did you mean \"1.2\"?",
+        ),
+        (
+            "tls = { certificate = \"a\", key = \"b\", max_fragment_size = 511 }",
+            "3:59: max_fragment_size: 511 is out of range (512 … 16 KiB)",
+        ),
+    ] {
+        check(&format!("{listener}{tls}"), &[expected]);
+    }
 }
 
 #[test]
@@ -225,7 +295,8 @@ fn environment_variables_override() {
         assert_eq!((config.limits.in_flight, config.limits.queue_bytes.get()), (20, 1 << 20));
         assert_eq!(config.log.level, LogLevel::Warn);
         assert_eq!(config.threads, Threads::Exactly(NonZeroUsize::new(2).unwrap()));
-        let expected = Listener { address: "0.0.0.0:7".parse().unwrap(), allow_anonymous: Some(true) };
+        let expected =
+            Listener { address: "0.0.0.0:7".parse().unwrap(), allow_anonymous: Some(true), tls: None };
         assert_eq!(config.listeners, [expected]);
     }
 }
@@ -295,6 +366,7 @@ fn names_of_keys_are_unique() {
     let mut names: Vec<_> = TOP.iter().map(|key| key.name).collect();
     names.extend(LISTENER.iter().map(|key| key.name));
     names.extend(AUTH.iter().map(|key| key.name));
+    names.extend(TLS.iter().map(|key| key.name));
     names.extend(LOG.iter().map(|key| key.name));
     names.extend(ACL.iter().map(|key| key.name));
     names.extend(STORE.iter().map(|key| key.name));

@@ -4,7 +4,9 @@ use culex_core::limits::Limits;
 use culex_core::{Lanes, Threads};
 
 use crate::config::problem::{Complaint, Place, Report};
-use crate::config::{AclSettings, AuthSettings, Config, Listener, LogSettings, StoreSettings};
+use crate::config::{
+    AclSettings, AuthSettings, CertificateUser, Config, Listener, LogSettings, StoreSettings, TlsSettings,
+};
 
 /// A configuration that may still be wrong.
 #[derive(Debug, Default)]
@@ -21,18 +23,21 @@ pub(crate) struct Draft {
 }
 
 /// A listener, and where its address was written.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct DraftListener {
     pub(crate) listener: Listener,
     /// Where `address` stands; `None` if it was wrong or absent, which is already reported.
     pub(crate) address: Option<Place>,
     /// Where `allow_anonymous` stands.
     pub(crate) allow_anonymous: Option<Place>,
+    /// Where `tls` stands.
+    pub(crate) tls: Option<Place>,
 }
 
 pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
     for (n, listener) in draft.listeners.iter().enumerate() {
         check_exposure(listener, draft.auth.password_file.is_some(), report);
+        check_tls(listener, report);
         let earlier = draft.listeners.iter().take(n);
         check_unique(listener, earlier, report);
     }
@@ -55,10 +60,11 @@ pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
 /// Without users nobody is asked for a password, so whoever can reach the port may read and write everything. That
 /// must be said, not inherited.
 fn check_exposure(draft: &DraftListener, has_users: bool, report: &mut Report) {
-    if has_users {
+    let Listener { address, allow_anonymous, ref tls } = draft.listener;
+    // Whoever comes in has shown who it is.
+    if has_users || tls.as_ref().is_some_and(TlsSettings::requires_certificate) {
         return;
     }
-    let Listener { address, allow_anonymous } = draft.listener;
     if allow_anonymous == Some(false) {
         let place = draft.allow_anonymous.clone().or_else(|| draft.address.clone());
         if let Some(place) = place {
@@ -79,6 +85,43 @@ fn check_exposure(draft: &DraftListener, has_users: bool, report: &mut Report) {
              `allow_anonymous = true` to this [[listener]] if everybody may, or listen on 127.0.0.1",
         );
         report.add(place.clone(), complaint);
+    }
+}
+
+/// What belongs together in `[listener.tls]`.
+fn check_tls(draft: &DraftListener, report: &mut Report) {
+    let (Some(tls), Some(place)) = (&draft.listener.tls, &draft.tls) else { return };
+    let mut complain = |complaint| report.add(place.clone(), complaint);
+    match (tls.certificates.len(), tls.keys.len()) {
+        (0, _) => complain(Complaint::new("this [listener.tls] has no `certificate`").help(
+            "name the PEM files of a certificate and its key: `certificate = \"server.crt\"`, `key = \"server.key\"`",
+        )),
+        (certificates, keys) if certificates != keys => complain(
+            Complaint::new(format!("certificate names {certificates} files, and key {keys}"))
+                .help("each certificate has its key, in the same order"),
+        ),
+        (_, _) => {}
+    }
+    let is_named = tls.user_name() != CertificateUser::None;
+    let needs_ca = [
+        ("require_certificate", tls.require_certificate == Some(true)),
+        ("crl", !tls.crl.is_empty()),
+        ("a user name from certificates", is_named),
+    ];
+    for (what, _) in needs_ca.iter().filter(|(_, is_set)| *is_set && tls.client_ca.is_none()) {
+        complain(
+            Complaint::new(format!("{what} needs the CA of the clients"))
+                .help("name it: `client_ca = \"clients-ca.crt\"`"),
+        );
+    }
+    if is_named && tls.require_certificate == Some(false) {
+        complain(
+            Complaint::new("a user name from certificates needs a certificate of every client")
+                .help("leave `require_certificate = false` out"),
+        );
+    }
+    if tls.use_identity_as_username == Some(true) && tls.use_subject_as_username == Some(true) {
+        complain(Complaint::new("use_identity_as_username and use_subject_as_username exclude each other"));
     }
 }
 

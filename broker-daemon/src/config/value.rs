@@ -23,6 +23,8 @@ pub(crate) enum Input {
     Integer(Option<u64>),
     /// `true` or `false`.
     Switch(bool),
+    /// A list of strings.
+    List(Vec<String>),
     /// Something that no setting takes.
     Other(&'static str),
 }
@@ -35,6 +37,7 @@ impl Input {
             Self::Integer(Some(number)) => number.to_string(),
             Self::Integer(None) => "a number out of range".to_owned(),
             Self::Switch(switch) => switch.to_string(),
+            Self::List(_) => "a list".to_owned(),
             Self::Other(kind) => (*kind).to_owned(),
         }
     }

@@ -30,7 +30,7 @@ use super::super::clock::Clock;
 use super::super::commons::SharedCommons;
 use super::super::departure::Departure;
 use super::super::events::EventHub;
-use super::super::front_door::{FrontDoor, INHERITS_NODELAY, Listener};
+use super::super::front_door::{FrontDoor, Greeting, INHERITS_NODELAY, Listener};
 use super::super::hooks::{HookSet, Hooks};
 use super::super::lane::{Lane, LaneMessage, Neighbours};
 use super::super::mailbox::Mailbox;
@@ -38,6 +38,8 @@ use super::super::metrics::Metrics;
 #[cfg(feature = "store-sqlite")]
 use super::super::store::Durability;
 use super::super::store::{Committer, Door, Queue, Source, Store, StoreError};
+#[cfg(feature = "tls")]
+use super::super::tls::Tls;
 use super::super::worker::{self, Lanes, Movement};
 use super::runtime::Runtime;
 use super::{Broker, Failure, Inner, StartError, recovery};
@@ -63,7 +65,7 @@ pub enum Threads {
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct BrokerBuilder {
-    listeners: Vec<SocketAddr>,
+    listeners: Vec<(SocketAddr, Greeting)>,
     is_without_listener: bool,
     limits: Limits,
     threads: Threads,
@@ -78,7 +80,14 @@ pub struct BrokerBuilder {
 impl BrokerBuilder {
     /// Accepts plain TCP connections on this address; port 0 takes a free one. May be called several times.
     pub fn listen(mut self, address: SocketAddr) -> Self {
-        self.listeners.push(address);
+        self.listeners.push((address, Greeting::Plain));
+        self
+    }
+
+    /// Accepts TLS connections on this address, secured as `tls` says; otherwise as [`BrokerBuilder::listen`].
+    #[cfg(feature = "tls")]
+    pub fn listen_tls(mut self, address: SocketAddr, tls: Tls) -> Self {
+        self.listeners.push((address, Greeting::Tls(tls)));
         self
     }
 
@@ -232,14 +241,11 @@ impl BrokerBuilder {
         });
         let (closing, _) = watch::channel(false);
         let addresses =
-            listeners.iter().filter_map(|listener| listener.get_ref().local_addr().ok()).collect();
-        let accepting = listeners
-            .into_iter()
-            .enumerate()
-            .map(|(number, listener)| {
-                handle.spawn(Arc::clone(&front_door).accept(listener, number, closing.subscribe()))
-            })
-            .collect();
+            listeners.iter().filter_map(|(listener, _)| listener.get_ref().local_addr().ok()).collect();
+        let accept = |(number, (listener, greeting))| {
+            handle.spawn(Arc::clone(&front_door).accept(listener, number, greeting, closing.subscribe()))
+        };
+        let accepting = listeners.into_iter().enumerate().map(accept).collect();
         let (accepting, threads) = (Mutex::new(accepting), Mutex::new(threads));
         let inner = Inner {
             addresses,
@@ -261,11 +267,12 @@ impl BrokerBuilder {
         Ok(Broker { inner: Arc::new(inner) })
     }
 
-    fn bind(&self) -> Result<Vec<Listener>, StartError> {
-        let bind = |addr: &SocketAddr| {
+    fn bind(&self) -> Result<Vec<(Listener, Greeting)>, StartError> {
+        let bind = |(addr, greeting): &(SocketAddr, Greeting)| {
             let failed = |source| StartError::Bind { addr: *addr, source };
             let socket = bind(*addr).map_err(failed)?;
-            with_driver(|| register(socket))?.map_err(failed)
+            let listener = with_driver(|| register(socket))?.map_err(failed)?;
+            Ok((listener, greeting.clone()))
         };
         self.listeners.iter().map(bind).collect()
     }

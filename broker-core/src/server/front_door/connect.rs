@@ -8,9 +8,10 @@ use crate::engine::{Admission, TopicLimits, admit};
 
 use super::super::admit::PreAuthBytes;
 use super::super::hooks::Login;
-use super::super::peer::Peer;
+#[cfg(feature = "tls")]
+use super::super::tls::Certified;
 use super::turn_away::Turned;
-use super::{FrontDoor, generated_client_id};
+use super::{Caller, FrontDoor, generated_client_id};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 1024;
@@ -21,6 +22,9 @@ pub(super) struct Beginning {
     bytes: Vec<u8>,
     len: usize,
     budget: PreAuthBytes,
+    /// Who the client is by its certificate.
+    #[cfg(feature = "tls")]
+    pub(super) certified: Certified,
 }
 
 /// A CONNECT that is complete, and what follows it.
@@ -32,7 +36,21 @@ pub(super) struct Arrival {
 
 impl FrontDoor {
     pub(super) fn begin(&self) -> Beginning {
-        Beginning { bytes: Vec::new(), len: 0, budget: self.rooms.pre_auth() }
+        Beginning {
+            bytes: Vec::new(),
+            len: 0,
+            budget: self.rooms.pre_auth(),
+            #[cfg(feature = "tls")]
+            certified: Certified::Unasked,
+        }
+    }
+
+    /// Counts `bytes` that are held for the connection.
+    pub(super) fn reserve(&self, beginning: &mut Beginning, bytes: u64) -> Result<(), Turned> {
+        if beginning.budget.grow(bytes) {
+            return Ok(());
+        }
+        Err(Turned::OverBudget(self.limits.pre_auth_total_bytes.get(), "pre_auth_total_bytes"))
     }
 
     /// Reads CONNECT, behind what has come already, and asks whether it may come in. Gives the stream back with what was
@@ -40,30 +58,28 @@ impl FrontDoor {
     pub(super) async fn receive_rest<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         mut stream: S,
-        peer: &Peer,
-        number: u64,
+        caller: &Caller,
         mut beginning: Beginning,
         begun: Result<Option<Arrival>, Turned>,
     ) -> Option<(S, Admission, Vec<u8>)> {
-        let timeout = self.limits.connect_timeout;
-        let deadline = Instant::now() + timeout;
+        let (peer, deadline) = (&caller.peer, caller.deadline);
         let read = async {
             match begun? {
                 Some(arrival) => Ok(arrival),
-                None => self.read_connect(&mut stream, peer, number, &mut beginning).await,
+                None => self.read_connect(&mut stream, caller, &mut beginning).await,
             }
         };
         let result = match timeout_at(deadline, read).await {
             Ok(Ok(arrival)) => self.ask_hooks(arrival, deadline).await,
             Ok(Err(turned)) => Err(turned),
-            Err(_) => Err(Turned::Late(timeout)),
+            Err(_) => Err(Turned::Late(self.limits.connect_timeout)),
         };
         // The bytes count until it is admitted.
         drop(beginning);
         match result {
             Ok((admission, unread)) => Some((stream, admission, unread)),
             Err(turned) => {
-                self.turn_away(stream, peer, turned).await;
+                self.turn_away(stream, peer, &turned).await;
                 None
             }
         }
@@ -72,8 +88,7 @@ impl FrontDoor {
     async fn read_connect<S: AsyncRead + Unpin>(
         &self,
         stream: &mut S,
-        peer: &Peer,
-        number: u64,
+        caller: &Caller,
         beginning: &mut Beginning,
     ) -> Result<Arrival, Turned> {
         loop {
@@ -81,7 +96,7 @@ impl FrontDoor {
                 Ok(0) | Err(_) => return Err(Turned::Gone),
                 Ok(count) => count,
             };
-            if let Some(arrival) = self.examine(beginning, count, peer, number)? {
+            if let Some(arrival) = self.examine(beginning, count, caller)? {
                 return Ok(arrival);
             }
         }
@@ -102,12 +117,9 @@ impl FrontDoor {
         &self,
         beginning: &mut Beginning,
         count: usize,
-        peer: &Peer,
-        number: u64,
+        caller: &Caller,
     ) -> Result<Option<Arrival>, Turned> {
-        if !beginning.budget.grow(count as u64) {
-            return Err(Turned::OverBudget(self.limits.pre_auth_total_bytes.get(), "pre_auth_total_bytes"));
-        }
+        self.reserve(beginning, count as u64)?;
         beginning.len += count;
         let bytes = beginning.bytes.get(..beginning.len).unwrap_or_default();
         // Before anything else, and before anything is kept for it: is it a CONNECT?
@@ -121,12 +133,19 @@ impl FrontDoor {
             Decoded::Packet { .. } => return Err(Turned::NotConnect),
         };
         let limits = TopicLimits::from(&self.limits);
-        let admission = admit(&connect, generated_client_id, &limits, number, peer.label.clone());
-        let admission = admission.map_err(|refusal| {
+        let label = caller.peer.label.clone();
+        let admission = admit(&connect, generated_client_id, &limits, caller.number, label);
+        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "a certificate may change it"))]
+        let mut admission = admission.map_err(|refusal| {
             let client_id = connect.client_id.as_str().into();
             Turned::Refused { refusal, version: connect.version, client_id }
         })?;
-        let login = self.hooks.login(&admission, connect.password, peer.listener);
+        #[cfg(feature = "tls")]
+        let is_certified = beginning.certified.apply(&mut admission)?;
+        #[cfg(not(feature = "tls"))]
+        let is_certified = false;
+        let login = || self.hooks.login(&admission, connect.password, caller.peer.listener);
+        let login = if is_certified { None } else { login() };
         let unread = bytes.get(len..).unwrap_or_default().to_vec();
         Ok(Some(Arrival { admission, login, unread }))
     }

@@ -6,8 +6,12 @@
 //!                 └─ else a task: rest of CONNECT ─► hooks ─► admitted ──────────────────► lane
 //!                                                      └─ turn_away: told, counted, closed
 //! ```
+//!
+//! A listener may secure its connections ([`secure`]): then the handshake comes first, within the same time.
 
 mod connect;
+#[cfg(feature = "tls")]
+mod secure;
 mod turn_away;
 
 use std::io::{self, Read};
@@ -20,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::engine::Admission;
@@ -48,6 +53,25 @@ pub(crate) const INHERITS_NODELAY: bool = cfg!(target_os = "linux");
 /// once.
 pub(crate) type Listener = AsyncFd<mio::net::TcpListener>;
 
+/// How the connections of a listener begin.
+#[derive(Debug, Clone)]
+pub(crate) enum Greeting {
+    /// With CONNECT.
+    Plain,
+    /// With a handshake of TLS.
+    #[cfg(feature = "tls")]
+    Tls(super::tls::Tls),
+}
+
+/// A connection that was accepted.
+struct Caller {
+    peer: Peer,
+    /// Its place in the order of all.
+    number: u64,
+    /// When it must have come in.
+    deadline: Instant,
+}
+
 /// What all listeners of a broker share.
 pub(crate) struct FrontDoor {
     pub(crate) limits: Limits,
@@ -67,25 +91,34 @@ impl FrontDoor {
         self: Arc<Self>,
         listener: Listener,
         number: usize,
+        greeting: Greeting,
         mut closing: watch::Receiver<bool>,
     ) {
         let mut entering = JoinSet::new();
         tokio::select! {
-            () = self.accept_into(&listener, number, &mut entering) => {}
+            () = self.accept_into(&listener, number, &greeting, &mut entering) => {}
             () = async { let _ = closing.wait_for(|is_closing| *is_closing).await; } => {}
         }
         drop(listener);
         entering.shutdown().await;
     }
 
-    async fn accept_into(self: &Arc<Self>, listener: &Listener, number: usize, entering: &mut JoinSet<()>) {
+    async fn accept_into(
+        self: &Arc<Self>,
+        listener: &Listener,
+        number: usize,
+        greeting: &Greeting,
+        entering: &mut JoinSet<()>,
+    ) {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.async_io(Interest::READABLE, mio::net::TcpListener::accept) => accepted,
                 Some(_) = entering.join_next() => continue,
             };
             match accepted {
-                Ok((stream, peer)) => self.enter(stream, Peer::from(peer).through(number), entering),
+                Ok((stream, peer)) => {
+                    self.enter(stream, Peer::from(peer).through(number), greeting, entering);
+                }
                 // That one is gone already; the next may be there.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
@@ -97,24 +130,53 @@ impl FrontDoor {
         }
     }
 
-    fn enter(self: &Arc<Self>, mut stream: mio::net::TcpStream, peer: Peer, entering: &mut JoinSet<()>) {
+    fn enter(
+        self: &Arc<Self>,
+        stream: mio::net::TcpStream,
+        peer: Peer,
+        greeting: &Greeting,
+        entering: &mut JoinSet<()>,
+    ) {
         let Ok((number, permit)) = self.number_and_permit(&peer) else { return };
+        let caller = self.caller(peer, number);
         if !INHERITS_NODELAY {
             // Small packets in both directions; the end of a turn is where we collect them.
             let _ = stream.set_nodelay(true);
         }
+        match greeting {
+            Greeting::Plain => self.enter_plain(stream, caller, permit, entering),
+            #[cfg(feature = "tls")]
+            Greeting::Tls(tls) => {
+                let (front_door, tls) = (Arc::clone(self), tls.clone());
+                entering.spawn(async move { front_door.receive_tls(stream, caller, permit, tls).await });
+            }
+        }
+    }
+
+    fn enter_plain(
+        self: &Arc<Self>,
+        mut stream: mio::net::TcpStream,
+        caller: Caller,
+        permit: Permit,
+        entering: &mut JoinSet<()>,
+    ) {
         let mut beginning = self.begin();
-        match self.read_at_once(&mut stream, &mut beginning, &peer, number) {
+        match self.read_at_once(&mut stream, &mut beginning, &caller) {
             Ok(Some(arrival)) if !self.is_asked(&arrival) => {
                 self.hand_over(Transport::Tcp(stream), arrival.admission, arrival.unread, permit);
             }
             begun => {
                 let front_door = Arc::clone(self);
                 entering.spawn(async move {
-                    front_door.receive_tcp(stream, peer, number, permit, beginning, begun).await;
+                    front_door.receive_tcp(stream, caller, permit, beginning, begun).await;
                 });
             }
         }
+    }
+
+    /// From now on its time runs.
+    fn caller(&self, peer: Peer, number: u64) -> Caller {
+        Caller { peer, number, deadline: Instant::now() + self.limits.connect_timeout }
     }
 
     /// A client often has sent CONNECT by the time that it is accepted: that is one system call, and no task.
@@ -123,12 +185,11 @@ impl FrontDoor {
         &self,
         stream: &mut mio::net::TcpStream,
         beginning: &mut Beginning,
-        peer: &Peer,
-        number: u64,
+        caller: &Caller,
     ) -> Result<Option<Arrival>, Turned> {
         match stream.read(self.room(beginning)?) {
             Ok(0) => Err(Turned::Gone),
-            Ok(count) => self.examine(beginning, count, peer, number),
+            Ok(count) => self.examine(beginning, count, caller),
             // Whatever else is wrong with it, the next read says so again.
             Err(_) => Ok(None),
         }
@@ -137,27 +198,16 @@ impl FrontDoor {
     async fn receive_tcp(
         &self,
         stream: mio::net::TcpStream,
-        peer: Peer,
-        number: u64,
+        caller: Caller,
         permit: Permit,
         beginning: Beginning,
         begun: Result<Option<Arrival>, Turned>,
     ) {
-        let waiting = match TcpStream::from_std(stream.into()) {
-            Ok(stream) => stream,
-            Err(error) => {
-                warn!(%peer, %error, "connection lost before CONNECT");
-                return;
-            }
-        };
-        let received = self.receive_rest(waiting, &peer, number, beginning, begun).await;
+        let Some(waiting) = to_tokio(stream, &caller) else { return };
+        let received = self.receive_rest(waiting, &caller, beginning, begun).await;
         let Some((stream, admission, unread)) = received else { return };
-        match stream.into_std() {
-            Ok(stream) => {
-                let transport = Transport::Tcp(mio::net::TcpStream::from_std(stream));
-                self.hand_over(transport, admission, unread, permit);
-            }
-            Err(error) => warn!(%peer, %error, "connection lost on its way to its session"),
+        if let Some(stream) = to_mio(stream, &caller) {
+            self.hand_over(Transport::Tcp(stream), admission, unread, permit);
         }
     }
 
@@ -169,7 +219,7 @@ impl FrontDoor {
         peer: &Peer,
         number: u64,
     ) -> Option<(S, Admission, Vec<u8>)> {
-        self.receive_rest(stream, peer, number, self.begin(), Ok(None)).await
+        self.receive_rest(stream, &self.caller(peer.clone(), number), self.begin(), Ok(None)).await
     }
 
     /// The place of a new connection in the order of all, and its room; or the limit that is in the way, which is
@@ -209,6 +259,21 @@ impl FrontDoor {
             hub.tell(event);
         }
     }
+}
+
+/// For a task that waits for it.
+fn to_tokio(stream: mio::net::TcpStream, caller: &Caller) -> Option<TcpStream> {
+    TcpStream::from_std(stream.into())
+        .inspect_err(|error| warn!(peer = %caller.peer, %error, "connection lost before CONNECT"))
+        .ok()
+}
+
+/// For a lane.
+fn to_mio(stream: TcpStream, caller: &Caller) -> Option<mio::net::TcpStream> {
+    let stream = stream
+        .into_std()
+        .inspect_err(|error| warn!(peer = %caller.peer, %error, "connection lost on its way to its session"));
+    stream.ok().map(mio::net::TcpStream::from_std)
 }
 
 /// A ClientId that nobody can guess or has already [MQTT-3.1.3-6].

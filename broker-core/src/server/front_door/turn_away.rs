@@ -40,6 +40,12 @@ pub(super) enum Turned {
     Gone,
     #[error("no CONNECT within {0:?} (limit connect_timeout)")]
     Late(Duration),
+    #[cfg(feature = "tls")]
+    #[error("TLS handshake: {0}")]
+    Handshake(String),
+    #[cfg(feature = "tls")]
+    #[error("no TLS handshake within {0:?} (limit connect_timeout)")]
+    LateHandshake(Duration),
 }
 
 impl FrontDoor {
@@ -47,22 +53,28 @@ impl FrontDoor {
         &self,
         stream: S,
         peer: &Peer,
-        turned: Turned,
+        turned: &Turned,
     ) {
+        if let Some((version, code)) = self.note_turned(peer, turned) {
+            refuse(stream, version, code).await;
+        }
+    }
+
+    /// Counts and tells it. If the client has said what it speaks, it gets a CONNACK of that version and code.
+    pub(super) fn note_turned(&self, peer: &Peer, turned: &Turned) -> Option<(ProtocolVersion, ReasonCode)> {
         let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
         let cells = &self.metrics.front_door;
-        match &turned {
+        match turned {
             Turned::Malformed(DecodeError::UnsupportedProtocolLevel { .. }) => {
                 count(&cells.connect_refused);
                 warn!(%peer, "connection closed: {turned} [MQTT-3.1.2-2]");
-                let code = ReasonCode::UnsupportedProtocolVersion;
-                refuse(stream, ProtocolVersion::V311, code).await;
+                return Some((ProtocolVersion::V311, ReasonCode::UnsupportedProtocolVersion));
             }
             Turned::Refused { refusal, version, client_id } => {
                 count(&cells.connect_refused);
                 let (client_id, refusal) = (client_id.clone(), *refusal);
                 self.tell(Event::Refused { client_id, peer: peer.label.clone(), refusal });
-                refuse(stream, *version, refusal.reason_code()).await;
+                return Some((*version, refusal.reason_code()));
             }
             Turned::NotAdmitted { refusal, version, client_id, user_name } => {
                 let (client_id, refusal, peer) = (client_id.clone(), *refusal, peer.label.clone());
@@ -74,7 +86,7 @@ impl FrontDoor {
                     count(if is_denied { &cells.connect_unauthorized } else { &cells.connect_unavailable });
                     self.tell(Event::Refused { client_id, peer, refusal });
                 }
-                refuse(stream, *version, refusal.reason_code()).await;
+                return Some((*version, refusal.reason_code()));
             }
             Turned::Malformed(error) => {
                 count(&cells.connect_malformed);
@@ -92,8 +104,19 @@ impl FrontDoor {
                 count(&cells.connect_timeouts);
                 info!(%peer, "connection closed: {turned}");
             }
+            #[cfg(feature = "tls")]
+            Turned::Handshake(_) => {
+                count(&cells.tls_handshakes_failed);
+                info!(%peer, "connection closed: {turned}");
+            }
+            #[cfg(feature = "tls")]
+            Turned::LateHandshake(_) => {
+                count(&cells.connect_timeouts);
+                info!(%peer, "connection closed: {turned}");
+            }
             Turned::Gone => debug!(%peer, "{turned}"),
         }
+        None
     }
 }
 

@@ -1,0 +1,66 @@
+//! The TLS options of `culex pub` and `culex sub`, with mosquitto's names.
+
+use std::path::PathBuf;
+
+use crate::config::{ConfigError, TlsVersion};
+use crate::tls::client::{Connector, Settings};
+
+/// How the connection is secured; without any of these it is plain.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "TLS")]
+#[group(id = "tls")]
+pub(super) struct Arguments {
+    /// CA of the broker's certificate (PEM file)
+    #[arg(long, value_name = "FILE")]
+    cafile: Option<PathBuf>,
+    /// The same, a folder of PEM files
+    #[arg(long, value_name = "DIR", conflicts_with = "cafile")]
+    capath: Option<PathBuf>,
+    /// Certificate of this client (PEM file)
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its private key (PEM file)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Accept a certificate of another host name, if the CA signed it
+    #[arg(long)]
+    insecure: bool,
+    /// Version of TLS: tlsv1.2 or tlsv1.3; both if it is not said
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    tls_version: Option<TlsVersion>,
+    /// Application protocol (ALPN)
+    #[arg(long, alias = "alpn", value_name = "PROTOCOL")]
+    tls_alpn: Option<String>,
+}
+
+impl Arguments {
+    /// Whether any of them was given.
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.cafile.is_some()
+            || self.capath.is_some()
+            || self.cert.is_some()
+            || self.insecure
+            || self.tls_version.is_some()
+            || self.tls_alpn.is_some()
+    }
+
+    /// What connects to `host`.
+    pub(super) fn connector(&self, host: &str) -> Result<Connector, ConfigError> {
+        Connector::new(&Settings {
+            host,
+            ca: self.cafile.as_deref().or(self.capath.as_deref()),
+            identity: self.cert.as_deref().zip(self.key.as_deref()),
+            checks_name: !self.insecure,
+            version: self.tls_version,
+            alpn: self.tls_alpn.as_deref(),
+        })
+    }
+}
+
+fn version(text: &str) -> Result<TlsVersion, String> {
+    match text.trim_start_matches("tlsv") {
+        "1.2" => Ok(TlsVersion::V1_2),
+        "1.3" => Ok(TlsVersion::V1_3),
+        _ => Err("a version is tlsv1.2 or tlsv1.3".to_owned()),
+    }
+}

@@ -1,0 +1,184 @@
+//! The client's side, for `culex pub` and `culex sub`.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use culex_core::client::Socket;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, InvalidMessage,
+    RootCertStore, SignatureScheme,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::files::{self, Fault, fault};
+use crate::config::problem::{Complaint, Problem};
+use crate::config::{ConfigError, KeyPermissions, Place, TlsVersion};
+
+/// What a user says of a connection.
+pub(crate) struct Settings<'a> {
+    /// Name or address of the broker.
+    pub(crate) host: &'a str,
+    /// File or folder of the CA.
+    pub(crate) ca: Option<&'a Path>,
+    /// Files of certificate and key.
+    pub(crate) identity: Option<(&'a Path, &'a Path)>,
+    /// Whether the broker's certificate must have the name `host`.
+    pub(crate) checks_name: bool,
+    /// The only version that is spoken.
+    pub(crate) version: Option<TlsVersion>,
+    /// Application protocol.
+    pub(crate) alpn: Option<&'a str>,
+}
+
+/// Secures connections to one broker.
+pub(crate) struct Connector {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Connector {
+    /// # Errors
+    /// What is wrong with which file.
+    pub(crate) fn new(settings: &Settings<'_>) -> Result<Self, ConfigError> {
+        Self::build(settings).map_err(|(place, Complaint { message, help })| {
+            ConfigError::alone(Problem { place, message, help })
+        })
+    }
+
+    fn build(settings: &Settings<'_>) -> Result<Self, Fault> {
+        let wrong = |message: String| (Place::CommandLine, Complaint::new(message));
+        let Some(ca) = settings.ca else {
+            let complaint = Complaint::new("TLS needs the CA of the broker's certificate");
+            return Err((Place::CommandLine, complaint.help("give it: `--cafile FILE`")));
+        };
+        let name = ServerName::try_from(settings.host.to_owned())
+            .map_err(|_| wrong(format!("\"{}\" is not a host name", settings.host)))?;
+        let versions = match settings.version {
+            None => &[&TLS13, &TLS12][..],
+            Some(TlsVersion::V1_2) => &[&TLS12][..],
+            Some(TlsVersion::V1_3) => &[&TLS13][..],
+        };
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        for certificate in files::any_certificates(ca)? {
+            roots.add(certificate).map_err(|error| fault(ca, Complaint::new(error.to_string())))?;
+        }
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .map_err(|error| fault(ca, Complaint::new(error.to_string())))?;
+        let verifier = Arc::new(Verifier { inner: verifier, checks_name: settings.checks_name });
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .map_err(|error| wrong(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match settings.identity {
+            None => config.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = files::chain(certificate)?;
+                // Whose key it is decides who reads it; mosquitto's clients do not look either.
+                let key_der = files::key(key, KeyPermissions::Warn)?;
+                config
+                    .with_client_auth_cert(chain, key_der)
+                    .map_err(|error| fault(key, Complaint::new(error.to_string())))?
+            }
+        };
+        config.alpn_protocols = settings.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+    }
+
+    /// The handshake.
+    pub(crate) async fn secure(&self, stream: TcpStream) -> io::Result<Box<dyn Socket>> {
+        match self.connector.connect(self.name.clone(), stream).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(explain(&error).map_or(error, io::Error::other)),
+        }
+    }
+}
+
+/// What a failed handshake means for the person who typed the command.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the texts of rustls are good enough for the others")]
+fn explain(error: &io::Error) -> Option<&'static str> {
+    Some(match error.get_ref()?.downcast_ref::<Error>()? {
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "the broker does not speak TLS on this port"
+        }
+        Error::InvalidCertificate(error) => match error {
+            CertificateError::UnknownIssuer => "the broker's certificate is not signed by this CA (--cafile)",
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "the broker's certificate has not this host name; connect by a name that it has (-h), or use --insecure"
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "the broker's certificate has expired"
+            }
+            _ => return None,
+        },
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the broker wants a certificate of this client (--cert, --key)"
+        }
+        Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            "the broker does not speak this version of TLS (--tls-version)"
+        }
+        Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            "the broker does not know this application protocol (--tls-alpn)"
+        }
+        _ => return None,
+    })
+}
+
+/// Asks webpki, and may overlook the host name.
+#[derive(Debug)]
+struct Verifier {
+    inner: Arc<WebPkiServerVerifier>,
+    checks_name: bool,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified =
+            self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verified {
+            // webpki looks at the name last, so everything else is right.
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if !self.checks_name => Ok(ServerCertVerified::assertion()),
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}

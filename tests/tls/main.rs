@@ -1,0 +1,16 @@
+//! TLS, from the bytes of a connection to real clients of the real program.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "these functions are tests, though clippy sees functions"
+)]
+
+mod authority;
+mod conformance;
+mod daemon;
+mod handshake;
+mod peer;
+mod stream;
