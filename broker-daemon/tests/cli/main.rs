@@ -8,3 +8,5 @@ mod harness;
 mod options;
 mod pub_sub;
 mod serve;
+#[cfg(feature = "store-sqlite")]
+mod store;

@@ -40,7 +40,7 @@ pub use self::error::StoreError;
 pub(crate) use self::queue::Queue;
 pub(crate) use self::source::Source;
 #[cfg(feature = "store-sqlite")]
-pub use self::sqlite::SqliteStore;
+pub use self::sqlite::{Damage, Inspection, Repair, SqliteStore, inspect, repair};
 
 /// How much a crash may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
