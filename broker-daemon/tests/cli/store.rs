@@ -12,7 +12,7 @@ fn store(command: &str, directory: &Path, options: &[&str]) -> Output {
 
 /// What a sub-command says with this exit code, on both outputs.
 fn said(output: &Output, code: i32) -> String {
-    let said = text(&output.stdout).to_owned() + text(&output.stderr);
+    let said = text(&output.stdout) + &text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{said}");
     said
 }

@@ -87,11 +87,11 @@ impl Story {
             states.push(tables.stored());
             match number {
                 // The log begins anew: what came so far is in the file.
-                30 | 60 | 80 => {
+                30 | 60 | 100 => {
                     images.push(Image::of(directory.path(), states.len() - 1));
                     store.empty_log().unwrap();
                 }
-                95 | 119 => images.push(Image::of(directory.path(), states.len() - 1)),
+                110 | 119 => images.push(Image::of(directory.path(), states.len() - 1)),
                 _ => {}
             }
         }
@@ -429,10 +429,10 @@ fn assert_untouched(directory: &Path, image: &Image) {
 }
 
 fn assert_repaired(story: &Story, whole: &Image, directory: &Path) {
-    let inspection = inspect(directory).unwrap();
+    let inspected = inspect(directory).unwrap().damages;
     let has_any = [NAMES[0], NAMES[1]].iter().any(|name| directory.join(name).exists());
     let repaired = repair(directory).unwrap();
-    assert!(!repaired.damages.is_empty() && !inspection.damages.is_empty());
+    assert!(!repaired.damages.is_empty() && !inspected.is_empty());
     assert!(!repaired.aside.is_empty() || !has_any);
     let again = repair(directory).unwrap();
     assert!(again.damages.is_empty(), "{:?}", again.damages);
