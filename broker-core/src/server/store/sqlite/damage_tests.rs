@@ -80,18 +80,18 @@ impl Story {
         store.load().unwrap();
         let (mut tables, mut author) = (Tables::default(), Author::default());
         let (mut states, mut images) = (vec![tables.stored()], Vec::new());
-        for number in 0..120 {
+        for number in 0..70 {
             let records = author.transaction(number);
             store.commit(&records, NOW).unwrap();
             tables.keep(&StoreBatch { number: BatchNumber(1), records }, NOW);
             states.push(tables.stored());
             match number {
                 // The log begins anew: what came so far is in the file.
-                30 | 60 | 100 => {
+                20 | 40 | 55 => {
                     images.push(Image::of(directory.path(), states.len() - 1));
                     store.empty_log().unwrap();
                 }
-                110 | 119 => images.push(Image::of(directory.path(), states.len() - 1)),
+                62 | 69 => images.push(Image::of(directory.path(), states.len() - 1)),
                 _ => {}
             }
         }

@@ -77,7 +77,7 @@ impl fmt::Debug for Inspection {
 pub fn inspect(directory: &Path) -> Result<Inspection, StoreError> {
     let files = Files::lock(directory)?;
     let (found, _) = files.inspect()?;
-    Ok(Inspection { stored: found.stored, damages: found.damages, source: found.source, files: files })
+    Ok(Inspection { stored: found.stored, damages: found.damages, source: found.source, files })
 }
 
 /// Makes a damaged store usable: everything that can be read goes into a new file, which then takes the place of the old
