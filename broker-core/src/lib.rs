@@ -31,6 +31,12 @@ pub use server::{
     ShutdownError, Snapshot, StartError, Store, StoreError, SubscribeError, Threads, WeakBroker,
 };
 
+/// A store without a broker: what is in it, whether it is whole, and how it is made whole.
+#[cfg(feature = "store-sqlite")]
+pub mod store {
+    pub use crate::server::{Damage, Inspection, Repair, inspect, repair};
+}
+
 /// The blocks of the guide and of the README of the repository are compiled and run too.
 #[cfg(all(doctest, feature = "server"))]
 mod documents {

@@ -45,6 +45,6 @@ pub use self::metrics::Snapshot;
 pub use self::peer::Peer;
 pub use self::serve::ServeError;
 #[cfg(feature = "store-sqlite")]
-pub use self::store::SqliteStore;
+pub use self::store::{Damage, Inspection, Repair, SqliteStore, inspect, repair};
 pub use self::store::{Durability, Store, StoreError};
 pub use self::worker::Lanes;

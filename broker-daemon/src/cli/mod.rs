@@ -23,6 +23,8 @@ mod secret;
 mod secure;
 mod serve;
 mod state;
+#[cfg(feature = "store-sqlite")]
+mod store;
 mod subscribe;
 
 /// An MQTT broker: one command to run.
@@ -64,6 +66,9 @@ enum Command {
     Ctl(ctl::Arguments),
     /// Help with writing a configuration
     Config(config::Arguments),
+    /// Look into a data directory without a broker, or repair it
+    #[cfg(feature = "store-sqlite")]
+    Store(store::Arguments),
     /// Print the completions of a shell
     Completions(documents::Completions),
     /// Write the man pages
@@ -94,6 +99,8 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Some(Command::Acl(arguments)) => acl::run(&arguments),
         Some(Command::Ctl(arguments)) => ctl::run(&arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
+        #[cfg(feature = "store-sqlite")]
+        Some(Command::Store(arguments)) => store::run(&arguments),
         Some(Command::Completions(arguments)) => documents::completions(&arguments, Cli::command()),
         Some(Command::Man(arguments)) => documents::man(&arguments, Cli::command()),
     }

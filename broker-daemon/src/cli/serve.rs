@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use culex_core::{Broker, StartError};
+use culex_core::{Broker, StartError, StoreError};
 
 use crate::acl::Rules;
 use crate::api::{self, Api};
@@ -188,6 +188,15 @@ async fn serve(
     }
     let broker = match state.apply(builder).start().await {
         Ok(broker) => broker,
+        Err(StartError::Store(StoreError::Damaged { path, what })) => {
+            let directory = path.parent().unwrap_or(&path).display();
+            human::complain(format_args!(
+                "{}: damaged: {what}. `culex store check {directory}` says all; `culex store repair {directory}` goes on \
+                 with what can be read and keeps the damaged files",
+                path.display()
+            ));
+            return Exit::Storage;
+        }
         Err(StartError::Store(error)) => {
             human::complain(format_args!(
                 "{error}. Take another directory: `--data-dir DIR`, or none: `--ephemeral`"

@@ -8,4 +8,6 @@ mod harness;
 mod options;
 mod pub_sub;
 mod serve;
+#[cfg(feature = "store-sqlite")]
+mod store;
 mod users;

@@ -41,6 +41,14 @@ pub enum StoreError {
         /// The one that is read.
         known: u32,
     },
+    /// Others could read or change what is in it. It was not touched.
+    #[error("{} may be read or changed by others (mode {mode:03o}); `chmod 600 {}` if it should be used", .path.display(), .path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The file system says no.
     #[error("{}: {source}", .path.display())]
     Io {

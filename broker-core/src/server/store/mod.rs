@@ -39,7 +39,7 @@ pub use self::error::StoreError;
 pub(crate) use self::queue::Queue;
 pub(crate) use self::source::Source;
 #[cfg(feature = "store-sqlite")]
-pub use self::sqlite::SqliteStore;
+pub use self::sqlite::{Damage, Inspection, Repair, SqliteStore, inspect, repair};
 
 /// How much a crash may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,11 +72,11 @@ pub trait Store: Send + 'static {
     fn commit(&mut self, records: &[Record], now: WallTime) -> Result<(), StoreError>;
 
     /// Messages of a session's queue that were committed, in the order of `entries`: at most 512, and 256 KiB but for the
-    /// last. `None` for one that is not there or is damaged; it is dropped from the queue, and that is told. Called
-    /// between commits, so it should take no longer than one.
+    /// last. `None` for one that is not there; it is dropped from the queue, and that is told. Called between commits, so
+    /// it should take no longer than one.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing is called any more and the broker fails.
+    /// [`StoreError`], also if one is damaged: the next start finds it. Nothing is called any more and the broker fails.
     fn read(
         &mut self,
         session: SessionId,

@@ -1,74 +1,171 @@
-//! The directory, its lock, and whose the file in it is.
+//! The directory, its lock, and whose the files in it are.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::super::StoreError;
-use super::schema::{APPLICATION_ID, FORMAT};
+use super::tally::Tally;
 
-/// Where SQLite has what we look at in the first bytes of a file.
-const MAGIC: &[u8] = b"SQLite format 3\0";
-const HEADER_BYTES: usize = 100;
-const USER_VERSION_AT: usize = 60;
-const APPLICATION_ID_AT: usize = 68;
+/// What others may not do with a file: the group may read it.
+const MODE_FORBIDDEN: u32 = 0o027;
+
+/// Where everything is.
+#[derive(Debug, Clone)]
+pub(super) struct Paths {
+    pub(super) main: PathBuf,
+    pub(super) log: PathBuf,
+    pub(super) lock: PathBuf,
+}
+
+impl Paths {
+    pub(super) fn of(directory: &Path) -> Self {
+        Self {
+            main: directory.join("culex.db"),
+            log: directory.join("culex.db-wal"),
+            lock: directory.join("culex.lock"),
+        }
+    }
+}
 
 /// Makes the directory, for us alone. One that is there is left as it is.
 pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| StoreError::Io { path: path.to_owned(), source })
+    made.map_err(|source| at(path, source))
 }
 
 /// A lock on the directory, which ends with the process.
-pub(super) struct Lock(#[expect(dead_code, reason = "it is open, that is all")] File);
+pub(super) struct Lock {
+    file: File,
+    path: PathBuf,
+    /// What whoever had it before has noted.
+    pub(super) past: Past,
+}
+
+/// What must be in a directory, with the transactions that are known to have reached the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Past {
+    /// Nothing yet.
+    New,
+    /// A store that was closed in order.
+    Closed(Tally),
+    /// A store with a log, which was not closed in order.
+    Cut(Tally),
+}
+
+impl Past {
+    fn read(mut words: std::str::SplitWhitespace<'_>) -> Self {
+        let (word, number) = (words.next(), words.next().and_then(|word| word.parse().ok()));
+        match (word, number.map(Tally)) {
+            (Some("closed"), Some(tally)) => Self::Closed(tally),
+            (Some("open"), Some(tally)) => Self::Cut(tally),
+            _ => Self::New,
+        }
+    }
+
+    /// The least that must be there.
+    pub(super) fn tally(self) -> Tally {
+        match self {
+            Self::New => Tally::default(),
+            Self::Closed(tally) | Self::Cut(tally) => tally,
+        }
+    }
+}
+
+impl fmt::Display for Past {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::New => f.write_str("new"),
+            Self::Closed(tally) => write!(f, "closed {}", tally.0),
+            Self::Cut(tally) => write!(f, "open {}", tally.0),
+        }
+    }
+}
 
 impl Lock {
     pub(super) fn take(directory: &Path) -> Result<Self, StoreError> {
-        let path = directory.join("culex.lock");
-        let io = |source| StoreError::Io { path: path.clone(), source };
+        let path = Paths::of(directory).lock;
+        is_regular(&path)?;
+        let io = |source| at(&path, source);
         let mut file = private().read(true).write(true).create(true).open(&path).map_err(io)?;
-        match file.try_lock() {
+        let text = file.try_lock();
+        let mut words = String::new();
+        // Whatever stands there is no reason to fail.
+        let _ = Read::by_ref(&mut file).take(64).read_to_string(&mut words);
+        let mut words = words.split_whitespace();
+        let holder = words.next().and_then(|word| word.parse::<u32>().ok());
+        match text {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::InUse { path: directory.to_owned(), holder: holder(&mut file) });
+                let holder =
+                    holder.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));
+                return Err(StoreError::InUse { path: directory.to_owned(), holder });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
-        file.set_len(0).map_err(io)?;
-        writeln!(file, "{}", std::process::id()).map_err(io)?;
-        Ok(Self(file))
+        let past = Past::read(words);
+        let lock = Self { file, path, past };
+        lock.write(past)?;
+        Ok(lock)
+    }
+
+    /// From now on there is a log until [`Lock::closed`]: one that is missing then was taken away.
+    pub(super) fn opened(&self, tally: Tally) -> Result<(), StoreError> {
+        self.write(Past::Cut(tally))
+    }
+
+    /// Everything is in the file, and the log may go.
+    pub(super) fn closed(&self, tally: Tally) -> Result<(), StoreError> {
+        self.write(Past::Closed(tally))?;
+        self.file.sync_all().map_err(|source| at(&self.path, source))
+    }
+
+    fn write(&self, past: Past) -> Result<(), StoreError> {
+        let mut file = &self.file;
+        let written = file.rewind().and_then(|()| {
+            file.write_all(format!("{} {past}\n", std::process::id()).as_bytes())?;
+            file.set_len(file.stream_position()?)
+        });
+        written.map_err(|source| at(&self.path, source))
     }
 }
 
-fn holder(file: &mut File) -> String {
-    let mut text = String::new();
-    let known = file.take(32).read_to_string(&mut text).ok().and_then(|_| text.trim().parse::<u32>().ok());
-    known.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"))
+/// Whether nobody but the owner, and at most the owner's group, can read a file.
+pub(super) fn is_private(path: &Path) -> Result<(), StoreError> {
+    let metadata = fs::metadata(path).map_err(|source| at(path, source))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & MODE_FORBIDDEN != 0 {
+        return Err(StoreError::Exposed { path: path.to_owned(), mode });
+    }
+    Ok(())
 }
 
-/// Whether there is a store. If a file is there, it is ours and of a version that we know. Only looks.
-pub(super) fn is_there(path: &Path) -> Result<bool, StoreError> {
-    let io = |source| StoreError::Io { path: path.to_owned(), source };
-    let mut header = [0; HEADER_BYTES];
-    let len = match File::open(path) {
-        Ok(file) => read_up_to(file, &mut header).map_err(io)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(io(error)),
+/// Opens a file to read, if it is there; nothing else that bears its name, which could hold us up for ever.
+pub(super) fn open_regular(path: &Path) -> Result<Option<File>, StoreError> {
+    if !is_regular(path)? {
+        return Ok(None);
+    }
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at(path, error)),
+    }
+}
+
+/// Whether there is a file of ours; anything else of its name is an error.
+fn is_regular(path: &Path) -> Result<bool, StoreError> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        // A link that leads nowhere, or in a circle, is something.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {
+            return Ok(false);
+        }
+        Err(error) => return Err(at(path, error)),
     };
-    let number = |at: usize| {
-        let bytes = header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
-        u32::from_be_bytes(bytes.unwrap_or_default())
-    };
-    if len < HEADER_BYTES || !header.starts_with(MAGIC) || number(APPLICATION_ID_AT) != APPLICATION_ID {
+    if !metadata.is_file() {
         return Err(StoreError::Foreign { path: path.to_owned() });
-    }
-    let found = number(USER_VERSION_AT);
-    if found > FORMAT {
-        return Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT });
-    }
-    if found < FORMAT {
-        return Err(StoreError::Older { path: path.to_owned(), found, known: FORMAT });
     }
     Ok(true)
 }
@@ -76,28 +173,71 @@ pub(super) fn is_there(path: &Path) -> Result<bool, StoreError> {
 /// An empty file in place of what a start that was cut short has left. Here, because SQLite would make it readable for
 /// others.
 pub(super) fn make_file(path: &Path) -> Result<(), StoreError> {
-    let made = private().write(true).create(true).truncate(true).open(path);
-    made.map(drop).map_err(|source| StoreError::Io { path: path.to_owned(), source })
+    let made = match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => private().write(true).create_new(true).open(path),
+    };
+    made.map(drop).map_err(|source| at(path, source))
 }
 
 /// Gives a file its name, for good.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let directory = to.parent().map_or_else(|| PathBuf::from("."), Path::to_owned);
     let synced = File::open(from).and_then(|file| file.sync_all());
     let renamed = synced.and_then(|()| fs::rename(from, to));
-    let kept = renamed.and_then(|()| File::open(directory)?.sync_all());
-    kept.map_err(|source| StoreError::Io { path: to.to_owned(), source })
+    renamed.map_err(|source| at(to, source))?;
+    sync_directory(to)
 }
 
-fn read_up_to(mut file: File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut len = 0;
-    while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest)? {
-            0 => break,
-            read => len += read,
-        }
+/// The names in the directory of a file are kept from now on.
+pub(super) fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    File::open(directory).and_then(|file| file.sync_all()).map_err(|source| at(directory, source))
+}
+
+/// A copy beside the file, kept for good, under a name that was free.
+pub(super) fn keep_aside(path: &Path, stamp: &str) -> Result<PathBuf, StoreError> {
+    let aside = free_name(path, stamp)?;
+    let copied = File::open(path).and_then(|mut from| {
+        let mut to = private().write(true).create_new(true).open(&aside)?;
+        io::copy(&mut from, &mut to)?;
+        to.sync_all()
+    });
+    copied.map_err(|source| {
+        // Half a copy is worth nothing.
+        let _ = fs::remove_file(&aside);
+        at(&aside, source)
+    })?;
+    sync_directory(&aside)?;
+    Ok(aside)
+}
+
+/// A second name for a file that is about to lose its own.
+pub(super) fn link_aside(path: &Path, stamp: &str) -> Result<PathBuf, StoreError> {
+    let aside = free_name(path, stamp)?;
+    // Not every file system has them.
+    if fs::hard_link(path, &aside).is_err() {
+        return keep_aside(path, stamp);
     }
-    Ok(len)
+    sync_directory(&aside)?;
+    Ok(aside)
+}
+
+/// `culex.db.damaged-20261121T081500Z`, or the same with a number behind it.
+fn free_name(path: &Path, stamp: &str) -> Result<PathBuf, StoreError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let names = (1..=ASIDE_MAX).map(|number| match number {
+        1 => format!("{name}.damaged-{stamp}"),
+        _ => format!("{name}.damaged-{stamp}-{number}"),
+    });
+    let free = names.map(|name| path.with_file_name(name)).find(|path| fs::symlink_metadata(path).is_err());
+    free.ok_or_else(|| at(path, io::Error::from(io::ErrorKind::AlreadyExists)))
+}
+
+/// Copies of one second.
+const ASIDE_MAX: u32 = 1000;
+
+fn at(path: &Path, source: io::Error) -> StoreError {
+    StoreError::Io { path: path.to_owned(), source }
 }
 
 /// Files that nobody else may read.

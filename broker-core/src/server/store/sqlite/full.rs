@@ -10,8 +10,10 @@ use crate::engine::store::Record;
 
 use super::super::StoreError;
 use super::super::queue::bytes_of;
+use super::header::PAGE_BYTES;
+use super::row::is_damage;
 use super::space::{self, Lack};
-use super::{CHECKPOINT_PAGES, PAGE_BYTES, SqliteStore};
+use super::{CHECKPOINT_PAGES, SqliteStore};
 
 /// Bytes that a byte of a record takes in the log, roughly: its row, and parts of pages.
 const LOGGED_PER_BYTE: usize = 3;
@@ -22,7 +24,7 @@ impl SqliteStore {
     /// Moves the log into the tables when it has become long, so that it begins again.
     pub(super) fn checkpoint(&mut self) -> Result<(), StoreError> {
         let pages = self.log_pages("NOOP").map_err(|error| self.give_up(&error))?;
-        self.reserve.cover(pages * PAGE_BYTES).map_err(|source| self.io(source))?;
+        self.reserve.cover(pages * u64::from(PAGE_BYTES)).map_err(|source| self.io(source))?;
         if pages < CHECKPOINT_PAGES {
             return Ok(());
         }
@@ -55,6 +57,9 @@ impl SqliteStore {
 
     /// What a transaction that failed says: it is the disk that is full, or the end.
     pub(super) fn failed(&mut self, error: &rusqlite::Error) -> StoreError {
+        if is_damage(error) {
+            return self.spoiled(error);
+        }
         if !self.lacks_space(error) {
             return self.give_up(error);
         }
@@ -70,6 +75,12 @@ impl SqliteStore {
         StoreError::Engine(format!("{}: {error}", self.path.display()))
     }
 
+    /// What was read is not what was written.
+    pub(super) fn spoiled(&self, what: &dyn Display) -> StoreError {
+        let _ = self.give_up(what);
+        StoreError::Damaged { path: self.path.clone(), what: what.to_string() }
+    }
+
     fn vacuum(&self) -> rusqlite::Result<()> {
         let mut vacuum = self.connection.prepare_cached("PRAGMA incremental_vacuum(512)")?;
         // A row for each page.
@@ -78,13 +89,13 @@ impl SqliteStore {
         Ok(())
     }
 
-    fn empty_log(&self) -> Result<(), StoreError> {
+    pub(super) fn empty_log(&self) -> Result<(), StoreError> {
         let emptied = self.log_pages("TRUNCATE");
         self.tolerate_full(emptied.map(drop))
     }
 
     /// The pages in the log, after a checkpoint of this mode.
-    fn log_pages(&self, mode: &str) -> rusqlite::Result<u64> {
+    pub(super) fn log_pages(&self, mode: &str) -> rusqlite::Result<u64> {
         let pages = |row: &rusqlite::Row<'_>| row.get::<_, i64>(1);
         self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], pages).map(i64::unsigned_abs)
     }

@@ -31,24 +31,40 @@
 //! Every row ends with a checksum of what is in it and is read through [`row::Cells`] alone. Who needs a message, and which
 //! entries a session has, is kept in memory ([`index`]), so that nothing is searched when it ends.
 
+#[cfg(test)]
+mod damage_tests;
+mod examine;
 mod files;
 mod full;
+mod header;
 mod index;
 mod load;
+mod log;
+#[cfg(test)]
+mod log_tests;
 mod message;
+mod offline;
 mod receivers;
+#[cfg(test)]
+mod refusal_tests;
+mod repair;
 mod row;
+mod salvage;
 mod schema;
 mod space;
+mod stamp;
+mod tally;
 #[cfg(test)]
 mod tests;
+mod view;
 mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use crate::engine::keys::{PublicationId, SessionId};
 use crate::engine::publication::Publication;
@@ -57,20 +73,26 @@ use crate::engine::time::WallTime;
 
 use super::{Durability, Store, StoreError};
 
-use self::files::Lock;
+use self::examine::{Verdict, examine};
+use self::files::{Lock, Past, Paths};
+use self::header::{Header, PAGE_BYTES};
 use self::index::Index;
 use self::load::{Loaded, Unused, load};
-use self::row::{Damage, RowError};
+use self::row::{RowError, is_damage};
 use self::schema::{APPLICATION_ID, FORMAT, SCHEMA};
 use self::space::Reserve;
+use self::tally::{TALLY, Tally};
+use self::view::{Depth, structure};
 use self::write::Writer;
+
+pub use self::offline::{Inspection, Repair, inspect, repair};
+pub use self::row::Damage;
 
 /// How often the disk gets what the operating system has, with [`Durability::Kill`].
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pages of the write-ahead log from which on it goes into the file, 16 MiB.
 const CHECKPOINT_PAGES: u64 = 4000;
-const PAGE_BYTES: u64 = 4096;
 /// What stays of a log that was longer once, in bytes.
 const LOG_BYTES: u32 = 32 << 20;
 /// Free pages that stay in the file for what comes next, 16 MiB, if they are no more than are in use.
@@ -95,8 +117,12 @@ pub struct SqliteStore {
     index: Index,
     /// A transaction failed: the index is ahead of the file, and is read again before the next one.
     is_index_ahead: bool,
+    /// Everything was read and is good: the file may be changed.
+    has_begun: bool,
+    /// Transactions of this store from its beginning on.
+    tally: Tally,
     /// Gives the directory free when everything else is closed.
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl SqliteStore {
@@ -107,17 +133,37 @@ impl SqliteStore {
     /// [`StoreError`]. What belongs to another program, or to a newer version, is not touched.
     pub fn open(directory: &Path, durability: Durability) -> Result<Self, StoreError> {
         files::make_directory(directory)?;
+        let paths = Paths::of(directory);
+        // Before anything is written, even a lock.
+        header::look(&paths.main)?;
         let lock = Lock::take(directory)?;
-        let path = directory.join("culex.db");
-        if !files::is_there(&path)? {
-            create(&path)?;
+        match header::look(&paths.main)? {
+            Header::Sound => {}
+            Header::Damaged => return Err(damaged(&paths, "its first page is not what it was")),
+            Header::Missing if lock.past != Past::New || files::open_regular(&paths.log)?.is_some() => {
+                return Err(damaged(&paths, "it is missing, and was there"));
+            }
+            Header::Missing => create(&paths.main)?,
+        }
+        if files::open_regular(&paths.log)?.is_some() {
+            files::is_private(&paths.log)?;
+        }
+        let examined = examine(&paths)?;
+        let verdict = examined.verdict(lock.past);
+        match &verdict {
+            Verdict::Whole => {}
+            Verdict::Cut(what) => {
+                let aside = files::keep_aside(&paths.log, &stamp::stamp(SystemTime::now()))?;
+                tracing::error!(aside = %aside.display(), "{}: {what}", paths.log.display());
+            }
+            Verdict::Apart(what) => return Err(damaged(&paths, what)),
         }
         let reserve = Reserve::new(directory);
         let reserve = reserve.map_err(|source| StoreError::Io { path: directory.to_owned(), source })?;
-        let connection = Connection::open(&path).map_err(engine)?;
+        let connection = Connection::open(&paths.main).map_err(|error| engine(&paths.main, &error))?;
         let store = Self {
             connection,
-            path,
+            path: paths.main.clone(),
             durability,
             synced_at: Instant::now(),
             is_unsynced: false,
@@ -127,15 +173,19 @@ impl SqliteStore {
             is_log_to_be_emptied: false,
             index: Index::default(),
             is_index_ahead: false,
-            _lock: lock,
+            has_begun: false,
+            tally: Tally::default(),
+            lock,
         };
-        store.prepare().map_err(engine)?;
+        store.prepare().map_err(|error| engine(&paths.main, &error))?;
         Ok(store)
     }
 
     fn prepare(&self) -> rusqlite::Result<()> {
         let connection = &self.connection;
         connection.set_prepared_statement_cache_capacity(64);
+        // Until everything was read, nothing is changed.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // Before the log is opened: with exclusive locking it needs no shared memory.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -150,22 +200,6 @@ impl SqliteStore {
     /// Whether a commit waits for the disk.
     fn set_sync(&self, is_full: bool) -> rusqlite::Result<()> {
         self.connection.pragma_update(None, "synchronous", if is_full { "FULL" } else { "NORMAL" })
-    }
-
-    /// Reads the file into the index.
-    fn read_all(&mut self) -> Result<(Stored, Unused), StoreError> {
-        let Loaded { stored, index, damages, unused } = load(&self.connection).map_err(engine)?;
-        if let Some(what) = described(&damages) {
-            return Err(StoreError::Damaged { path: self.path.clone(), what });
-        }
-        self.index = index;
-        self.is_index_ahead = false;
-        Ok((stored, unused))
-    }
-
-    /// The index is what the file has, also after a transaction that failed.
-    fn catch_up(&mut self) -> Result<(), StoreError> {
-        if self.is_index_ahead { self.read_all().map(drop) } else { Ok(()) }
     }
 
     fn write(&mut self, records: &[Record], now: WallTime) -> Result<(), RowError> {
@@ -191,7 +225,10 @@ impl SqliteStore {
         }
         writer.finish()?;
         give_back(&transaction)?;
+        let tally = Tally(self.tally.0 + 1);
+        tally.write(&transaction)?;
         transaction.commit()?;
+        self.tally = tally;
         self.is_index_ahead = false;
         if is_alive_due || records.is_empty() {
             self.alive_at = Some(now);
@@ -205,14 +242,66 @@ impl SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Reads the file into the index. What is damaged is not used, and nothing is changed.
+    fn read_all(&mut self) -> Result<(Stored, Unused), StoreError> {
+        let read = self.try_read_all().map_err(|error| engine(&self.path, &error))?;
+        read.map_err(|what| StoreError::Damaged { path: self.path.clone(), what })
+    }
+
+    fn try_read_all(&mut self) -> rusqlite::Result<Result<(Stored, Unused), String>> {
+        let Loaded { stored, index, mut damages, unused } = load(&self.connection)?;
+        let tally = Tally::read(&self.connection, &mut damages)?;
+        if !self.has_begun {
+            damages.extend(structure(&self.connection, Depth::Quick)?);
+        }
+        if let Some(what) = described(&damages) {
+            return Ok(Err(what));
+        }
+        self.index = index;
+        self.is_index_ahead = false;
+        self.tally = tally;
+        Ok(Ok((stored, unused)))
+    }
+
+    /// The index is what the file has, also after a transaction that failed.
+    fn catch_up(&mut self) -> Result<(), StoreError> {
+        if self.is_index_ahead { self.read_all().map(drop) } else { Ok(()) }
+    }
+
+    /// Everything was read, and is good, so the file may be changed from now on. The log begins anew: what stands behind
+    /// its end could otherwise be taken for something that was lost.
+    fn begin(&mut self, unused: &Unused) -> rusqlite::Result<()> {
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        self.has_begun = true;
+        unused.sweep(&mut self.connection)?;
+        // Nothing is on its way now that could come late.
+        self.connection.execute("DELETE FROM retained WHERE message IS NULL", []).map(drop)
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        // What is not to be changed when it is closed stays as it is; so does what cannot be brought into the file.
+        let stays = self.connection.db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE);
+        if stays.unwrap_or(true) || self.log_pages("TRUNCATE").is_err() {
+            return;
+        }
+        if let Err(error) = self.lock.closed(self.tally) {
+            tracing::warn!(%error, "the end of the store could not be noted");
+        }
+    }
+}
+
 impl Store for SqliteStore {
     fn load(&mut self) -> Result<Stored, StoreError> {
         let (stored, unused) = self.read_all()?;
-        unused.sweep(&mut self.connection).map_err(engine)?;
-        // Nothing is on its way now that could come late.
-        self.connection.execute("DELETE FROM retained WHERE message IS NULL", []).map_err(engine)?;
+        self.begin(&unused).map_err(|error| engine(&self.path, &error))?;
+        self.empty_log()?;
         self.index.cleared.clear();
         self.alive_at = stored.alive_at;
+        files::sync_directory(&self.path)?;
+        self.lock.opened(self.tally)?;
         Ok(stored)
     }
 
@@ -224,14 +313,11 @@ impl Store for SqliteStore {
         self.catch_up()?;
         let body = |entry: &PublicationId| {
             let Some(seq) = self.index.seq_of(session.0, entry.0) else { return Ok(None) };
-            match message::find(&self.connection, seq) {
-                Ok(found) => Ok(found.map(|message| Arc::new(message.publication))),
-                Err(RowError::Damaged(damage)) => {
-                    tracing::error!("{}: {damage}", self.path.display());
-                    Ok(None)
-                }
-                Err(RowError::Sqlite(error)) => Err(engine(error)),
-            }
+            let found = message::find(&self.connection, seq).map_err(|error| match error {
+                RowError::Sqlite(error) => engine(&self.path, &error),
+                RowError::Damaged(damage) => self.spoiled(&damage),
+            })?;
+            Ok(found.map(|message| Arc::new(message.publication)))
         };
         entries.iter().map(body).collect()
     }
@@ -249,7 +335,7 @@ impl Store for SqliteStore {
                 self.checkpoint()
             }
             Err(RowError::Sqlite(error)) => Err(self.failed(&error)),
-            Err(RowError::Damaged(damage)) => Err(self.give_up(&damage)),
+            Err(RowError::Damaged(damage)) => Err(self.spoiled(&damage)),
         }
     }
 }
@@ -264,18 +350,39 @@ impl std::fmt::Debug for SqliteStore {
 fn create(path: &Path) -> Result<(), StoreError> {
     let new = path.with_extension("new");
     files::make_file(&new)?;
-    let connection = Connection::open(&new).map_err(engine)?;
-    let numbers = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};");
-    let sql = format!(
-        "PRAGMA synchronous = FULL; PRAGMA auto_vacuum = INCREMENTAL; BEGIN; {SCHEMA} {numbers} COMMIT;"
-    );
-    connection.execute_batch(&sql).map_err(engine)?;
-    connection.close().map_err(|(_, error)| engine(error))?;
-    files::rename(&new, path)
+    let made = fill(&new).and_then(|()| files::rename(&new, path));
+    if made.is_err() {
+        // Nothing else would ever remove it.
+        let _ = std::fs::remove_file(&new);
+    }
+    made
 }
 
-fn engine(error: rusqlite::Error) -> StoreError {
-    StoreError::Engine(error.to_string())
+fn fill(new: &Path) -> Result<(), StoreError> {
+    try_fill(new).map_err(|error| engine(new, &error))
+}
+
+fn try_fill(new: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open(new)?;
+    connection.execute_batch(&format!(
+        "PRAGMA page_size = {PAGE_BYTES}; PRAGMA synchronous = FULL; PRAGMA auto_vacuum = INCREMENTAL;
+         PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};
+         BEGIN; {TALLY} {SCHEMA}"
+    ))?;
+    Tally::default().write(&connection)?;
+    connection.execute_batch("COMMIT")?;
+    connection.close().map_err(|(_, error)| error)
+}
+
+fn damaged(paths: &Paths, what: &str) -> StoreError {
+    StoreError::Damaged { path: paths.main.clone(), what: what.to_owned() }
+}
+
+fn engine(path: &Path, error: &rusqlite::Error) -> StoreError {
+    if is_damage(error) {
+        return StoreError::Damaged { path: path.to_owned(), what: error.to_string() };
+    }
+    StoreError::Engine(format!("{}: {error}", path.display()))
 }
 
 /// The first of what is damaged, and how much more there is.

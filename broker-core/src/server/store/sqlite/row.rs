@@ -4,18 +4,18 @@ use std::fmt;
 
 use culex_codec::QoS;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, Row};
+use rusqlite::{Connection, ErrorCode, Row, ffi};
 use smallvec::SmallVec;
 
 use super::schema::Table;
 
 /// What cannot be used, because it is not what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Damage {
+pub struct Damage {
     /// Where: a table, a row by its key, what is wrong with it.
-    pub(super) place: String,
+    pub place: String,
     /// What is lost by it.
-    pub(super) lost: &'static str,
+    pub lost: &'static str,
 }
 
 impl fmt::Display for Damage {
@@ -94,8 +94,13 @@ pub(super) fn each(
     }
 }
 
+/// Whether SQLite has found that the file makes no sense.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    let code = error.sqlite_error_code();
+    // A length that makes no sense is too big, and a file that was cut within a page ends too early.
+    let makes_no_sense = [ErrorCode::DatabaseCorrupt, ErrorCode::NotADatabase, ErrorCode::TooBig];
+    code.is_some_and(|code| makes_no_sense.contains(&code))
+        || error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHORT_READ)
 }
 
 /// The columns of a row whose checksum was right, without the checksum.

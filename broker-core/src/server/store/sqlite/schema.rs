@@ -21,6 +21,13 @@ pub(super) struct Table {
     pub(super) all: &'static str,
 }
 
+impl Table {
+    /// Whether its rows belong to the session that their first column names.
+    pub(super) fn is_of_session(&self) -> bool {
+        ![SESSION.name, RECEIVERS.name, MESSAGE.name, RETAINED.name, ALIVE.name].contains(&self.name)
+    }
+}
+
 macro_rules! tables {
     ($($constant:ident $name:literal $keys:literal $values:literal $order:literal $holds:literal)*) => {
         $(pub(super) const $constant: Table = Table {
@@ -31,7 +38,6 @@ macro_rules! tables {
             all: concat!("SELECT * FROM ", $name, " ORDER BY ", $order),
         };)*
         /// All of them.
-        #[cfg(test)]
         pub(super) const TABLES: &[&Table] = &[$(&$constant),*];
     };
 }
