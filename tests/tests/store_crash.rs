@@ -79,7 +79,10 @@ fn stored_in_a_copy(directory: &Path) -> Stored {
     let copy = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(directory.join("state")).unwrap() {
         let file = file.unwrap();
-        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        // A broker that was killed leaves its control socket too.
+        if file.file_type().unwrap().is_file() {
+            std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
     }
     SqliteStore::open(copy.path(), Durability::Kill).unwrap().load().unwrap()
 }
