@@ -133,6 +133,7 @@ impl Oracle {
         let now = self.tick();
         for index in 0..self.links.len() {
             let link = &mut self.links[index];
+            link.is_outlived = true;
             let is_open = link.is_attached && link.closed.is_none();
             if is_open {
                 link.closed = Some(CloseReason::Lost);

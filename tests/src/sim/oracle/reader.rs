@@ -120,10 +120,14 @@ impl Oracle {
 
     pub(in crate::sim) fn on_connack(&mut self, client: usize, link: Option<usize>) {
         let now = self.tick();
+        let is_outlived = self.is_outlived(link);
         let reader = &mut self.readers[client];
         reader.connack = now;
         reader.since.get_or_insert(now);
-        reader.left_since = None;
+        // From an earlier broker it says nothing of when this one left the session.
+        if !is_outlived {
+            reader.left_since = None;
+        }
         if let Some(link) = link {
             self.links[link].connack = Some(now);
         }
