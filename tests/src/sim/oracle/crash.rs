@@ -51,17 +51,14 @@ impl Oracle {
                 self.check_kept(client, kept, through);
             }
         }
+        self.outlive_links(dropped > 0);
         self.crash_links(stored, through, has_lost);
         self.check_kept_retained(stored);
         for reader in &mut self.readers {
             if has_lost {
                 reader.away = Some(Away::UNKNOWN);
             }
-            reader.retained_order.clear();
-            // What a full queue had dropped may be back, behind what came instead.
-            if dropped > 0 {
-                reader.order.clear();
-            }
+            reader.begin_order(dropped > 0);
         }
     }
 
@@ -120,6 +117,12 @@ impl Oracle {
         }
     }
 
+    fn outlive_links(&mut self, has_dropped: bool) {
+        for link in self.links.iter_mut().filter(|link| !link.is_outlived) {
+            (link.is_outlived, link.has_dropped) = (true, has_dropped);
+        }
+    }
+
     /// All connections end. Will Messages that the store has are going to be published; others are lost.
     fn crash_links(&mut self, stored: &Stored, through: u64, has_lost: bool) {
         self.wills_due = 0;
@@ -133,7 +136,6 @@ impl Oracle {
         let now = self.tick();
         for index in 0..self.links.len() {
             let link = &mut self.links[index];
-            link.is_outlived = true;
             let is_open = link.is_attached && link.closed.is_none();
             if is_open {
                 link.closed = Some(CloseReason::Lost);

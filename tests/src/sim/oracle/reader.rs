@@ -97,6 +97,15 @@ impl Reader {
         }
     }
 
+    /// The order of messages begins again after a crash. What a full queue had dropped may be back then, behind what came
+    /// instead.
+    pub(super) fn begin_order(&mut self, has_dropped: bool) {
+        self.retained_order.clear();
+        if has_dropped {
+            self.order.clear();
+        }
+    }
+
     /// SUBSCRIBEs that a message on `topic` may be due to.
     pub(super) fn matching(&self, topic: usize) -> impl Iterator<Item = &Interval> {
         self.intervals.iter().filter(move |interval| !interval.is_refused && matches(interval.filter, topic))
