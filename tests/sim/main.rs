@@ -10,6 +10,9 @@ use culex_tests::sim::{Family, run};
 const STEADY_SEEDS: u64 = 500;
 /// Seeds with crashes.
 const CRASHING_SEEDS: u64 = 300;
+/// Seeds with crashes in which an oracle was wrong, because a client read what a broker had sent before it crashed: a
+/// CONNACK twice, then what had been in the queue behind messages that it had dropped.
+const READ_AFTER_THE_CRASH: [u64; 3] = [5552, 15094, 32104];
 
 #[test]
 fn five_hundred_seeds_without_a_violation() {
@@ -19,6 +22,14 @@ fn five_hundred_seeds_without_a_violation() {
 #[test]
 fn three_hundred_seeds_with_crashes_without_a_violation() {
     check(Family::Crashes, CRASHING_SEEDS);
+}
+
+#[test]
+fn what_was_sent_before_a_crash_is_judged_by_the_broker_before_it() {
+    for seed in READ_AFTER_THE_CRASH {
+        let outcome = run(seed, Family::Crashes, false);
+        assert!(outcome.violation.is_none(), "{}", describe(seed, Family::Crashes, &outcome));
+    }
 }
 
 /// Nothing is acknowledged from the failure on, and everything before it is there after the restart, whichever transaction

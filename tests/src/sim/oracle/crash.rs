@@ -51,17 +51,14 @@ impl Oracle {
                 self.check_kept(client, kept, through);
             }
         }
+        self.outlive_links(dropped > 0);
         self.crash_links(stored, through, has_lost);
         self.check_kept_retained(stored);
         for reader in &mut self.readers {
             if has_lost {
                 reader.away = Some(Away::UNKNOWN);
             }
-            reader.retained_order.clear();
-            // What a full queue had dropped may be back, behind what came instead.
-            if dropped > 0 {
-                reader.order.clear();
-            }
+            reader.begin_order(dropped > 0);
         }
     }
 
@@ -117,6 +114,12 @@ impl Oracle {
                 stored.retained.iter().filter(|(_, publication)| publication.topic().as_str() == *name);
             let numbers = here.filter_map(|(_, publication)| number_of(&publication.payload)).collect();
             self.check_retained(topic, numbers);
+        }
+    }
+
+    fn outlive_links(&mut self, has_dropped: bool) {
+        for link in self.links.iter_mut().filter(|link| !link.is_outlived) {
+            (link.is_outlived, link.has_dropped) = (true, has_dropped);
         }
     }
 

@@ -18,6 +18,10 @@ impl Oracle {
         self.check_wanted(index, publish, message);
         self.check_count(index, publish, message, link);
         self.check_order(index, publish, message);
+        // It came before the crash that its client had not noticed.
+        if self.links[link].is_outlived {
+            self.readers[index].begin_order(self.links[link].has_dropped);
+        }
         if self.messages[message].asked.is_some() {
             self.reach(Reach::HookChanges);
         }

@@ -13,6 +13,11 @@ impl Oracle {
         self.links.push(LinkState { client, is_clean, ..LinkState::default() });
     }
 
+    /// Whether the broker that a connection came to has crashed.
+    pub(super) fn is_outlived(&self, link: Option<usize>) -> bool {
+        link.is_some_and(|link| self.links[link].is_outlived)
+    }
+
     pub(in crate::sim) fn set_will(&mut self, link: usize, will: usize) {
         self.links[link].will = Some(will);
     }

@@ -102,6 +102,10 @@ struct LinkState {
     is_will_lost: bool,
     /// Its session may have ended before it came.
     may_have_expired: bool,
+    /// Its broker has crashed: what still comes was sent before that.
+    is_outlived: bool,
+    /// And that broker had dropped messages from full queues.
+    has_dropped: bool,
 }
 
 /// All of them, and what they have found.

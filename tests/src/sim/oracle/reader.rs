@@ -97,6 +97,15 @@ impl Reader {
         }
     }
 
+    /// The order of messages begins again after a crash. What a full queue had dropped may be back then, behind what came
+    /// instead.
+    pub(super) fn begin_order(&mut self, has_dropped: bool) {
+        self.retained_order.clear();
+        if has_dropped {
+            self.order.clear();
+        }
+    }
+
     /// SUBSCRIBEs that a message on `topic` may be due to.
     pub(super) fn matching(&self, topic: usize) -> impl Iterator<Item = &Interval> {
         self.intervals.iter().filter(move |interval| !interval.is_refused && matches(interval.filter, topic))
@@ -120,10 +129,14 @@ impl Oracle {
 
     pub(in crate::sim) fn on_connack(&mut self, client: usize, link: Option<usize>) {
         let now = self.tick();
+        let is_outlived = self.is_outlived(link);
         let reader = &mut self.readers[client];
         reader.connack = now;
         reader.since.get_or_insert(now);
-        reader.left_since = None;
+        // From an earlier broker it says nothing of when this one left the session.
+        if !is_outlived {
+            reader.left_since = None;
+        }
         if let Some(link) = link {
             self.links[link].connack = Some(now);
         }
