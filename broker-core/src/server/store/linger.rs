@@ -23,7 +23,7 @@ const ONE: u64 = 1 << 16;
 /// Whether to wait, learned from what came of it.
 #[derive(Debug, Default)]
 pub(super) struct Linger {
-    /// How long receivers have taken lately, but for a few; `None` while nothing waits.
+    /// How long receivers have taken lately; `None` while nothing waits.
     taken: Option<Duration>,
     /// Messages that were written, and those that were over before, or soon after; of the last transactions, old ones
     /// less and less. Each counts [`ONE`].
@@ -44,9 +44,8 @@ impl Linger {
     /// A message that was waiting for so long is over: all receivers have acknowledged it.
     pub(super) fn note_over(&mut self, age: Duration) {
         self.over += ONE;
-        // Up quickly and down slowly, because nearly all of them are to be waited for.
         if let Some(taken) = &mut self.taken {
-            *taken = if age > *taken { (*taken * 15 + age) / 16 } else { (*taken * 255 + age) / 256 };
+            *taken = (*taken * 63 + age) / 64;
         }
     }
 
@@ -71,19 +70,13 @@ impl Linger {
                 self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
                 self.paused_until = Some(now + self.pause);
             }
-            Some(taken) => {
-                // It was not long enough for these.
-                self.taken = Some((taken + taken / 4).min(WAIT_MAX / WAIT_FACTOR));
-                if self.written < self.over / 8 {
-                    self.pause = Duration::ZERO;
-                }
-            }
+            Some(_) if self.written < self.over / 8 => self.pause = Duration::ZERO,
             None if self.over * 2 >= self.written && self.paused_until.is_none_or(|until| now >= until) => {
                 self.taken = Some(WAIT_MAX / WAIT_FACTOR);
                 // What comes of it counts from now on.
                 self.written = 0;
             }
-            None => {}
+            Some(_) | None => {}
         }
         self.written -= self.written / 8;
         self.over -= self.over / 8;
