@@ -1,6 +1,6 @@
 //! What keeping costs: QoS 1 from some publishers to one persistent subscriber, for each durability.
 //!
-//! `cargo run --release -p culex-benches --bin store -- [SECONDS]` prints a table. The broker and the load share the
+//! `cargo run --release -p culex-benches --bin store -- [SECONDS [PUBLISHERS IN_FLIGHT]]` prints a table. The broker and the load share the
 //! machine, in one process. Beside each rate with nobody there stands what SQLite gives who only writes: one row with topic
 //! and payload for each message, in transactions of as many messages, by itself on the same disk.
 
@@ -23,7 +23,12 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const PAYLOAD: usize = 100;
 
 fn main() -> Outcome<()> {
-    let seconds = std::env::args().nth(1).map_or(Ok(2), |text| text.parse())?;
+    let numbers = std::env::args().skip(1).map(|text| text.parse()).collect::<Result<Vec<u16>, _>>()?;
+    let seconds = numbers.first().map_or(2, |seconds| u64::from(*seconds));
+    let shapes = match numbers[..] {
+        [_, publishers, window] => vec![(usize::from(publishers), window)],
+        _ => vec![(1, 1), (16, 100), (50, 100), (256, 1), (256, 100)],
+    };
     let time = Duration::from_secs(seconds);
     let syncs = syncs_per_second(tempfile::tempdir()?.path(), time)?;
     println!("A single writer (4 KiB appended, fdatasync) gets {syncs:.0} syncs per second.\n");
@@ -31,7 +36,7 @@ fn main() -> Outcome<()> {
         "| publishers × in flight | subscriber | mode | messages/s | commits/s | messages per commit | elided | SQLite alone/s | of that |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
-    for (publishers, window) in [(1, 1), (16, 100), (50, 100), (256, 1), (256, 100)] {
+    for (publishers, window) in shapes {
         for is_online in [true, false] {
             for mode in [None, Some(Durability::Kill), Some(Durability::Power)] {
                 measure(publishers, window, is_online, mode, time)?;
@@ -140,7 +145,7 @@ fn counts(broker: &Broker) -> (u64, u64) {
 fn connect(address: SocketAddr, client_id: &str, is_clean: bool) -> Outcome<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     let id_len = u8::try_from(client_id.len())?;
     let mut packet = vec![0x10, 12 + id_len, 0, 4, b'M', b'Q', b'T', b'T', 4, u8::from(is_clean) << 1, 0, 0];
     packet.extend([0, id_len]);

@@ -13,43 +13,27 @@ use super::{Record, RetainedChange};
 /// Removes what nobody needs from the records of one transaction, in their order; says how many entries of queues. What
 /// is left has the same effect on [`Tables`](super::Tables). O(n log n).
 pub fn elide(records: &mut Vec<Record>) -> u64 {
-    let mut ended = Ended::of(records);
-    let mut elided = 0;
-    records.retain_mut(|record| match record {
-        Record::Published { publication, incoming, recipients, retained } => {
-            recipients.retain(|recipient| {
-                let is_over =
-                    recipient.qos == QoS::AtLeastOnce && ended.elide((recipient.session, publication.id));
-                elided += u64::from(is_over);
-                !is_over
-            });
-            !recipients.is_empty() || incoming.is_some() || *retained != RetainedChange::None
-        }
-        // It follows what it ends.
-        Record::Done { session, entry } => !ended.is_elided((*session, *entry)),
-        Record::SessionBound { .. }
-        | Record::WillGone { .. }
-        | Record::SessionLeft { .. }
-        | Record::SessionEnded { .. }
-        | Record::Subscribed { .. }
-        | Record::Fed { .. }
-        | Record::Unsubscribed { .. }
-        | Record::Queued { .. }
-        | Record::InFlight { .. }
-        | Record::Received { .. }
-        | Record::Completed { .. }
-        | Record::Released { .. } => true,
-    });
-    elided
+    Ended::of(&*records).elide(records).entries
 }
 
 type Entry = (SessionId, PublicationId);
 
-/// The entries that the transaction ends, sorted, and whether their beginning was left out.
-struct Ended(Vec<(Entry, bool)>);
+/// The entries that some records end, sorted, and whether their beginning was left out.
+#[derive(Debug)]
+pub struct Ended(Vec<(Entry, bool)>);
+
+/// What was left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Elided {
+    /// Entries of queues.
+    pub entries: u64,
+    /// Records of messages: nothing of them is left.
+    pub messages: u32,
+}
 
 impl Ended {
-    fn of(records: &[Record]) -> Self {
+    /// What these records end.
+    pub fn of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
         let end_of = |record: &Record| {
             if let Record::Done { session, entry } = record {
                 Some(((*session, *entry), false))
@@ -57,9 +41,54 @@ impl Ended {
                 None
             }
         };
-        let mut ended: Vec<_> = records.iter().filter_map(end_of).collect();
+        let mut ended: Vec<_> = records.into_iter().filter_map(end_of).collect();
         ended.sort_unstable();
         Self(ended)
+    }
+
+    /// Whether they end nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Removes what nobody needs from records, which are those or come before them; with those, their ends too. To be
+    /// called in the order of the records.
+    pub fn elide(&mut self, records: &mut Vec<Record>) -> Elided {
+        let mut elided = Elided::default();
+        records.retain_mut(|record| match record {
+            Record::Published { publication, incoming, recipients, retained } => {
+                recipients.retain(|recipient| {
+                    let is_over =
+                        recipient.qos == QoS::AtLeastOnce && self.begins((recipient.session, publication.id));
+                    elided.entries += u64::from(is_over);
+                    !is_over
+                });
+                let is_kept =
+                    !recipients.is_empty() || incoming.is_some() || *retained != RetainedChange::None;
+                elided.messages += u32::from(!is_kept);
+                is_kept
+            }
+            // It follows what it ends.
+            Record::Done { session, entry } => !self.is_elided((*session, *entry)),
+            Record::SessionBound { .. }
+            | Record::WillGone { .. }
+            | Record::SessionLeft { .. }
+            | Record::SessionEnded { .. }
+            | Record::Subscribed { .. }
+            | Record::Fed { .. }
+            | Record::Unsubscribed { .. }
+            | Record::Queued { .. }
+            | Record::InFlight { .. }
+            | Record::Received { .. }
+            | Record::Completed { .. }
+            | Record::Released { .. } => true,
+        });
+        elided
+    }
+
+    /// Messages of which an entry has ended that was not in the records.
+    pub fn older(&self) -> impl Iterator<Item = PublicationId> {
+        self.0.iter().filter(|(_, is_elided)| !is_elided).map(|((_, publication), _)| *publication)
     }
 
     fn place(&self, entry: Entry) -> Option<usize> {
@@ -67,7 +96,7 @@ impl Ended {
     }
 
     /// `false` if the transaction does not end it.
-    fn elide(&mut self, entry: Entry) -> bool {
+    fn begins(&mut self, entry: Entry) -> bool {
         let found = self.place(entry).and_then(|place| self.0.get_mut(place));
         found.map(|(_, is_elided)| *is_elided = true).is_some()
     }

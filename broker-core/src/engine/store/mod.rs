@@ -22,7 +22,7 @@ use super::publication::Publication;
 use super::route::Cursor;
 use super::time::WallTime;
 
-pub use self::elide::elide;
+pub use self::elide::{Elided, Ended, elide};
 pub use self::stored::{Stored, StoredFeed, StoredMessage, StoredSession, StoredSubscription};
 pub use self::tables::Tables;
 

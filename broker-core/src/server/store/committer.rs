@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use crate::engine::keys::ShardId;
 use crate::engine::shard::{Event, Fetch};
-use crate::engine::store::elide;
 
 use super::super::clock::Clock;
 use super::super::events::EventHub;
 use super::super::lane::LaneMessage;
 use super::super::mailbox::Mailbox;
-use super::queue::{Queue, Taken};
+use super::pending::{Pending, Taken};
+use super::queue::Queue;
 use super::stall::Stall;
 use super::{Store, StoreError};
 
@@ -50,25 +50,21 @@ impl Committer {
     }
 
     fn work(&mut self) -> Result<(), StoreError> {
+        let mut pending = Pending::default();
         loop {
-            let taken = self.take(SIGN_OF_LIFE);
+            let taken = pending.take(&self.queue, SIGN_OF_LIFE);
             let mut is_last = taken.is_last;
             match self.commit(&taken) {
                 Ok(()) => self.tell(taken)?,
-                Err(error @ StoreError::Full { .. }) => is_last = self.outlast(taken, &error)?,
+                Err(error @ StoreError::Full { .. }) => {
+                    is_last = self.outlast(&mut pending, taken, &error)?;
+                }
                 Err(error) => return Err(error),
             }
             if is_last {
                 return Ok(());
             }
         }
-    }
-
-    fn take(&self, patience: Duration) -> Taken {
-        let mut taken = self.queue.take(patience);
-        let elided = elide(&mut taken.records);
-        self.queue.cells.elided.fetch_add(elided, Ordering::Relaxed);
-        taken
     }
 
     /// One transaction.
@@ -119,7 +115,12 @@ impl Committer {
 
     /// The store has no space: tries again until it has, or until every lane has left. What was taken stays in its order,
     /// and nobody hears of it before it is kept. Says whether every lane has left.
-    fn outlast(&mut self, stuck: Taken, error: &StoreError) -> Result<bool, StoreError> {
+    fn outlast(
+        &mut self,
+        pending: &mut Pending,
+        stuck: Taken,
+        error: &StoreError,
+    ) -> Result<bool, StoreError> {
         let began = Instant::now();
         self.queue.cells.stalls.fetch_add(1, Ordering::Relaxed);
         self.queue.set_full(true);
@@ -144,7 +145,7 @@ impl Committer {
             if self.queue.pause(next_try) {
                 next_try = now;
             }
-            self.take_all(&mut stall);
+            self.take_all(pending, &mut stall);
         }
         self.queue.set_full(false);
         self.tell_room();
@@ -152,10 +153,10 @@ impl Committer {
         Ok(stall.is_last())
     }
 
-    fn take_all(&self, stall: &mut Stall) {
+    fn take_all(&self, pending: &mut Pending, stall: &mut Stall) {
         loop {
-            let taken = self.take(Duration::ZERO);
-            let is_all = taken.through.is_empty() && taken.reads.is_empty();
+            let taken = pending.take_now(&self.queue);
+            let is_all = taken.is_empty();
             let is_last = taken.is_last;
             if is_last || !is_all {
                 stall.add(taken);

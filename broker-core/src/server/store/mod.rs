@@ -20,6 +20,8 @@
 
 mod committer;
 mod error;
+mod linger;
+mod pending;
 mod queue;
 mod source;
 #[cfg(feature = "store-sqlite")]

@@ -13,7 +13,7 @@ use crate::engine::store::{Record, StoreBatch};
 /// Bytes from which on the queue is crowded: until the committer has caught up, lanes read nobody who would add to them.
 const CROWDED_BYTES: usize = 64 << 20;
 /// What one transaction takes at most; at least one batch.
-const TAKEN_BYTES: usize = 8 << 20;
+pub(super) const TAKEN_BYTES: usize = 8 << 20;
 /// What is read between two transactions at most, so that nobody waits long for an acknowledgement.
 const READS_TAKEN: usize = 64;
 /// What a record costs beside topic and payload.
@@ -44,11 +44,14 @@ struct State {
     is_paused: bool,
 }
 
-struct Waiting {
-    lane: ShardId,
-    number: BatchNumber,
-    records: Vec<Record>,
-    bytes: usize,
+/// A batch.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) lane: ShardId,
+    pub(super) number: BatchNumber,
+    pub(super) records: Vec<Record>,
+    /// What it counts towards the limit until it is kept.
+    pub(super) bytes: usize,
 }
 
 /// What the store counts.
@@ -61,15 +64,11 @@ pub(super) struct StoreCells {
 }
 
 /// A prefix of the queue.
-#[derive(Default)]
-pub(super) struct Taken {
-    pub(super) records: Vec<Record>,
-    /// The last batch of each lane that has one, in the order of the lanes.
-    pub(super) through: Vec<(ShardId, BatchNumber)>,
-    /// What is to be read when the records are kept, and not before.
+#[derive(Debug, Default)]
+pub(super) struct Arrived {
+    pub(super) batches: Vec<Waiting>,
+    /// What is to be read behind them.
     pub(super) reads: Vec<(ShardId, Fetch)>,
-    /// What it counts towards the limit of the queue until it is kept.
-    pub(super) bytes: usize,
     /// No lane will push any more.
     pub(super) is_last: bool,
 }
@@ -126,39 +125,33 @@ impl Queue {
         }
     }
 
-    /// Takes what is there, up to the size of a transaction. Waits for something, at most so long.
-    pub(super) fn take(&self, patience: Duration) -> Taken {
+    /// Takes what is there, up to a size. Waits for something, at most so long; if it is `quiet`, nobody wakes it for a
+    /// batch.
+    pub(super) fn take(&self, patience: Duration, room: usize, is_quiet: bool) -> Arrived {
         let mut state = self.state.lock();
-        if state.batches.is_empty() && state.reads.is_empty() && state.lanes > 0 {
-            state.is_idle = true;
+        if is_quiet || state.batches.is_empty() && state.reads.is_empty() && state.lanes > 0 {
+            state.is_idle = !is_quiet;
             self.filled.wait_for(&mut state, patience);
             state.is_idle = false;
         }
-        let mut taken = Taken::default();
-        while taken.bytes < TAKEN_BYTES
+        let mut arrived = Arrived::default();
+        let mut bytes = 0;
+        while (bytes < room || arrived.batches.is_empty())
             && let Some(waiting) = state.batches.pop_front()
         {
-            taken.bytes += waiting.bytes;
+            bytes += waiting.bytes;
             state.taken += 1;
-            taken.records.extend(waiting.records);
-            match taken.through.binary_search_by_key(&waiting.lane, |(lane, _)| *lane) {
-                Ok(place) => {
-                    if let Some((_, through)) = taken.through.get_mut(place) {
-                        *through = waiting.number;
-                    }
-                }
-                Err(place) => taken.through.insert(place, (waiting.lane, waiting.number)),
-            }
+            arrived.batches.push(waiting);
         }
-        while taken.reads.len() < READS_TAKEN
+        while arrived.reads.len() < READS_TAKEN
             && state.reads.front().is_some_and(|(behind, ..)| *behind <= state.taken)
             && let Some((_, lane, fetch)) = state.reads.pop_front()
         {
-            taken.reads.push((lane, fetch));
+            arrived.reads.push((lane, fetch));
         }
         // Nobody is left to read for.
-        taken.is_last = state.batches.is_empty() && state.lanes == 0;
-        taken
+        arrived.is_last = state.batches.is_empty() && state.lanes == 0;
+        arrived
     }
 
     /// Something that was taken is kept. Says whether there is room now where there was none.
@@ -285,12 +278,12 @@ mod tests {
         // Each batch fills a transaction.
         let taken: Vec<_> = (0..3)
             .map(|_| {
-                let taken = queue.take(Duration::ZERO);
-                let reads: Vec<_> = taken.reads.iter().map(|(_, fetch)| fetch.session.slot).collect();
-                (taken.through, reads)
+                let arrived = queue.take(Duration::ZERO, TAKEN_BYTES, false);
+                let reads: Vec<_> = arrived.reads.iter().map(|(_, fetch)| fetch.session.slot).collect();
+                let numbers: Vec<_> = arrived.batches.iter().map(|batch| batch.number.0).collect();
+                (numbers, reads)
             })
             .collect();
-        let through = |number| vec![(ShardId(0), BatchNumber(number))];
-        assert_eq!(taken, [(through(1), vec![1]), (through(2), vec![2]), (through(3), vec![])]);
+        assert_eq!(taken, [(vec![1], vec![1]), (vec![2], vec![2]), (vec![3], vec![])]);
     }
 }

@@ -11,7 +11,7 @@ use crate::engine::keys::{PublicationId, SessionId, ShardId};
 use crate::engine::shard::Fetch;
 use crate::engine::store::Record;
 
-use super::queue::Taken;
+use super::pending::Taken;
 
 /// Ends of one transaction.
 const ENDS: usize = 256;

@@ -216,7 +216,7 @@ impl SqliteStore {
         }
         let transaction = self.connection.transaction()?;
         self.is_index_ahead = true;
-        let mut writer = Writer::new(&transaction, &mut self.index);
+        let mut writer = Writer::new(&transaction, &mut self.index)?;
         for record in records {
             writer.apply(record)?;
         }
@@ -317,7 +317,7 @@ impl Store for SqliteStore {
                 RowError::Sqlite(error) => engine(&self.path, &error),
                 RowError::Damaged(damage) => self.spoiled(&damage),
             })?;
-            Ok(found.map(|message| Arc::new(message.publication)))
+            Ok(found.map(Arc::new))
         };
         entries.iter().map(body).collect()
     }

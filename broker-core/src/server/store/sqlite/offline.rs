@@ -53,7 +53,7 @@ impl Inspection {
         let Some(seq) = index.seq_of(session.0, entry.0) else { return Ok(None) };
         let path = &self.files.paths.main;
         match message::find(connection, seq) {
-            Ok(found) => Ok(found.map(|message| message.publication)),
+            Ok(found) => Ok(found),
             Err(RowError::Sqlite(error)) => Err(engine(path, &error)),
             Err(RowError::Damaged(damage)) => {
                 Err(StoreError::Damaged { path: path.clone(), what: damage.to_string() })

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use culex_codec::QoS;
+use smallvec::SmallVec;
 
 use crate::engine::keys::SessionId;
 use crate::engine::store::Recipient;
@@ -13,6 +14,9 @@ pub(super) const INLINE_BYTES: usize = 12;
 /// writes it again.
 const KNOWN_MAX: usize = if cfg!(test) { 4 } else { 4096 };
 const KNOWN_BYTES: usize = 16 << 20;
+
+/// Receivers of a message; one, most often.
+pub(super) type Members = SmallVec<[Recipient; 2]>;
 
 /// The sets in the file.
 #[derive(Debug, Default)]
@@ -106,8 +110,8 @@ impl Sets {
 }
 
 /// Seven bits a byte, the high bit says that more follow; then QoS and RETAIN.
-pub(super) fn encode(members: impl IntoIterator<Item = Recipient>) -> Vec<u8> {
-    let mut bytes = Vec::new();
+pub(super) fn encode(members: impl IntoIterator<Item = Recipient>) -> SmallVec<[u8; 32]> {
+    let mut bytes = SmallVec::new();
     for member in members {
         let mut rest = member.session.0;
         while rest > 0x7F {
@@ -121,8 +125,8 @@ pub(super) fn encode(members: impl IntoIterator<Item = Recipient>) -> Vec<u8> {
 }
 
 /// Nothing if that is no list.
-pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Recipient>> {
-    let mut members = Vec::new();
+pub(super) fn decode(bytes: &[u8]) -> Option<Members> {
+    let mut members = Members::new();
     let mut rest = bytes.iter();
     while let Some(first) = rest.next() {
         let (mut byte, mut session, mut shift) = (*first, 0_u64, 0_u32);
@@ -158,8 +162,8 @@ mod tests {
             member(128, QoS::AtLeastOnce, true),
             member(u64::MAX, QoS::ExactlyOnce, false),
         ];
-        assert_eq!(decode(&encode(members)), Some(members.to_vec()));
-        assert_eq!(decode(&[]), Some(Vec::new()));
+        assert_eq!(decode(&encode(members)), Some(Members::from_slice(&members)));
+        assert_eq!(decode(&[]), Some(Members::new()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use culex_codec::QoS;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, Row, ffi};
+use rusqlite::{Connection, ErrorCode, Row, Statement, ffi};
 use smallvec::SmallVec;
 
 use super::schema::Table;
@@ -56,7 +56,15 @@ impl fmt::Display for RowError {
 
 /// Writes a row in place of the one with its key. `cells` are its columns without the checksum.
 pub(super) fn put(to: &Connection, table: &'static Table, cells: &[ValueRef<'_>]) -> rusqlite::Result<()> {
-    let mut statement = to.prepare_cached(table.put)?;
+    put_with(&mut *to.prepare_cached(table.put)?, table, cells)
+}
+
+/// Writes a row with a statement of [`Table::put`] or [`Table::add`].
+pub(super) fn put_with(
+    statement: &mut Statement<'_>,
+    table: &'static Table,
+    cells: &[ValueRef<'_>],
+) -> rusqlite::Result<()> {
     let mut seal = Seal::new(table);
     for (column, cell) in cells.iter().enumerate() {
         seal.add(*cell);
@@ -197,17 +205,21 @@ fn shown(cell: ValueRef<'_>) -> String {
 /// Characters of a text that a message about damage has.
 const SHOWN_MAX: usize = 100;
 
+/// Bytes that are copied so that they are in the checksum with others.
+const SMALL_MAX: usize = 128;
+
 /// CRC-32 over the texts and bytes of a row, then kind and value, or length, of every column, and the name of the table.
 struct Seal {
     table: &'static Table,
     hasher: crc32fast::Hasher,
-    /// Together, because a checksum of a few bytes costs as much as one of many.
+    /// What is not in the checksum yet: together, because one of a few bytes costs as much as one of many.
+    small: SmallVec<[u8; 256]>,
     heads: SmallVec<[u8; 128]>,
 }
 
 impl Seal {
     fn new(table: &'static Table) -> Self {
-        Self { table, hasher: crc32fast::Hasher::new(), heads: SmallVec::new() }
+        Self { table, hasher: crc32fast::Hasher::new(), small: SmallVec::new(), heads: SmallVec::new() }
     }
 
     fn add(&mut self, cell: ValueRef<'_>) {
@@ -218,19 +230,26 @@ impl Seal {
             ValueRef::Text(text) => (3, self.content(text)),
             ValueRef::Blob(bytes) => (4, self.content(bytes)),
         };
-        self.heads.push(kind);
-        self.heads.extend_from_slice(&number.to_be_bytes());
+        let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
+        self.heads.extend_from_slice(&[kind, a, b, c, d, e, f, g, h]);
     }
 
     fn content(&mut self, bytes: &[u8]) -> i64 {
-        self.hasher.update(bytes);
+        if bytes.len() <= SMALL_MAX {
+            self.small.extend_from_slice(bytes);
+        } else {
+            self.hasher.update(&self.small);
+            self.small.clear();
+            self.hasher.update(bytes);
+        }
         i64::try_from(bytes.len()).unwrap_or(i64::MAX)
     }
 
     /// With a sign, because SQLite stores that in four bytes.
     fn finish(mut self) -> i64 {
         self.heads.extend_from_slice(self.table.name.as_bytes());
-        self.hasher.update(&self.heads);
+        self.small.extend_from_slice(&self.heads);
+        self.hasher.update(&self.small);
         i64::from(self.hasher.finalize().cast_signed())
     }
 }

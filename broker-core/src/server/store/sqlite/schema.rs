@@ -18,6 +18,8 @@ pub(super) struct Table {
     /// Columns that name the row; they come first.
     pub(super) keys: usize,
     pub(super) put: &'static str,
+    /// As `put`, for a key that is new: cheaper, and an error if it is not.
+    pub(super) add: &'static str,
     pub(super) all: &'static str,
 }
 
@@ -35,6 +37,7 @@ macro_rules! tables {
             holds: $holds,
             keys: $keys,
             put: concat!("INSERT OR REPLACE INTO ", $name, " VALUES (", $values, ")"),
+            add: concat!("INSERT INTO ", $name, " VALUES (", $values, ")"),
             all: concat!("SELECT * FROM ", $name, " ORDER BY ", $order),
         };)*
         /// All of them.

@@ -4,7 +4,7 @@ mod queue;
 mod retained;
 
 use culex_codec::QoS;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::engine::Will;
 use crate::engine::keys::RetainedVersion;
@@ -14,7 +14,9 @@ use crate::engine::time::WallTime;
 
 use super::index::{Index, Numbered, Queue};
 use super::row::{Cells, RowError, flag, level, number, optional_text, put, signed, text};
-use super::schema::{ALIVE, ALONE, CURSOR, FEED, IN_FLIGHT, INCOMING, RECEIVED, SESSION, SUBSCRIPTION, WILL};
+use super::schema::{
+    ALIVE, ALONE, CURSOR, FEED, IN_FLIGHT, INCOMING, MESSAGE, RECEIVED, SESSION, SUBSCRIPTION, WILL,
+};
 
 pub(super) type Result<T = ()> = std::result::Result<T, RowError>;
 
@@ -28,11 +30,15 @@ pub(super) struct Writer<'a> {
     dead: Vec<u64>,
     /// Sets of receivers that no message names any more.
     dead_sets: Vec<u32>,
+    /// The statement that most rows are written with.
+    add_message: CachedStatement<'a>,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(to: &'a Connection, index: &'a mut Index) -> Self {
-        Self { to, index, done: Numbered::default(), dead: Vec::new(), dead_sets: Vec::new() }
+    pub(super) fn new(to: &'a Connection, index: &'a mut Index) -> Result<Self> {
+        let add_message = to.prepare_cached(MESSAGE.add)?;
+        let done = Numbered::default();
+        Ok(Self { to, index, done, dead: Vec::new(), dead_sets: Vec::new(), add_message })
     }
 
     pub(super) fn apply(&mut self, record: &Record) -> Result {

@@ -13,8 +13,8 @@ use crate::engine::store::{Recipient, RetainedChange};
 
 use super::super::index::{Body, Index};
 use super::super::message::{Message, Receivers, members_of};
-use super::super::receivers::{INLINE_BYTES, encode};
-use super::super::row::{Cells, flag, level, number, optional_number, put, signed, text};
+use super::super::receivers::{INLINE_BYTES, Members, encode};
+use super::super::row::{Cells, flag, level, number, optional_number, put, put_with, signed, text};
 use super::super::schema::{CURSOR, DONE, JOINED, MESSAGE, RECEIVERS};
 use super::{Result, Writer};
 
@@ -38,7 +38,7 @@ impl Writer<'_> {
             }
         } else {
             let sessions = &self.index.sessions;
-            let mut members: Vec<_> =
+            let mut members: Members =
                 recipients.iter().filter(|to| sessions.contains_key(&to.session.0)).copied().collect();
             if !members.is_empty() {
                 // So that the same receivers are the same set.
@@ -142,7 +142,7 @@ impl Writer<'_> {
             text(topic.as_str()),
             ValueRef::Blob(&publication.payload),
         ];
-        put(self.to, &MESSAGE, &cells)?;
+        put_with(&mut self.add_message, &MESSAGE, &cells)?;
         let uses = u32::try_from(members.len()).unwrap_or(u32::MAX).max(1);
         self.index.bodies.insert(publication.id.0, Body { seq, set, uses });
         Ok(())
