@@ -22,7 +22,11 @@ fn run_with(calls: &str, n: u32, durability: &str) -> bool {
                 broker.terminate();
             }
             let status = broker.wait(PATIENCE);
-            assert!(is_through || broker.log().contains("the broker failed"), "{}", broker.log());
+            assert!(
+                is_through || broker.log().contains("the broker failed"),
+                "{calls} {n}: {status:?} {}",
+                broker.log()
+            );
             status
         }
     };
