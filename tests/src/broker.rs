@@ -22,6 +22,7 @@ pub struct Broker {
     pub addr: SocketAddr,
     child: Child,
     log: Arc<Mutex<String>>,
+    collectors: Vec<thread::JoinHandle<()>>,
     _directory: tempfile::TempDir,
 }
 
@@ -102,8 +103,9 @@ impl Broker {
             return Err(Ended { status, log });
         };
         // Read on, or the broker would stop at a full pipe.
-        let _ = stdout.map(|pipe| collect(pipe, Arc::clone(&log)));
-        Ok(Self { addr, child, log, _directory: directory })
+        let stdout = stdout.map(|pipe| collect(pipe, Arc::clone(&log)));
+        let collectors = stdout.into_iter().chain(stderr).collect();
+        Ok(Self { addr, child, log, collectors, _directory: directory })
     }
 
     /// Sends SIGTERM.
@@ -125,7 +127,13 @@ impl Broker {
         let began = Instant::now();
         loop {
             match self.child.try_wait() {
-                Ok(Some(status)) => return status,
+                Ok(Some(status)) => {
+                    // Its last words may still be in the pipe.
+                    for collector in self.collectors.drain(..) {
+                        let _ = collector.join();
+                    }
+                    return status;
+                }
                 Ok(None) => {
                     let log = self.log();
                     assert!(began.elapsed() < patience, "still there after {patience:?}; it wrote:\n{log}");

@@ -11,11 +11,9 @@ fn run_with(calls: &str, n: u32, durability: &str) -> bool {
     let mut notary = Notary::default();
     let status = match Broker::start_below(&wrapper, &configuration(&state, durability, "")) {
         Err(ended) => {
-            assert!(
-                ended.log.contains("culex.") || ended.log.contains("disk I/O"),
-                "it does not say what is wrong: {}",
-                ended.log
-            );
+            let says_what =
+                ["culex.", "disk I/O", "Input/output error"].iter().any(|words| ended.log.contains(words));
+            assert!(says_what, "it does not say what is wrong: {}", ended.log);
             ended.status
         }
         Ok(mut broker) => {
@@ -24,7 +22,11 @@ fn run_with(calls: &str, n: u32, durability: &str) -> bool {
                 broker.terminate();
             }
             let status = broker.wait(PATIENCE);
-            assert!(is_through || broker.log().contains("the broker failed"), "{}", broker.log());
+            assert!(
+                is_through || broker.log().contains("the broker failed"),
+                "{calls} {n}: {status:?} {}",
+                broker.log()
+            );
             status
         }
     };

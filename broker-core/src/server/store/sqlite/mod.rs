@@ -282,13 +282,16 @@ impl SqliteStore {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        // What is not to be changed when it is closed stays as it is; so does what cannot be brought into the file.
+        // What is not to be changed when it is closed stays as it is.
         let stays = self.connection.db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE);
-        if stays.unwrap_or(true) || self.log_pages("TRUNCATE").is_err() {
+        if stays.unwrap_or(true) {
             return;
         }
-        if let Err(error) = self.lock.closed(self.tally) {
-            tracing::warn!(%error, "the end of the store could not be noted");
+        let emptied = self.log_pages("TRUNCATE").map_err(|error| engine(&self.path, &error));
+        if let Err(error) = emptied.and_then(|_| self.lock.closed(self.tally)) {
+            tracing::warn!("the store could not be closed in order: {error}");
+            // As long as that is not noted the next start wants the log, which SQLite would remove.
+            let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
     }
 }
