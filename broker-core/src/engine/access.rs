@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use culex_codec::{TopicFilter, TopicName};
 
+use super::connection::Admission;
 pub use super::question::Identity;
 use super::session::Session;
 
@@ -59,8 +60,8 @@ impl Gatekeeper {
     }
 
     /// The rights of a client that has no session yet.
-    pub(crate) fn newcomer(&self, client: &Identity) -> Option<Arc<dyn Rights>> {
-        self.control.as_ref().map(|control| control.rights(client))
+    pub(crate) fn newcomer(&self, admission: &Admission) -> Option<Arc<dyn Rights>> {
+        self.control.as_ref().map(|control| control.rights(&admission.identity()))
     }
 
     /// The rights of a session; `None` if it may do everything.
@@ -71,10 +72,7 @@ impl Gatekeeper {
         }
         let generation = self.generation;
         if session.rights.as_ref().is_none_or(|picked| picked.generation != generation) {
-            let rights = control.rights(&Identity {
-                client_id: (&*session.client_id).into(),
-                user_name: session.user_name.as_deref().map(Into::into),
-            });
+            let rights = control.rights(&session.identity());
             session.rights = Some(Box::new(Picked { generation, rights }));
         }
         session.rights.as_ref().map(|picked| &*picked.rights)

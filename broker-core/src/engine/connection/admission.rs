@@ -4,7 +4,7 @@ use bytes::Bytes;
 use culex_codec::{Connect, ProtocolVersion, QoS, TopicName};
 
 use crate::engine::error::Refusal;
-use crate::engine::question::Message;
+use crate::engine::question::{Identity, Message};
 use crate::engine::topics::TopicLimits;
 
 /// Who connects and how; owned, so that it can travel to the shard.
@@ -36,6 +36,13 @@ pub struct Admission {
     pub accept_number: u64,
     /// Address of the peer, for the log.
     pub peer: Box<str>,
+}
+
+impl Admission {
+    /// Who it is about, for the host.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity::new(&self.client_id, self.user_name.as_deref())
+    }
 }
 
 /// A Will Message.

@@ -39,6 +39,12 @@ pub struct Identity {
     pub user_name: Option<Arc<str>>,
 }
 
+impl Identity {
+    pub(crate) fn new(client_id: &str, user_name: Option<&str>) -> Self {
+        Self { client_id: client_id.into(), user_name: user_name.map(Into::into) }
+    }
+}
+
 /// What the host is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {

@@ -14,6 +14,7 @@ use super::connection::{Admission, Will};
 use super::keys::{BatchNumber, ConnectionKey, PublicationId, RetainedVersion, SessionId};
 use super::publication::Publication;
 use super::qos::{Outgoing, Receiver, Sender};
+use super::question::Identity;
 use super::time::Tick;
 
 pub(crate) use self::feed::Feed;
@@ -98,6 +99,11 @@ impl Session {
     /// Whether who connects is who it began with. Anybody else must neither get its messages nor speak for it.
     pub(crate) fn belongs_to(&self, admission: &Admission) -> bool {
         self.is_trusted == admission.is_trusted && self.user_name == admission.user_name
+    }
+
+    /// Who it is about, for the host.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity::new(&self.client_id, self.user_name.as_deref())
     }
 
     pub(crate) fn subscription_count(&self) -> usize {

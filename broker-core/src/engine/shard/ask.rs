@@ -9,6 +9,7 @@ use crate::engine::keys::ConnectionKey;
 use crate::engine::question::{
     Handshake, HookFailure, Identity, Message, MessageBounds, Pending, PendingPacket, Question, Verdict,
 };
+use crate::engine::session::Session;
 use crate::engine::timers::Timer;
 
 use super::inbound::Content;
@@ -108,10 +109,6 @@ impl Shard {
     }
 
     fn identity(&self, key: ConnectionKey) -> Option<Identity> {
-        let session = self.session(self.connections.get(key)?.session)?;
-        Some(Identity {
-            client_id: (&*session.client_id).into(),
-            user_name: session.user_name.as_deref().map(Into::into),
-        })
+        self.connected_session(key).map(Session::identity)
     }
 }

@@ -6,7 +6,6 @@ use culex_codec::ReasonCode;
 use crate::engine::connection::{Admission, Connection, State};
 use crate::engine::error::{CloseReason, Refusal};
 use crate::engine::keys::{ConnectionKey, SessionId, SessionKey};
-use crate::engine::question::Identity;
 use crate::engine::session::Session;
 use crate::engine::store::Record;
 use crate::engine::timers::Timer;
@@ -131,11 +130,7 @@ impl Shard {
     /// [MQTT-3.1.2-8] promises that the will is published, so one that may not be is refused now.
     fn check_will(&self, admission: &Admission) -> Result<(), Refusal> {
         let Some(will) = admission.will.as_ref().filter(|_| !admission.is_trusted) else { return Ok(()) };
-        let rights = self.gatekeeper.newcomer(&Identity {
-            client_id: (&*admission.client_id).into(),
-            user_name: admission.user_name.as_deref().map(Into::into),
-        });
-        match rights {
+        match self.gatekeeper.newcomer(admission) {
             Some(rights) if !rights.may_publish(will.topic()) => Err(Refusal::WillNotAuthorized),
             Some(_) | None => Ok(()),
         }

@@ -64,6 +64,9 @@ impl Shard {
     }
 
     fn may_publish(&mut self, key: ConnectionKey, topic: TopicName<'_>) -> bool {
+        if !self.gatekeeper.is_on() {
+            return true;
+        }
         let Some(connection) = self.connections.get(key) else { return false };
         let key = connection.session;
         let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return false };
@@ -73,8 +76,7 @@ impl Shard {
     /// Whether the message was taken before, so that nobody has to be asked about it.
     pub(super) fn is_repeat(&self, key: ConnectionKey, handshake: Handshake) -> bool {
         let Handshake::PubRec(packet_id) = handshake else { return false };
-        let session = self.connections.get(key).and_then(|connection| self.session(connection.session));
-        session.is_some_and(|session| session.receiver.is_awaiting_pubrel(packet_id))
+        self.connected_session(key).is_some_and(|session| session.receiver.is_awaiting_pubrel(packet_id))
     }
 
     /// Takes a message from its client: hands on what of it shall be delivered, and acknowledges it.

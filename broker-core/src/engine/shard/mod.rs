@@ -252,6 +252,11 @@ impl Shard {
         self.sessions.get(key.slot, key.generation)
     }
 
+    /// The session of a connection.
+    fn connected_session(&self, key: ConnectionKey) -> Option<&Session> {
+        self.session(self.connections.get(key)?.session)
+    }
+
     fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         self.sessions.get_mut(key.slot, key.generation)
     }

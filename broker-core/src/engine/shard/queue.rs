@@ -124,8 +124,8 @@ impl Shard {
         self.page_in(key);
     }
 
-    /// First what was in flight when the last connection ended,
-    /// in the original order [MQTT-4.4.0-1, MQTT-4.6.0-1], then what waits.
+    /// First what was in flight when the last connection ended, in the original order [MQTT-4.4.0-1, MQTT-4.6.0-1], then
+    /// what waits.
     fn send_from_memory(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
         loop {
             let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
@@ -136,10 +136,13 @@ impl Shard {
             {
                 return;
             }
-            if self.gatekeeper.is_on() {
+            let session = if self.gatekeeper.is_on() {
                 self.drop_denied(turn, key);
-            }
-            let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
+                let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
+                session
+            } else {
+                session
+            };
             // Nothing overtakes a message whose body has to be fetched.
             if session.sender.next_message().is_some_and(|next| next.message.body.is_none()) {
                 return;

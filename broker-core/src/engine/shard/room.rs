@@ -192,14 +192,13 @@ impl Shard {
 
     /// Whether the session of a connection outlives it.
     fn is_stored(&self, key: ConnectionKey) -> bool {
-        let session = self.connections.get(key).and_then(|connection| self.session(connection.session));
-        session.is_some_and(|session| session.id.is_some())
+        self.connected_session(key).is_some_and(|session| session.id.is_some())
     }
 
     /// Whether a session has these subscriptions already and the store all that it said of them: consumers say what they
     /// want whenever they connect, and shall go on. Once, so that it cannot add up.
     fn is_again(&self, key: ConnectionKey, subscribe: &Subscribe<'_>) -> bool {
-        let session = self.connections.get(key).and_then(|connection| self.session(connection.session));
+        let session = self.connected_session(key);
         let is_subscribed = |session: &Session| {
             subscribe.filters.iter().all(|request| session.is_subscribed(request.filter.as_str()))
         };

@@ -8,8 +8,6 @@ use culex_codec::ProtocolVersion;
 use crate::engine::Admission;
 use crate::engine::question::Identity;
 
-use super::identity;
-
 /// A CONNECT that waits to be let in. What a client did not send is `None`, which is not the same as empty.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
@@ -23,7 +21,7 @@ pub struct Login {
 impl Login {
     pub(super) fn new(admission: &Admission, password: Option<&[u8]>, listener: Option<usize>) -> Self {
         Self {
-            identity: identity(admission),
+            identity: admission.identity(),
             password: password.map(Into::into),
             peer: admission.peer.clone(),
             listener,

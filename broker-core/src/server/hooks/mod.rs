@@ -36,7 +36,7 @@ use tracing::warn;
 use crate::engine::Admission;
 use crate::engine::error::Refusal;
 use crate::engine::keys::ConnectionKey;
-use crate::engine::question::{Asks, HookFailure, Identity, MessageBounds, Question, Verdict};
+use crate::engine::question::{Asks, HookFailure, MessageBounds, Question, Verdict};
 use crate::limits::Limits;
 
 use super::lane::LaneMessage;
@@ -198,7 +198,7 @@ impl Hooks {
             self.authenticate(login).await?;
         }
         let Some(will) = &admission.will else { return Ok(()) };
-        let message = Message::of_will(identity(admission), will, self.bounds);
+        let message = Message::of_will(admission.identity(), will, self.bounds);
         if !self.is_authorized(|| Access::to_publish(&message)).await {
             return Err(Refusal::WillNotAuthorized);
         }
@@ -206,12 +206,5 @@ impl Hooks {
             admission.will = self.change(message).await.map(Into::into);
         }
         Ok(())
-    }
-}
-
-fn identity(admission: &Admission) -> Identity {
-    Identity {
-        client_id: (&*admission.client_id).into(),
-        user_name: admission.user_name.as_deref().map(Into::into),
     }
 }
