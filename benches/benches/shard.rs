@@ -11,12 +11,12 @@ use culex_codec::{
     ClientId, Connect, Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, Subscribe,
     SubscribeFiltersBuf, SubscriptionOptions, TopicFilter, TopicName,
 };
+use culex_core::engine::admit;
 use culex_core::engine::commons::LocalCommons;
 use culex_core::engine::keys::{ConnectionKey, ShardId};
 use culex_core::engine::question::Asks;
 use culex_core::engine::shard::{Effect, Shard, ShardConfig, Turn};
 use culex_core::engine::time::Now;
-use culex_core::engine::{TopicLimits, admit};
 use culex_core::limits::Limits;
 
 const HASH_KEYS: (u64, u64) = (1, 2);
@@ -85,7 +85,7 @@ impl Bench {
             password: None,
             properties: Properties::EMPTY,
         };
-        let admission = admit(&connect, || "".into(), &TopicLimits::from(limits), 1, "bench".into()).unwrap();
+        let admission = admit(&connect, || "".into(), limits, 1, "bench".into()).unwrap();
         self.turn(|shard, turn| shard.handle_attach(turn, admission)).unwrap()
     }
 

@@ -118,6 +118,15 @@ pub struct Limits {
     /// Time from accept to a complete CONNECT, 1 s … 30 s. Default 10 s. Later closes the connection. A hook that
     /// authenticates has what is left of it.
     pub connect_timeout: Duration,
+    /// Longest Keep Alive, in seconds. Default unlimited, which is 65,535. A 3.x CONNECT that asks for a longer one, or
+    /// for none (0), is refused with 0x02 (identifier rejected).
+    pub max_keep_alive: Limit,
+    /// PUBLISH packets in a second from one connection. Default unlimited. A client that has sent a second's worth is
+    /// not read until it may send one more; nothing is dropped, and its Keep Alive rests. Not for clients in the process.
+    pub messages_per_second: Limit,
+    /// Bytes in a second from one connection, of all packets. Default unlimited. As `messages_per_second`; a packet is
+    /// taken whole, and what it has too much delays the next.
+    pub bytes_per_second: Limit,
     /// Time for the hooks to answer about one packet, 1 s … 10 min. Default 30 s. Later closes the connection; a
     /// CONNECT is refused with 0x03 (server unavailable), and for it `connect_timeout` holds too.
     pub hook_timeout: Duration,
@@ -152,6 +161,9 @@ impl Default for Limits {
             pre_auth_total_bytes: Limit::default_of(64 << 20),
             partial_total_bytes: Limit::default_of(256 << 20),
             connect_timeout: Duration::from_secs(10),
+            max_keep_alive: Limit::Unlimited,
+            messages_per_second: Limit::Unlimited,
+            bytes_per_second: Limit::Unlimited,
             hook_timeout: Duration::from_secs(30),
             stall_max: Duration::from_secs(60),
         }

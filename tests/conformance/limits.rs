@@ -4,6 +4,8 @@ use culex_tests::conformance::Scope;
 use culex_tests::parse::Received;
 use culex_tests::wire::{self, Publish};
 
+use crate::suite::connect::refused;
+
 culex_tests::cases! { "limits":
     ; config "[limits]\nin_flight = 3\n": window_of_messages_in_flight_is_kept_and_refilled_in_order
     ; config "[limits]\npacket_bytes = 1000\n": larger_packet_closes
@@ -16,6 +18,8 @@ culex_tests::cases! { "limits":
     ; config "[limits]\nretained_messages = 1\n": message_beyond_the_limit_is_delivered_but_not_retained
     ; config "[limits]\nconnections = 2\n": connection_beyond_the_limit_closes
     ; config "[limits]\npre_auth_bytes = 200\n": larger_connect_closes
+    ; config "[limits]\nmax_keep_alive = 60\n": longer_keep_alive_is_refused_with_code_2
+    ; config "[limits]\nmessages_per_second = 20\nbytes_per_second = \"1KiB\"\n": flood_is_slowed_down_and_nothing_is_lost
 }
 
 fn window_of_messages_in_flight_is_kept_and_refilled_in_order(scope: &Scope) {
@@ -158,4 +162,27 @@ fn larger_connect_closes(scope: &Scope) {
     client.send(scope.hello(&"x".repeat(400)).encode());
     client.expect_closed();
     scope.connect("small").quiet();
+}
+
+fn longer_keep_alive_is_refused_with_code_2(scope: &Scope) {
+    let with = |keep_alive| wire::Connect { keep_alive, ..scope.hello("id") };
+    for keep_alive in [61, u16::MAX, 0] {
+        refused(scope, &with(keep_alive), 2);
+    }
+    let (mut client, _) = scope.connect_with(&with(60));
+    client.quiet();
+}
+
+/// As many messages as there are in two seconds after the first one; how long they take is looked at in `shard_pace`.
+fn flood_is_slowed_down_and_nothing_is_lost(scope: &Scope) {
+    const COUNT: usize = 30;
+    let topic = scope.topic("t");
+    let mut reader = scope.subscriber("reader", &topic, 0);
+    let mut client = scope.connect("id");
+    let packets = (0..COUNT).flat_map(|number| Publish::new(&topic, number.to_string()).encode());
+    client.send(packets.collect::<Vec<_>>());
+    for number in 0..COUNT {
+        assert_eq!(reader.take_text(), number.to_string());
+    }
+    client.quiet();
 }

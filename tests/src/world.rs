@@ -16,7 +16,7 @@ use culex_core::engine::shard::{
 use culex_core::engine::stats::Stats;
 use culex_core::engine::store::{Record, StoreBatch, Stored, Tables};
 use culex_core::engine::time::{Now, Tick, WallTime};
-use culex_core::engine::{Admission, TopicLimits, admit};
+use culex_core::engine::{Admission, admit};
 use culex_core::limits::Limits;
 
 use crate::wire;
@@ -226,7 +226,7 @@ impl World {
             return Err(Refusal::UnsupportedVersion);
         };
         let generated = || format!("auto-{number}").into();
-        admit(&connect, generated, &TopicLimits::from(&self.limits), number, "test".into())
+        admit(&connect, generated, &self.limits, number, "test".into())
     }
 
     fn owner(&self, admission: &Admission) -> u16 {

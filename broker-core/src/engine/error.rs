@@ -91,6 +91,17 @@ pub enum Refusal {
     /// The Will Topic is over the limit `topic_levels` or `topic_bytes`.
     #[error("will topic over the limit topic_levels or topic_bytes")]
     WillTopic,
+    /// A Keep Alive over the limit `max_keep_alive`; 0, which is none at all, is over any.
+    #[error(
+        "keep alive {keep_alive_s} s{}, at most {max_s} s (limit max_keep_alive): let the client ask for less, or raise the limit",
+        if *.keep_alive_s == 0 { ", which is for ever" } else { "" }
+    )]
+    KeepAlive {
+        /// What the client asked for, in seconds.
+        keep_alive_s: u16,
+        /// The limit, in seconds.
+        max_s: u64,
+    },
     /// The session of this ClientId belongs to the host's own client.
     #[error("the host itself uses this client id")]
     ReservedClientId,
@@ -104,7 +115,10 @@ impl Refusal {
     pub const fn reason_code(&self) -> ReasonCode {
         match self {
             Self::UnsupportedVersion => ReasonCode::UnsupportedProtocolVersion,
-            Self::EmptyClientId | Self::ReservedClientId => ReasonCode::ClientIdentifierNotValid,
+            // 3.x has no code for a Keep Alive; this is the one that mosquitto gives.
+            Self::EmptyClientId | Self::ReservedClientId | Self::KeepAlive { .. } => {
+                ReasonCode::ClientIdentifierNotValid
+            }
             Self::BadCredentials => ReasonCode::BadUserNameOrPassword,
             Self::NotAuthorized | Self::WillNotAuthorized => ReasonCode::NotAuthorized,
             Self::TooManySessions | Self::Unavailable | Self::StoreFull => ReasonCode::ServerUnavailable,

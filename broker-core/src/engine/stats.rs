@@ -93,6 +93,7 @@ stats! {
     partial_bytes: Gauge, "Bytes of packets whose rest has not come.";
     store_waits: Counter, "Packets that waited until the store had room; their connections were not read meanwhile.";
     connections_stalled: Counter, "Connections closed because the store was full for too long (limit stall_max).";
+    pace_pauses: Counter, "Times that a client had sent too fast and was not read for a while (limits messages_per_second, bytes_per_second).";
     messages_refused_full: Counter, "Messages answered with 0x97 because the store was full.";
     wills_published: Counter, "Will Messages published.";
     panics: Counter, "Panics while handling the bytes of one connection.";

@@ -15,6 +15,8 @@ pub(crate) enum Timer {
     Answer(ConnectionKey),
     /// Somebody may have waited for a full store as long as the limit `stall_max`.
     Stalled,
+    /// A connection that sent too fast is read again.
+    Pace(ConnectionKey),
     /// A session without a connection reaches its expiry.
     SessionExpiry(SessionKey),
 }

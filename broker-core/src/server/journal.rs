@@ -54,6 +54,12 @@ pub(crate) fn log(event: &Event) {
                 "the store has space again, and has kept everything that waited"
             );
         }
+        Event::Slowed { client_id, limit } => {
+            info!(
+                ?client_id,
+                "client is slowed down: it sends faster than the limit {limit}; nothing is dropped"
+            );
+        }
         Event::Dropped { client_id, dropped } => {
             warn!(
                 ?client_id,

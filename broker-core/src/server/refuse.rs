@@ -18,6 +18,7 @@ pub(crate) fn refusal_bytes(version: ProtocolVersion, refusal: Refusal) -> Optio
         | Refusal::StoreFull
         | Refusal::TooManySessions
         | Refusal::WillTopic
+        | Refusal::KeepAlive { .. }
         | Refusal::ReservedClientId => connack_bytes(version, refusal.reason_code()),
     }
 }

@@ -341,6 +341,23 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
         doc: "Time from accept to a complete CONNECT. Later closes the connection.",
     },
     Key {
+        name: "max_keep_alive",
+        setting: Setting::Limit { field: |l| &mut l.max_keep_alive, unit: Count },
+        doc: "Longest keep alive in seconds. An MQTT 3.1 or 3.1.1 client that asks for a longer one, or for none (0), is \
+              refused with code 2.",
+    },
+    Key {
+        name: "messages_per_second",
+        setting: Setting::Limit { field: |l| &mut l.messages_per_second, unit: Count },
+        doc: "PUBLISH packets in a second from one client, after a second's worth at once. A faster one is read more \
+              slowly; nothing is dropped.",
+    },
+    Key {
+        name: "bytes_per_second",
+        setting: Setting::Limit { field: |l| &mut l.bytes_per_second, unit: Bytes },
+        doc: "Bytes of all packets in a second from one client; as for `messages_per_second`.",
+    },
+    Key {
         name: "stall_max",
         setting: Setting::Duration {
             field: |l| &mut l.stall_max,

@@ -12,7 +12,7 @@ use culex_core::engine::keys::{ConnectionKey, ShardId};
 use culex_core::engine::shard::{DELIVERIES_PER_TURN, Effect, Shard, ShardConfig, Turn, shard_of};
 use culex_core::engine::store::Stored;
 use culex_core::engine::time::Tick;
-use culex_core::engine::{Admission, TopicLimits, admit};
+use culex_core::engine::{Admission, admit};
 
 use super::host::{Host, Mail, Note};
 use super::network::Stage;
@@ -84,7 +84,6 @@ impl Broker {
     pub(super) fn front_door(&self, link: usize) {
         let mut host = self.host.borrow_mut();
         let host = &mut *host;
-        let limits = TopicLimits::from(&host.plan.limits);
         let Some(found) = host.links.get_mut(link) else { return };
         if matches!(found.stage, Stage::Dialing | Stage::Checking(_)) && found.up.is_reset() {
             found.stage = Stage::Closed;
@@ -99,8 +98,13 @@ impl Broker {
                     return;
                 };
                 let number = link as u64 + 1;
-                let admission =
-                    admit(&connect, || "generated".into(), &limits, number, format!("L{link}").into());
+                let admission = admit(
+                    &connect,
+                    || "generated".into(),
+                    &host.plan.limits,
+                    number,
+                    format!("L{link}").into(),
+                );
                 found.up.received.drain(..len);
                 found.handled += len;
                 found.stage = match admission {

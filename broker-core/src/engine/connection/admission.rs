@@ -6,6 +6,7 @@ use culex_codec::{Connect, ProtocolVersion, QoS, TopicName};
 use crate::engine::error::Refusal;
 use crate::engine::question::{Identity, Message};
 use crate::engine::topics::TopicLimits;
+use crate::limits::Limits;
 
 /// Who connects and how; owned, so that it can travel to the shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +90,7 @@ impl From<Message> for Will {
 pub fn admit(
     connect: &Connect<'_>,
     generated_id: impl FnOnce() -> Box<str>,
-    limits: &TopicLimits,
+    limits: &Limits,
     accept_number: u64,
     peer: Box<str>,
 ) -> Result<Admission, Refusal> {
@@ -104,8 +105,10 @@ pub fn admit(
         "" => generated_id(),
         id => id.into(),
     };
+    check_keep_alive(connect.keep_alive, limits)?;
+    let topic_limits = TopicLimits::from(limits);
     let will = match connect.will {
-        Some(will) if limits.check(will.topic.as_str()).is_err() => return Err(Refusal::WillTopic),
+        Some(will) if topic_limits.check(will.topic.as_str()).is_err() => return Err(Refusal::WillTopic),
         Some(will) => Some(Will {
             topic: will.topic.as_str().into(),
             payload: Bytes::copy_from_slice(will.payload),
@@ -128,4 +131,14 @@ pub fn admit(
         accept_number,
         peer,
     })
+}
+
+/// 3.x cannot be told a shorter one. None at all is longer than any.
+fn check_keep_alive(keep_alive_s: u16, limits: &Limits) -> Result<(), Refusal> {
+    let max_s = limits.max_keep_alive;
+    let asked_s = if keep_alive_s == 0 { u64::MAX } else { u64::from(keep_alive_s) };
+    if max_s.is_exceeded_by(asked_s) {
+        return Err(Refusal::KeepAlive { keep_alive_s, max_s: max_s.get() });
+    }
+    Ok(())
 }

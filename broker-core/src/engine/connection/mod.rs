@@ -3,13 +3,15 @@
 //! ```text
 //!   handle_attach ──► Accepted ──stored through n──► Open ──DISCONNECT, error, take-over──► (gone)
 //!                     CONNACK is held,               packets are read, but not
-//!                     nothing is read                while one is pending or parked
+//!                     nothing is read                while one is pending or parked,
+//!                                                    or it pauses
 //! ```
 //!
 //! An idle connection owns no buffer; its state is about 200 bytes.
 
 mod admission;
 mod outbound;
+mod pace;
 
 use culex_codec::ProtocolVersion;
 
@@ -21,6 +23,7 @@ use super::time::{Now, Tick, WallTime};
 
 pub use self::admission::{Admission, Will, admit};
 pub(crate) use self::outbound::{Flags, Heads, Message, SHARED_PAYLOAD_MIN};
+pub(crate) use self::pace::Pace;
 
 /// Whether packets are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub(crate) struct Connection {
     pub(crate) held: u32,
     /// Its next packet waits until the store has room.
     pub(crate) is_parked: bool,
+    /// How fast it may send; `None` if that is not limited.
+    pub(crate) pace: Option<Box<Pace>>,
     /// Since when such a packet of it, or the answer to one, waits for the store.
     pub(crate) waits_since: Option<Tick>,
     /// 1.5 × Keep Alive in milliseconds; zero is off.
@@ -83,6 +88,7 @@ impl Connection {
             pending: None,
             held: 0,
             is_parked: false,
+            pace: None,
             waits_since: None,
             silence_max_ms: u32::from(admission.keep_alive) * SILENCE_MS_PER_KEEP_ALIVE_S,
             partial_bytes: 0,

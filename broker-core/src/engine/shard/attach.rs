@@ -3,7 +3,7 @@
 
 use culex_codec::ReasonCode;
 
-use crate::engine::connection::{Admission, Connection, State};
+use crate::engine::connection::{Admission, Connection, Pace, State};
 use crate::engine::error::{CloseReason, Refusal};
 use crate::engine::keys::{ConnectionKey, SessionId, SessionKey};
 use crate::engine::session::Session;
@@ -37,6 +37,7 @@ impl Shard {
                 | Refusal::Unavailable
                 | Refusal::StoreFull
                 | Refusal::WillTopic
+                | Refusal::KeepAlive { .. }
                 | Refusal::ReservedClientId => {}
             }
             self.refuse(admission, refusal);
@@ -60,7 +61,9 @@ impl Shard {
             Some(key) => key,
             None => self.start_session(admission, id)?,
         };
-        let connection = Connection::new(admission, session_key, turn.now);
+        let mut connection = Connection::new(admission, session_key, turn.now);
+        // The host knows itself how fast it wants to be.
+        connection.pace = if admission.is_trusted { None } else { Pace::of(&self.limits) };
         let deadline = connection.silence_deadline();
         let key = self.connections.insert(connection).ok_or(Refusal::TooManySessions)?;
         if let Some(deadline) = deadline {

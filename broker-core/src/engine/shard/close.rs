@@ -23,6 +23,9 @@ impl Shard {
         if let Some(at) = connection.timer {
             self.timers.disarm(at, Timer::KeepAlive(key));
         }
+        if let Some(until) = connection.pace.as_ref().and_then(|pace| pace.pause) {
+            self.timers.disarm(until, Timer::Pace(key));
+        }
         if let Some(pending) = &connection.pending {
             self.forget_question(key, pending);
         }

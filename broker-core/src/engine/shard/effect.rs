@@ -195,6 +195,13 @@ pub enum Event {
         /// How long it had none.
         after: Duration,
     },
+    /// A client sends faster than it may, and is read no faster. Told once a minute and connection at most.
+    Slowed {
+        /// The ClientId.
+        client_id: Box<str>,
+        /// The limit: `messages_per_second` or `bytes_per_second`.
+        limit: &'static str,
+    },
     /// Messages to a session were dropped: its queue is full, or its client does not read (QoS 0). Told once a minute
     /// and session at most.
     Dropped {

@@ -41,6 +41,7 @@ impl Shard {
                 }
                 return Consumed { bytes: done, is_cut_short: true };
             }
+            let is_paced = connection.pace.is_some();
             let result = match decode(rest, connection.version, self.limits.packet_bytes) {
                 Ok(Decoded::Incomplete { .. }) => {
                     self.note_partial(turn, key, rest.len(), done > 0);
@@ -55,6 +56,9 @@ impl Shard {
                     done += len;
                     self.stats.packets_received += 1;
                     self.stats.bytes_received += len as u64;
+                    if is_paced {
+                        self.keep_pace(turn, key, &packet, len);
+                    }
                     if let Passage::Refused(handshake) = passage {
                         self.refuse_publish(turn, key, handshake);
                         continue;
@@ -133,6 +137,7 @@ impl Shard {
                 Timer::Answer(key) => self.close(turn, key, CloseReason::Hook(HookFailure::Late)),
                 Timer::SessionExpiry(key) => self.end_session(turn, key),
                 Timer::Stalled => self.on_stalled(turn),
+                Timer::Pace(key) => self.on_pace(turn, key),
             }
         }
         self.leave_routes(turn);
@@ -153,7 +158,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.timer = None;
         if !connection.is_reading() {
-            // What it sends is not looked at. The time that store or hook takes is not the client's.
+            // What it sends is not looked at. The time that store or hook takes, or a rate, is not the client's.
             connection.last_packet = turn.now.tick;
         }
         let Some(deadline) = connection.silence_deadline() else { return };

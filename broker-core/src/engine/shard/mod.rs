@@ -32,6 +32,7 @@ mod feed;
 mod inbound;
 mod input;
 mod inspect;
+mod pace;
 mod paging;
 mod partial;
 mod queue;

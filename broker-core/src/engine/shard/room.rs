@@ -258,9 +258,13 @@ impl Shard {
 
 impl Connection {
     /// Not before CONNACK, nor while one of its packets waits for a verdict or for room in the store, or very many of its
-    /// answers for the store.
+    /// answers for the store, nor while it has sent too fast.
     pub(super) fn is_reading(&self) -> bool {
-        self.state == State::Open && self.pending.is_none() && !self.is_parked && self.held < HELD_MAX
+        self.state == State::Open
+            && self.pending.is_none()
+            && !self.is_parked
+            && self.held < HELD_MAX
+            && self.pace.as_ref().is_none_or(|pace| pace.pause.is_none())
     }
 
     /// Something that it waited for is over.

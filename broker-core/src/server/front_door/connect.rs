@@ -4,7 +4,7 @@ use culex_codec::{Decoded, Packet, PacketType, ProtocolVersion, decode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
-use crate::engine::{Admission, TopicLimits, admit};
+use crate::engine::{Admission, admit};
 
 use super::super::admit::PreAuthBytes;
 use super::super::hooks::Login;
@@ -132,9 +132,8 @@ impl FrontDoor {
             Decoded::Packet { packet: Packet::Connect(connect), len } => (connect, len),
             Decoded::Packet { .. } => return Err(Turned::NotConnect),
         };
-        let limits = TopicLimits::from(&self.limits);
         let label = caller.peer.label.clone();
-        let admission = admit(&connect, generated_client_id, &limits, caller.number, label);
+        let admission = admit(&connect, generated_client_id, &self.limits, caller.number, label);
         #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "a certificate may change it"))]
         let mut admission = admission.map_err(|refusal| {
             let client_id = connect.client_id.as_str().into();

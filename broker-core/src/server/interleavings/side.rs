@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use culex_codec::{Decoded, Packet, ProtocolVersion, decode};
 
+use crate::engine::admit;
 use crate::engine::keys::{ConnectionKey, ShardId};
 use crate::engine::question::Asks;
 use crate::engine::shard::{DELIVERIES_PER_TURN, Effect, Shard, ShardConfig, ShardMessage, Turn};
 use crate::engine::store::Stored;
 use crate::engine::time::{Now, Tick, WallTime};
-use crate::engine::{TopicLimits, admit};
 use crate::limits::Limits;
 use crate::server::commons::SharedCommons;
 
@@ -39,7 +39,7 @@ impl Side {
         else {
             panic!("not a CONNECT")
         };
-        let admission = admit(&connect, || "".into(), &TopicLimits::from(&limits), 1, "peer".into()).unwrap();
+        let admission = admit(&connect, || "".into(), &limits, 1, "peer".into()).unwrap();
         let mut shard = Shard::new(ShardConfig {
             id: ShardId(number),
             limits,

@@ -5,11 +5,11 @@ use std::time::Instant;
 use culex_codec::{Decoded, Packet, ProtocolVersion, decode};
 
 use super::*;
+use crate::engine::admit;
 use crate::engine::question::Asks;
 use crate::engine::shard::ShardConfig;
 use crate::engine::store::Stored;
-use crate::engine::{TopicLimits, admit};
-use crate::limits::Limits;
+use crate::limits::{Limit, Limits};
 use crate::server::admit::Rooms;
 use crate::server::clock::tick_of;
 use crate::server::hooks::HookSet;
@@ -40,7 +40,10 @@ struct Client {
 
 impl Bench {
     fn new() -> Self {
-        let limits = Limits::default();
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
         let commons = Arc::new(SharedCommons::new(&limits, (1, 2), &Stored::default()));
         let metrics = Metrics {
             lanes: Vec::new(),
@@ -83,7 +86,7 @@ impl Bench {
         else {
             panic!("not a CONNECT");
         };
-        let limits = TopicLimits::from(&Limits::default());
+        let limits = Limits::default();
         let admission = admit(&connect, || "".into(), &limits, u64::from(number), "".into()).unwrap();
         let permit = self.rooms.enter(Some(address.ip())).unwrap_or_else(|limit| panic!("{limit}"));
         let transport = Transport::Tcp(mio::net::TcpStream::from_std(end.try_clone().unwrap()));
@@ -126,9 +129,14 @@ impl Client {
 
     /// Sends PINGREQ, and returns when it has arrived.
     fn ping(&mut self) {
-        self.stream.write_all(&[0xC0, 0]).unwrap();
+        self.send(&[0xC0, 0]);
+    }
+
+    /// Sends bytes, and returns when they have arrived.
+    fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
         let begin = Instant::now();
-        while self.end.peek(&mut [0; 2]).unwrap_or(0) < 2 {
+        while self.end.peek(&mut vec![0; bytes.len()]).unwrap_or(0) < bytes.len() {
             assert!(begin.elapsed() < Duration::from_secs(20), "nothing arrives");
             std::thread::yield_now();
         }
@@ -184,4 +192,36 @@ fn timers_go_on_while_others_are_read_all_the_time() {
         rounds += 1;
         assert!(rounds < 20, "the silent client outlives its Keep Alive");
     }
+}
+
+#[test]
+fn a_flood_waits_in_its_socket_and_comes_whole_as_time_passes() {
+    const COUNT: u64 = 30;
+    let messages_per_second = Limit::at_most(1).unwrap();
+    let mut bench = Bench::with(Limits { messages_per_second, ..Limits::default() });
+    let mut client = bench.connect(1);
+    let begin = Instant::now();
+    let mut bytes = [0x30, 4, 0, 1, b't', b'x'].repeat(usize::try_from(COUNT).unwrap());
+    bytes.extend([0xC0, 0]);
+    client.send(&bytes);
+    let mut skips = 0;
+    loop {
+        bench.round();
+        bench.round();
+        let received = bench.lane.shard.stats().messages_received;
+        // One at once, one for each hour, and one for each second that this test really took.
+        let most = 1 + skips + begin.elapsed().as_secs() + 1;
+        assert!(received <= most, "{received} messages after {skips} hours");
+        if received == COUNT {
+            break;
+        }
+        assert!(skips < COUNT, "{received} messages after {skips} hours");
+        bench.lane.clock.skip(Duration::from_secs(3600));
+        skips += 1;
+    }
+    bench.lane.clock.skip(Duration::from_secs(1));
+    bench.round();
+    bench.round();
+    assert_eq!(client.read(), [0xD0, 0]);
+    assert_eq!(bench.connections(), 1, "it was never silent");
 }
