@@ -24,6 +24,7 @@ use crate::bench::{BenchError, Length};
 /// One client, which keeps its Client Identifier.
 #[derive(Debug)]
 struct Client {
+    number: u32,
     client_id: String,
     /// None when it has done all it had to.
     link: Option<Link>,
@@ -55,7 +56,7 @@ pub(super) fn run(share: &Share<'_>, clean_session: bool) -> Result<Part, BenchE
     let started = Instant::now();
     let clients = share.numbers.clone().map(|number| {
         let client_id = share.client_id('c', number);
-        Client { client_id, link: None, started, is_accepted: false, count: 0 }
+        Client { number, client_id, link: None, started, is_accepted: false, count: 0 }
     });
     let clients = clients.collect();
     let mut storm = Storm { share, poll, clients, clean_session, quota, done: 0, open: 0 };
@@ -82,13 +83,13 @@ impl Storm<'_> {
         let Some(client) = self.clients.get_mut(place).filter(|client| client.count < self.quota) else {
             return Ok(());
         };
-        let mut link = Link::connect(plan.address, self.poll.registry(), Token(place))
+        let mut link = Link::connect(plan, self.poll.registry(), Token(place))
             .map_err(|source| BenchError::Connect { address: plan.address, source })?;
         link.out().extend(template::connect(
             plan.version,
             &client.client_id,
             self.clean_session,
-            plan.credentials.as_ref(),
+            plan.credentials.as_ref().map(|credentials| credentials.of(client.number)).as_deref(),
         ));
         client.link = Some(link);
         client.is_accepted = false;

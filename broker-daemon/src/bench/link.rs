@@ -1,15 +1,17 @@
 //! One connection: a non-blocking socket, what waits to be written, and the beginning of a packet that has come.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use crate::bench::plan::Plan;
+use crate::bench::secured::Secured;
+
 /// One connection. An idle one holds no buffer.
 #[derive(Debug)]
 pub(super) struct Link {
-    stream: TcpStream,
+    stream: Stream,
     /// False until the socket says that it is connected.
     is_open: bool,
     /// To be written, from `written` on.
@@ -17,6 +19,12 @@ pub(super) struct Link {
     written: usize,
     /// The beginning of a packet.
     partial: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Secured(Box<Secured>),
 }
 
 /// Result of one read.
@@ -32,27 +40,34 @@ pub(super) enum Received {
 
 impl Link {
     /// Starts to connect. Events come edge-triggered.
-    pub(super) fn connect(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Self> {
-        Self::register(TcpStream::connect(address)?, registry, token, false)
+    pub(super) fn connect(plan: &Plan, registry: &Registry, token: Token) -> io::Result<Self> {
+        let socket = TcpStream::connect(plan.address)?;
+        let stream = match &plan.tls {
+            None => Stream::Plain(socket),
+            Some(tls) => Stream::Secured(Box::new(tls.secure(socket)?)),
+        };
+        Self::register(stream, registry, token, false)
     }
 
     /// A connection that was accepted.
     pub(super) fn accepted(stream: TcpStream, registry: &Registry, token: Token) -> io::Result<Self> {
-        Self::register(stream, registry, token, true)
+        Self::register(Stream::Plain(stream), registry, token, true)
     }
 
-    fn register(mut stream: TcpStream, registry: &Registry, token: Token, is_open: bool) -> io::Result<Self> {
-        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { stream, is_open, out: Vec::new(), written: 0, partial: Vec::new() })
+    fn register(stream: Stream, registry: &Registry, token: Token, is_open: bool) -> io::Result<Self> {
+        let mut link = Self { stream, is_open, out: Vec::new(), written: 0, partial: Vec::new() };
+        registry.register(link.stream.socket(), token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(link)
     }
 
     /// The socket is connected or has failed, which this tells.
     pub(super) fn opened(&mut self) -> io::Result<()> {
         if !self.is_open {
-            if let Some(error) = self.stream.take_error()? {
+            let socket = self.stream.socket();
+            if let Some(error) = socket.take_error()? {
                 return Err(error);
             }
-            self.stream.set_nodelay(true)?;
+            socket.set_nodelay(true)?;
             self.is_open = true;
         }
         Ok(())
@@ -65,7 +80,7 @@ impl Link {
 
     /// Bytes that wait.
     pub(super) fn backlog(&self) -> usize {
-        self.out.len() - self.written
+        self.out.len() - self.written + usize::from(self.stream.has_backlog())
     }
 
     /// Writes as much as the socket takes; the rest goes when the socket is writable again.
@@ -73,6 +88,7 @@ impl Link {
         if !self.is_open {
             return Ok(());
         }
+        self.stream.flush()?;
         while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
             match self.stream.write(rest) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -109,11 +125,11 @@ impl Link {
         }
         loop {
             return match self.stream.read(space) {
-                Ok(0) => Ok(Received::End),
-                Ok(read) => {
+                Ok((0, _)) => Ok(Received::End),
+                Ok((read, is_more)) => {
                     front.copy_from_slice(&self.partial);
                     self.partial.clear();
-                    Ok(Received::Bytes { len: kept + read, is_more: read == space.len() })
+                    Ok(Received::Bytes { len: kept + read, is_more })
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Received::Nothing),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -144,6 +160,48 @@ impl Link {
     /// Takes the socket out of the poll, before it is closed by dropping.
     pub(super) fn close(&mut self, registry: &Registry) {
         // The system forgets it anyway when it is closed.
-        let _ = registry.deregister(&mut self.stream);
+        let _ = registry.deregister(self.stream.socket());
+    }
+}
+
+impl Stream {
+    fn socket(&mut self) -> &mut TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Secured(secured) => &mut secured.socket,
+        }
+    }
+
+    /// Whether something waits that the link has written.
+    fn has_backlog(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Secured(secured) => secured.has_backlog(),
+        }
+    }
+
+    /// Bytes read, 0 at the end, and whether there may be more.
+    fn read(&mut self, space: &mut [u8]) -> io::Result<(usize, bool)> {
+        match self {
+            Self::Plain(socket) => {
+                let read = socket.read(space)?;
+                Ok((read, read == space.len()))
+            }
+            Self::Secured(secured) => secured.read(space),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Secured(secured) => secured.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Secured(secured) => secured.flush(),
+        }
     }
 }

@@ -21,11 +21,14 @@ mod process;
 mod relay;
 mod report;
 mod runner;
+mod secured;
 mod setup;
 mod stopwatch;
 mod template;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_tls;
 mod traffic;
 mod visit;
 
@@ -36,6 +39,7 @@ pub use self::process::Usage;
 pub use self::relay::Relay;
 pub use self::report::{Latency, Report};
 pub use self::runner::run;
+pub use self::secured::Tls;
 
 /// How far a run is, for another thread to show.
 #[derive(Debug, Default)]

@@ -1,5 +1,6 @@
 //! What to measure, checked.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use culex_codec::QoS;
 
 use crate::bench::BenchError;
+use crate::bench::secured::Tls;
 use crate::bench::template::STAMP_BYTES;
 
 /// One run of the load generator.
@@ -43,6 +45,8 @@ pub struct Plan {
     pub is_persistent: bool,
     /// Of every connection.
     pub credentials: Option<Credentials>,
+    /// How each connection is secured.
+    pub tls: Option<Tls>,
 }
 
 /// Who talks to whom.
@@ -114,6 +118,18 @@ pub struct Credentials {
     pub user_name: String,
     /// Password.
     pub password: String,
+    /// Whether each client is a user of its own: its number stands behind the name (connect).
+    pub is_numbered: bool,
+}
+
+impl Credentials {
+    /// Those of this client.
+    pub(super) fn of(&self, number: u32) -> Cow<'_, Self> {
+        if !self.is_numbered {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self { user_name: format!("{}{number}", self.user_name), ..self.clone() })
+    }
 }
 
 impl std::fmt::Debug for Credentials {
@@ -145,6 +161,7 @@ impl Plan {
             drains: true,
             is_persistent: false,
             credentials: None,
+            tls: None,
         }
     }
 

@@ -127,6 +127,7 @@ impl Report {
             "subscribers": subscribers,
             "connections": plan.connections(),
             "version": version(plan.version),
+            "tls": plan.tls.is_some(),
             "qos": plan.qos.bits(),
             "payload_bytes": plan.payload_bytes,
             "window": plan.window,
@@ -234,7 +235,8 @@ impl Report {
     fn title(&self) -> String {
         let plan = &self.plan;
         let (name, publishers, subscribers) = self.names();
-        let version = version(plan.version);
+        let over = if plan.tls.is_some() { " over TLS" } else { "" };
+        let version = format!("{}{over}", version(plan.version));
         match plan.scenario {
             Scenario::Idle { connections } => format!("{name}: {connections} connections, MQTT {version}\n"),
             Scenario::Connect { clients, clean_session } => {

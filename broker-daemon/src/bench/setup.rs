@@ -74,8 +74,7 @@ impl Setup<'_> {
             && let Some(opening) = self.openings.get(self.halves.len())
         {
             let token = Token(self.halves.len());
-            let mut link =
-                Link::connect(self.plan.address, poll.registry(), token).map_err(|e| self.failed(e))?;
+            let mut link = Link::connect(self.plan, poll.registry(), token).map_err(|e| self.failed(e))?;
             link.out().extend(template::connect(
                 self.plan.version,
                 &opening.client_id,

@@ -111,7 +111,7 @@ pub(super) fn connect(
     };
     body.extend([level, flags, 0xff, 0xff]);
     push_text(&mut body, client_id.as_bytes());
-    if let Some(Credentials { user_name, password }) = credentials {
+    if let Some(Credentials { user_name, password, .. }) = credentials {
         push_text(&mut body, user_name.as_bytes());
         push_text(&mut body, password.as_bytes());
     }
@@ -200,7 +200,8 @@ mod tests {
 
     #[test]
     fn the_other_packets_are_valid() {
-        let credentials = Credentials { user_name: "me".into(), password: "secret".into() };
+        let credentials =
+            Credentials { user_name: "me".into(), password: "secret".into(), is_numbered: false };
         for (version, protocol) in
             [(Version::V31, ProtocolVersion::V31), (Version::V311, ProtocolVersion::V311)]
         {

@@ -35,7 +35,7 @@ fn relay_address() -> SocketAddr {
 }
 
 #[track_caller]
-fn check(plan: &Plan, messages: u64, deliveries: u64) -> Report {
+pub(super) fn check(plan: &Plan, messages: u64, deliveries: u64) -> Report {
     let report = run(plan, &Gauge::default()).unwrap();
     assert_eq!((report.messages_total, report.deliveries_total), (messages, deliveries), "{report:?}");
     assert_eq!((report.messages, report.deliveries), (messages, deliveries), "{report:?}");

@@ -103,7 +103,7 @@ impl<V: Visit> House<'_, V> {
             && let Some(visit) = self.visits.get(self.guests.len())
         {
             let (plan, token) = (self.plan, Token(self.guests.len()));
-            let mut link = Link::connect(plan.address, self.poll.registry(), token)
+            let mut link = Link::connect(plan, self.poll.registry(), token)
                 .map_err(|source| BenchError::Connect { address: plan.address, source })?;
             link.out().extend(template::connect(
                 plan.version,

@@ -11,7 +11,9 @@ use clap::ArgAction;
 use culex_codec::QoS;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::bench::{self, BenchError, Credentials, Gauge, Length, Plan, Relay, Report, Scenario, Version};
+use crate::bench::{
+    self, BenchError, Credentials, Gauge, Length, Plan, Relay, Report, Scenario, Tls, Version,
+};
 use crate::cli::human;
 use crate::exit::Exit;
 
@@ -22,6 +24,7 @@ use crate::exit::Exit;
         culex bench pub-sub -w 1                    ping-pong\n  \
         culex bench fan-out -n 1000 --broker-pid 7  with the broker's CPU time and memory\n  \
         culex bench offline -n 16 --sessions 1000   1000 messages for 1000 sessions that are not there\n  \
+        culex bench connect -n 50 --cafile ca.crt   full TLS handshakes; with --resume shortened ones\n  \
         culex bench relay -p 1884                   the limit of this machine, to be measured like a broker\n\
         \n\
         The exit code is 1 if a message was lost, duplicated or out of order.")]
@@ -54,9 +57,9 @@ struct Common {
     /// Broker to connect to
     #[arg(short = 'h', long, default_value = "localhost")]
     host: String,
-    /// Its port
-    #[arg(short, long, default_value_t = crate::config::PORT)]
-    port: u16,
+    /// Its port; 1883, or 8883 with TLS, if it is not said
+    #[arg(short, long)]
+    port: Option<u16>,
     /// Publishers, subscribers, pairs or connections
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     number: u32,
@@ -87,6 +90,8 @@ struct Common {
     /// Process of the broker, to show its CPU time and memory
     #[arg(long, value_name = "PID")]
     broker_pid: Option<u32>,
+    #[command(flatten)]
+    tls: super::secure::Arguments,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -163,6 +168,12 @@ struct Connect {
     /// Keep the sessions from one connection to the next
     #[arg(long)]
     persistent: bool,
+    /// Begin with the TLS tickets of earlier connections, instead of a full handshake each time
+    #[arg(long)]
+    resume: bool,
+    /// Each client is a user of its own: its number, from 0, stands behind the user name
+    #[arg(long, requires = "username")]
+    own_users: bool,
 }
 
 /// Options of the relay.
@@ -190,7 +201,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         Command::Idle(idle) => (&idle.common, false),
         Command::Connect(connect) => (&connect.common, false),
     };
-    let report = match resolve(common).and_then(|address| measure(&plan(arguments, common, address))) {
+    let report = match resolve(common).and_then(|address| measure(&plan(arguments, common, address)?)) {
         Ok(report) => report,
         Err(message) => {
             human::complain(message);
@@ -201,7 +212,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     if printed == Exit::Ok && !report.is_clean(allow_loss) { Exit::Failed } else { printed }
 }
 
-fn plan(arguments: &Arguments, common: &Common, address: SocketAddr) -> Plan {
+fn plan(arguments: &Arguments, common: &Common, address: SocketAddr) -> Result<Plan, String> {
     let number = common.number;
     let scenario = match &arguments.command {
         Command::FanOut(_) => Scenario::FanOut { subscribers: number },
@@ -228,10 +239,23 @@ fn plan(arguments: &Arguments, common: &Common, address: SocketAddr) -> Plan {
     plan.threads = common.threads;
     plan.patience = common.drain;
     plan.broker_pid = common.broker_pid;
-    plan.credentials = common
-        .username
-        .clone()
-        .map(|user_name| Credentials { user_name, password: common.pw.clone().unwrap_or_default() });
+    let (resumes, is_numbered) = match &arguments.command {
+        Command::Connect(connect) => (connect.resume, connect.own_users),
+        Command::PubSub(_)
+        | Command::FanOut(_)
+        | Command::FanIn(_)
+        | Command::Offline(_)
+        | Command::Idle(_)
+        | Command::Relay(_) => (false, false),
+    };
+    plan.credentials = common.username.clone().map(|user_name| {
+        let password = common.pw.clone().unwrap_or_default();
+        Credentials { user_name, password, is_numbered }
+    });
+    if common.tls.is_wanted() {
+        let connector = common.tls.connector(&common.host, resumes).map_err(|error| error.to_string())?;
+        plan.tls = Some(Tls::new(connector));
+    }
     match &arguments.command {
         Command::PubSub(live) | Command::FanOut(live) | Command::FanIn(live) => {
             live.traffic.apply(&mut plan, QoS::AtMostOnce);
@@ -245,7 +269,7 @@ fn plan(arguments: &Arguments, common: &Common, address: SocketAddr) -> Plan {
         }
         Command::Idle(_) | Command::Connect(_) | Command::Relay(_) => {}
     }
-    plan
+    Ok(plan)
 }
 
 /// Messages that a session keeps with every broker: mosquitto's default.
@@ -262,7 +286,8 @@ impl Traffic {
 
 /// The first address of the host, 127.0.0.1 before ::1: brokers without configuration listen there.
 fn resolve(common: &Common) -> Result<SocketAddr, String> {
-    let (host, port) = (common.host.as_str(), common.port);
+    let usual = if common.tls.is_wanted() { crate::config::TLS_PORT } else { crate::config::PORT };
+    let (host, port) = (common.host.as_str(), common.port.unwrap_or(usual));
     let mut addresses: Vec<_> = (host, port)
         .to_socket_addrs()
         .map_err(|error| format!("cannot find {host}: {}", human::io(&error)))?

@@ -123,7 +123,7 @@ impl Remote {
     /// How to connect. Complains if that cannot be.
     pub(super) fn way(&self) -> Result<Way, Exit> {
         if self.tls.is_wanted() {
-            return self.tls.connector(&self.host).map(Way::Tls).map_err(|problem| {
+            return self.tls.connector(&self.host, true).map(Way::Tls).map_err(|problem| {
                 self.complain(problem);
                 Exit::Failed
             });

@@ -1,4 +1,4 @@
-//! The TLS options of `culex pub` and `culex sub`, with mosquitto's names.
+//! The TLS options of `culex pub`, `culex sub` and `culex bench`, with mosquitto's names.
 
 use std::path::PathBuf;
 
@@ -44,8 +44,8 @@ impl Arguments {
             || self.tls_alpn.is_some()
     }
 
-    /// What connects to `host`.
-    pub(super) fn connector(&self, host: &str) -> Result<Connector, ConfigError> {
+    /// What connects to `host`, with the tickets of earlier connections if it `resumes`.
+    pub(super) fn connector(&self, host: &str, resumes: bool) -> Result<Connector, ConfigError> {
         Connector::new(&Settings {
             host,
             ca: self.cafile.as_deref().or(self.capath.as_deref()),
@@ -53,6 +53,7 @@ impl Arguments {
             checks_name: !self.insecure,
             version: self.tls_version,
             alpn: self.tls_alpn.as_deref(),
+            resumes,
         })
     }
 }

@@ -1,18 +1,18 @@
-//! The client's side, for `culex pub` and `culex sub`.
+//! The client's side, for `culex pub`, `culex sub` and `culex bench`.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use culex_core::client::Socket;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, InvalidMessage,
-    RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error,
+    InvalidMessage, RootCertStore, SignatureScheme,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -35,11 +35,14 @@ pub(crate) struct Settings<'a> {
     pub(crate) version: Option<TlsVersion>,
     /// Application protocol.
     pub(crate) alpn: Option<&'a str>,
+    /// Whether a connection begins with the ticket of an earlier one.
+    pub(crate) resumes: bool,
 }
 
 /// Secures connections to one broker.
+#[derive(Debug)]
 pub(crate) struct Connector {
-    connector: TlsConnector,
+    config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
@@ -91,12 +94,20 @@ impl Connector {
             }
         };
         config.alpn_protocols = settings.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+        if !settings.resumes {
+            config.resumption = Resumption::disabled();
+        }
+        Ok(Self { config: Arc::new(config), name })
+    }
+
+    /// The state of a new connection, without a socket.
+    pub(crate) fn session(&self) -> Result<ClientConnection, Error> {
+        ClientConnection::new(Arc::clone(&self.config), self.name.clone())
     }
 
     /// The handshake.
     pub(crate) async fn secure(&self, stream: TcpStream) -> io::Result<Box<dyn Socket>> {
-        match self.connector.connect(self.name.clone(), stream).await {
+        match TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), stream).await {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) => Err(explain(&error).map_or(error, io::Error::other)),
         }
@@ -105,13 +116,16 @@ impl Connector {
 
 /// What a failed handshake means for the person who typed the command.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the texts of rustls are good enough for the others")]
-fn explain(error: &io::Error) -> Option<&'static str> {
+pub(crate) fn explain(error: &io::Error) -> Option<&'static str> {
     Some(match error.get_ref()?.downcast_ref::<Error>()? {
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "the broker does not speak TLS on this port"
         }
         Error::InvalidCertificate(error) => match error {
-            CertificateError::UnknownIssuer => "the broker's certificate is not signed by this CA (--cafile)",
+            // A CA that was made anew has the name of the old one, but not its key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                "the broker's certificate is not signed by this CA (--cafile)"
+            }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "the broker's certificate has not this host name; connect by a name that it has (-h), or use --insecure"
             }

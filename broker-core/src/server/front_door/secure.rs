@@ -113,7 +113,8 @@ fn explain(error: &Error) -> Option<&'static str> {
             "the client shows no certificate, and here it must (require_certificate)"
         }
         Error::InvalidCertificate(error) => match error {
-            CertificateError::UnknownIssuer => {
+            // A CA that was made anew has the name of the old one, but not its key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "the client's certificate is not signed by a CA of client_ca, or its chain is not complete"
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
