@@ -1,6 +1,7 @@
 //! A broker inside another program: `cargo run -p culex-core --example embed [ADDRESS]`.
 #![expect(clippy::print_stdout, reason = "an example talks")]
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use culex_core::Broker;
@@ -8,7 +9,7 @@ use culex_core::Broker;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:1883".to_owned());
-    let broker = Broker::builder().listen(address.parse()?).start().await?;
+    let broker = Broker::builder().listen(address.parse::<SocketAddr>()?).start().await?;
     println!("listening on {:?}, Ctrl-C ends", broker.local_addrs());
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}

@@ -15,7 +15,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 #[tokio::main]
 async fn main() -> Result<()> {
     let broker = Broker::builder()
-        .listen("127.0.0.1:0".parse()?)
+        .listen(([127, 0, 0, 1], 0))
         .on_publish(|message: Message| async move { transform(message) })
         .start()
         .await?;

@@ -21,7 +21,7 @@ async fn main() -> Result<()> {
     let users = Users::default();
     let known = Arc::clone(&users);
     let broker = Broker::builder()
-        .listen("127.0.0.1:0".parse()?)
+        .listen(([127, 0, 0, 1], 0))
         .authenticate(move |login: Login| {
             let decision = decide(&known, &login);
             async move { decision }

@@ -27,8 +27,8 @@ pub use server::tls;
 #[cfg(feature = "server")]
 pub use server::{
     Admin, AdminError, Broker, BrokerBuilder, Client, ClientBuilder, ConnectError, Cursor, Delivery,
-    Durability, Events, Failure, Gone, Inbox, Lanes, Page, Peer, PublishError, RetainedInfo, ServeError,
-    ShutdownError, Snapshot, StartError, Store, StoreError, SubscribeError, Threads, WeakBroker,
+    Durability, Events, Failure, Gone, Inbox, Lanes, Listener, Page, Peer, PublishError, RetainedInfo,
+    ServeError, ShutdownError, Snapshot, StartError, Store, StoreError, SubscribeError, Threads, WeakBroker,
 };
 
 /// A store without a broker: what is in it, whether it is whole, and how it is made whole.

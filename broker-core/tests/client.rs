@@ -33,7 +33,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 
 async fn start(limits: Limits) -> Broker {
     let threads = Threads::Exactly(NonZeroUsize::new(2).unwrap());
-    let listen = "127.0.0.1:0".parse().unwrap();
+    let listen = ([127, 0, 0, 1], 0);
     Broker::builder().listen(listen).threads(threads).limits(limits).start().await.unwrap()
 }
 

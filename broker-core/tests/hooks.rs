@@ -32,7 +32,7 @@ impl Server {
     fn start(builder: BrokerBuilder) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let builder = builder.listen("127.0.0.1:0".parse().unwrap());
+        let builder = builder.listen(([127, 0, 0, 1], 0));
         let broker = runtime.block_on(builder.start()).unwrap();
         let addr = broker.local_addrs()[0];
         Self { runtime, broker, addr }
@@ -279,7 +279,7 @@ fn authenticators_are_asked_in_order_until_one_decides() {
 
 #[test]
 fn a_login_knows_its_listener() {
-    let builder = Broker::builder().listen("127.0.0.1:0".parse().unwrap());
+    let builder = Broker::builder().listen(([127, 0, 0, 1], 0));
     let server =
         Server::start(builder.authenticate(|login: Login| async move {
             login.client_id() == format!("{:?}", login.listener())

@@ -73,7 +73,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 fn builder(lanes: usize, round: usize) -> BrokerBuilder {
     Broker::builder()
-        .listen("127.0.0.1:0".parse().unwrap())
+        .listen(([127, 0, 0, 1], 0))
         .threads(Threads::Exactly(NonZeroUsize::new(lanes).unwrap()))
         .lanes(if round.is_multiple_of(2) { Lanes::Adaptive } else { Lanes::Spread })
         .on_publish(|message: Message| async move { Some(message) })

@@ -32,7 +32,7 @@ fn start(directory: &Path) -> Broker {
         ..Limits::default()
     };
     Broker::builder()
-        .listen("127.0.0.1:0".parse().unwrap())
+        .listen(([127, 0, 0, 1], 0))
         .threads(Threads::Exactly(NonZeroUsize::new(2).unwrap()))
         .limits(limits)
         .store(directory)

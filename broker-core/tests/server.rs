@@ -9,7 +9,7 @@
 )]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -105,7 +105,7 @@ async fn start(threads: usize, limits: Limits) -> Result<Broker, StartError> {
 
 fn builder(threads: usize, limits: Limits) -> BrokerBuilder {
     let threads = Threads::Exactly(NonZeroUsize::new(threads).unwrap());
-    Broker::builder().listen("127.0.0.1:0".parse().unwrap()).limits(limits).threads(threads)
+    Broker::builder().listen(([127, 0, 0, 1], 0)).limits(limits).threads(threads)
 }
 
 struct Client {
@@ -576,7 +576,7 @@ fn a_flood_from_another_lane_is_slowed_down_and_not_dropped(threads: usize) {
 fn ipv6_is_served() {
     let _with = with_others();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let started = runtime.block_on(Broker::builder().listen("[::1]:0".parse().unwrap()).start());
+    let started = runtime.block_on(Broker::builder().listen((Ipv6Addr::LOCALHOST, 0)).start());
     let broker = match started {
         Ok(broker) => broker,
         // A machine without IPv6.

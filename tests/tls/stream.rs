@@ -8,7 +8,7 @@ use std::time::Duration;
 use culex_core::limits::{Limit, Limits};
 use culex_core::tls::Tls;
 use culex_core::tls::rustls::version::{TLS12, TLS13};
-use culex_core::{Broker, Threads};
+use culex_core::{Broker, Listener, Threads};
 use culex_tests::parse::Received;
 use culex_tests::wire::{self, Connect, Publish};
 
@@ -32,7 +32,7 @@ impl Secured {
 
     pub(crate) fn start_with(authority: Authority, tls: Tls, limits: Limits) -> Self {
         let broker = Broker::builder()
-            .listen_tls(([127, 0, 0, 1], 0).into(), tls.clone())
+            .listen(Listener::from(([127, 0, 0, 1], 0)).tls(tls.clone()))
             .threads(Threads::Exactly(NonZeroUsize::new(2).unwrap()))
             .limits(limits)
             .start_on_own_runtime()

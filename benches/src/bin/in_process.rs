@@ -28,7 +28,7 @@ const IN_FLIGHT: u16 = 20;
 async fn main() -> Result<()> {
     let seconds = std::env::args().nth(1).map_or(Ok(2.0), |text| text.parse())?;
     let duration = Duration::try_from_secs_f64(seconds)?;
-    let broker = Broker::builder().listen("127.0.0.1:0".parse()?).start().await?;
+    let broker = Broker::builder().listen(([127, 0, 0, 1], 0)).start().await?;
     for round in 1..=7 {
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
             let inside = in_process(&broker, qos, duration).await?;

@@ -22,6 +22,7 @@ mod interleavings;
 mod journal;
 mod lane;
 mod link;
+mod listener;
 mod mailbox;
 mod metrics;
 mod peer;
@@ -41,6 +42,7 @@ pub use self::client::{
     Client, ClientBuilder, ConnectError, Delivery, Gone, Inbox, PublishError, SubscribeError,
 };
 pub use self::events::Events;
+pub use self::listener::Listener;
 pub use self::metrics::Snapshot;
 pub use self::peer::Peer;
 pub use self::serve::ServeError;

@@ -37,7 +37,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 
 fn builder(lanes: usize) -> BrokerBuilder {
     let threads = Threads::Exactly(NonZeroUsize::new(lanes).unwrap());
-    Broker::builder().listen("127.0.0.1:0".parse().unwrap()).threads(threads)
+    Broker::builder().listen(([127, 0, 0, 1], 0)).threads(threads)
 }
 
 async fn start(lanes: usize, limits: Limits) -> Broker {

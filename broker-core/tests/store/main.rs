@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn builder(threads: usize) -> BrokerBuilder {
     let threads = Threads::Exactly(NonZeroUsize::new(threads).unwrap());
-    Broker::builder().listen("127.0.0.1:0".parse().unwrap()).threads(threads)
+    Broker::builder().listen(([127, 0, 0, 1], 0)).threads(threads)
 }
 
 fn start(builder: BrokerBuilder) -> Broker {

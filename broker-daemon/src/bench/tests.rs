@@ -16,7 +16,7 @@ use super::*;
 fn with_broker(runs: impl Fn(SocketAddr) + Send + 'static) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let broker = Broker::builder().listen("127.0.0.1:0".parse().unwrap()).start().await.unwrap();
+        let broker = Broker::builder().listen(([127, 0, 0, 1], 0)).start().await.unwrap();
         let address = broker.local_addrs()[0];
         tokio::task::spawn_blocking(move || runs(address)).await.unwrap();
         let sessions = broker.admin().sessions(culex_core::Cursor::default(), 1000).await.unwrap().items;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use culex_codec::QoS;
-use culex_core::Broker;
 use culex_core::tls::rustls::ServerConfig;
 use culex_core::tls::rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
+use culex_core::{Broker, Listener};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::version::{TLS12, TLS13};
 
@@ -43,7 +43,7 @@ impl Secured {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let tls = culex_core::tls::Tls::new(config.into());
-        let builder = Broker::builder().listen_tls("127.0.0.1:0".parse().unwrap(), tls);
+        let builder = Broker::builder().listen(Listener::from(([127, 0, 0, 1], 0)).tls(tls));
         let broker = runtime.block_on(builder.start()).unwrap();
         Self { runtime, broker, folder }
     }

@@ -173,10 +173,7 @@ async fn serve(
     let mut builder =
         Broker::builder().limits(config.limits.clone()).threads(config.threads).lanes(config.lanes);
     for (number, listener) in config.listeners.iter().enumerate() {
-        builder = match secured.of(number) {
-            Some(tls) => builder.listen_tls(listener.address, tls.clone()),
-            None => builder.listen(listener.address),
-        };
+        builder = builder.listen(listener.build(secured.of(number)));
     }
     if let Some(rules) = rules {
         builder = builder.access_control(Arc::new(rules));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::keys::{ACL, AUTH, LIMITS, LOG, STORE, TLS, TOP};
+use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP};
 use crate::config::setting::Key;
 use crate::config::{Config, Listener};
 
@@ -61,7 +61,7 @@ fn section<T: Clone>(
 
 fn listeners(changes: &mut Vec<Change>, old: &[Listener], new: &[Listener]) {
     // How a listener is secured can change while it runs; whether it is, cannot.
-    let plain = |listener: &Listener| (listener.address, listener.allow_anonymous, listener.tls.is_some());
+    let plain = |listener: &Listener| (listener.address, listener.tls.is_some());
     if !old.iter().map(plain).eq(new.iter().map(plain)) {
         let text = |listeners: &[Listener]| {
             listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>().join(", ")
@@ -74,8 +74,9 @@ fn listeners(changes: &mut Vec<Change>, old: &[Listener], new: &[Listener]) {
         });
     }
     for old in old {
-        let new = new.iter().find(|new| new.address == old.address);
-        if let (Some(old), Some(new)) = (&old.tls, new.and_then(|new| new.tls.as_ref())) {
+        let Some(new) = new.iter().find(|new| new.address == old.address) else { continue };
+        section(changes, "listener.", LISTENER, old, new, false);
+        if let (Some(old), Some(new)) = (&old.tls, &new.tls) {
             section(changes, "listener.tls.", TLS, old, new, true);
         }
     }

@@ -5,7 +5,6 @@
 //! `validate` looks at the whole. A [`Config`] is correct by construction.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use culex_core::limits::Limits;
@@ -14,6 +13,7 @@ use culex_core::{Lanes, Threads};
 mod change;
 mod environment;
 mod keys;
+mod listener;
 pub(crate) mod problem;
 mod raw;
 pub mod reference;
@@ -27,6 +27,7 @@ mod value;
 
 pub use crate::config::change::Change;
 pub use crate::config::environment::Environment;
+pub use crate::config::listener::{CertificateUser, KeyPermissions, Listener, TlsSettings, TlsVersion};
 pub use crate::config::problem::{ConfigError, Place, Problem};
 
 use crate::acl::Subscribing;
@@ -59,121 +60,6 @@ pub struct Config {
     pub acl: AclSettings,
     /// Who may come in.
     pub auth: AuthSettings,
-}
-
-/// An address that clients connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Listener {
-    /// Address and port; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// Whether clients need no user name and password; `None` if the user did not say.
-    pub allow_anonymous: Option<bool>,
-    /// How connections are secured; `None` is plain TCP.
-    pub tls: Option<TlsSettings>,
-}
-
-/// How the connections of a listener are secured.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TlsSettings {
-    /// Files with the server's certificates, each with its chain.
-    pub certificates: Vec<PathBuf>,
-    /// Files with their keys, in the same order.
-    pub keys: Vec<PathBuf>,
-    /// What becomes of a key that others can read.
-    pub key_permissions: KeyPermissions,
-    /// The oldest version that is spoken.
-    pub min_version: TlsVersion,
-    /// Application protocols.
-    pub alpn: Vec<String>,
-    /// The most bytes of content in a record, 512 to 16,384.
-    pub max_fragment_size: u16,
-    /// File or folder with the authorities of client certificates; `None` asks nobody for one.
-    pub client_ca: Option<PathBuf>,
-    /// Whether who has no certificate stays out; `None` if the user did not say.
-    pub require_certificate: Option<bool>,
-    /// Files with revoked client certificates.
-    pub crl: Vec<PathBuf>,
-    /// Whether the common name of the certificate is the user name.
-    pub use_identity_as_username: Option<bool>,
-    /// Whether the whole subject of the certificate is the user name.
-    pub use_subject_as_username: Option<bool>,
-}
-
-/// What becomes of a private key that every user of the computer can read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeyPermissions {
-    /// It is not used (default).
-    #[default]
-    Strict,
-    /// It is used, with a warning.
-    Warn,
-}
-
-/// A version of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TlsVersion {
-    /// 1.2 (default).
-    #[default]
-    V1_2,
-    /// 1.3.
-    V1_3,
-}
-
-/// What of a client's certificate is its user name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CertificateUser {
-    /// Nothing: CONNECT says it.
-    None,
-    /// The common name.
-    CommonName,
-    /// The whole subject, in the form of RFC 2253.
-    Subject,
-}
-
-impl TlsSettings {
-    /// Whether who has no certificate stays out: where there is a CA, unless the user said otherwise.
-    pub fn requires_certificate(&self) -> bool {
-        self.client_ca.is_some() && self.require_certificate != Some(false)
-    }
-
-    /// What of a client's certificate is its user name.
-    pub fn user_name(&self) -> CertificateUser {
-        if self.use_identity_as_username == Some(true) {
-            CertificateUser::CommonName
-        } else if self.use_subject_as_username == Some(true) {
-            CertificateUser::Subject
-        } else {
-            CertificateUser::None
-        }
-    }
-}
-
-impl Default for TlsSettings {
-    fn default() -> Self {
-        Self {
-            certificates: Vec::new(),
-            keys: Vec::new(),
-            key_permissions: KeyPermissions::default(),
-            min_version: TlsVersion::default(),
-            alpn: ["mqtt", "x-amzn-mqtt-ca"].map(str::to_owned).into(),
-            max_fragment_size: 16 << 10,
-            client_ca: None,
-            require_certificate: None,
-            crl: Vec::new(),
-            use_identity_as_username: None,
-            use_subject_as_username: None,
-        }
-    }
-}
-
-impl Listener {
-    /// Whether clients without a user name come in: if the user said so; or did not say, and there are no users to ask
-    /// for.
-    pub fn admits_anonymous(&self, has_users: bool) -> bool {
-        self.allow_anonymous.unwrap_or(!has_users)
-    }
 }
 
 /// Who may come in.
@@ -282,13 +168,6 @@ impl LogFormat {
 impl fmt::Display for LogLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(Self::WORDS.get(*self as usize).unwrap_or(&"info"))
-    }
-}
-
-impl Default for Listener {
-    fn default() -> Self {
-        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
-        Self { address, allow_anonymous: None, tls: None }
     }
 }
 

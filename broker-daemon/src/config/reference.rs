@@ -34,7 +34,8 @@ fn table<T>(page: &mut String, title: &str, prefix: &str, keys: &[Key<T>], defau
     for Key { name, setting, doc } in keys {
         let (kind, range) = (setting.type_text(), setting.range_text());
         let default = setting.default_text(default());
-        let default = if default.starts_with("none") { default } else { format!("`{default}`") };
+        let default =
+            if default.starts_with("none") || default == "all" { default } else { format!("`{default}`") };
         let _ = writeln!(page, "| `{name}` | {kind} | {default} | {range} | {doc} |");
     }
     if let Some(first) = keys.first() {

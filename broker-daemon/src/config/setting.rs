@@ -36,6 +36,8 @@ pub(crate) enum Setting<T> {
     Duration { field: fn(&mut T) -> &mut Duration, range: RangeInclusive<Duration> },
     /// One of a few words.
     Choice { words: &'static [&'static str], get: fn(&T) -> usize, set: fn(&mut T, usize) },
+    /// Some of a few words: one, or a list; none means all.
+    Choices { words: &'static [&'static str], get: fn(&T) -> Vec<usize>, set: fn(&mut T, &[usize]) },
     /// `true` or `false`, or not said.
     Switch { field: fn(&mut T) -> &mut Option<bool> },
     /// An address to listen on.
@@ -98,6 +100,11 @@ impl<T> Setting<T> {
                 let index = words.iter().position(|word| word == text).ok_or_else(|| self.mismatch(input))?;
                 set(target, index);
             }
+            Self::Choices { words, set, .. } => {
+                let index = |text: &String| words.iter().position(|word| word == text);
+                let indices: Option<Vec<_>> = self.texts(input)?.iter().map(index).collect();
+                set(target, &indices.ok_or_else(|| self.mismatch(input))?);
+            }
             Self::Switch { field } => {
                 *field(target) = Some(match input {
                     Input::Switch(switch) => *switch,
@@ -156,6 +163,12 @@ impl<T> Setting<T> {
             Self::Choice { words, .. } => {
                 words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
             }
+            Self::Choices { words, .. } => {
+                format!(
+                    "some of {}",
+                    words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
+                )
+            }
             Self::Switch { .. } => "true or false".to_owned(),
             Self::Address { .. } => "address with port".to_owned(),
             Self::Path { .. } => "path".to_owned(),
@@ -177,6 +190,7 @@ impl<T> Setting<T> {
             }
             Self::Threads { .. } => format!("1 … {THREADS_MAX}"),
             Self::Choice { .. }
+            | Self::Choices { .. }
             | Self::Switch { .. }
             | Self::Address { .. }
             | Self::Path { .. }
@@ -194,6 +208,7 @@ impl<T> Setting<T> {
             | Self::Number { .. }
             | Self::Duration { .. }
             | Self::Choice { .. }
+            | Self::Choices { .. }
             | Self::Switch { .. }
             | Self::Paths { .. }
             | Self::Texts { .. }
@@ -216,6 +231,12 @@ impl<T> Setting<T> {
             }
             Self::Duration { field, .. } => format!("\"{}\"", show_duration(*field(&mut section))),
             Self::Choice { words, get, .. } => format!("\"{}\"", words.get(get(&section)).unwrap_or(&"")),
+            Self::Choices { words, get, .. } => match get(&section) {
+                indices if indices.is_empty() => "all".to_owned(),
+                indices => {
+                    format!("{:?}", indices.iter().filter_map(|at| words.get(*at)).collect::<Vec<_>>())
+                }
+            },
             Self::Switch { field } => match *field(&mut section) {
                 Some(switch) => switch.to_string(),
                 None => "none".to_owned(),

@@ -295,8 +295,11 @@ fn environment_variables_override() {
         assert_eq!((config.limits.in_flight, config.limits.queue_bytes.get()), (20, 1 << 20));
         assert_eq!(config.log.level, LogLevel::Warn);
         assert_eq!(config.threads, Threads::Exactly(NonZeroUsize::new(2).unwrap()));
-        let expected =
-            Listener { address: "0.0.0.0:7".parse().unwrap(), allow_anonymous: Some(true), tls: None };
+        let expected = Listener {
+            address: "0.0.0.0:7".parse().unwrap(),
+            allow_anonymous: Some(true),
+            ..Listener::default()
+        };
         assert_eq!(config.listeners, [expected]);
     }
 }

@@ -60,7 +60,7 @@ pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
 /// Without users nobody is asked for a password, so whoever can reach the port may read and write everything. That
 /// must be said, not inherited.
 fn check_exposure(draft: &DraftListener, has_users: bool, report: &mut Report) {
-    let Listener { address, allow_anonymous, ref tls } = draft.listener;
+    let Listener { address, allow_anonymous, ref tls, .. } = draft.listener;
     // Whoever comes in has shown who it is.
     if has_users || tls.as_ref().is_some_and(TlsSettings::requires_certificate) {
         return;

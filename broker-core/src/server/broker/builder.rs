@@ -1,7 +1,6 @@
 //! What a broker is started with, and its start.
 
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(feature = "store-sqlite")]
@@ -13,9 +12,6 @@ use std::time::Duration;
 
 use mio::Poll;
 use parking_lot::Mutex;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -30,22 +26,18 @@ use super::super::clock::Clock;
 use super::super::commons::SharedCommons;
 use super::super::departure::Departure;
 use super::super::events::EventHub;
-use super::super::front_door::{FrontDoor, Greeting, INHERITS_NODELAY, Listener};
+use super::super::front_door::FrontDoor;
 use super::super::hooks::{HookSet, Hooks};
 use super::super::lane::{Lane, LaneMessage, Neighbours};
+use super::super::listener::{Entrance, Listener, ListeningSocket};
 use super::super::mailbox::Mailbox;
 use super::super::metrics::Metrics;
 #[cfg(feature = "store-sqlite")]
 use super::super::store::Durability;
 use super::super::store::{Committer, Door, Queue, Source, Store, StoreError};
-#[cfg(feature = "tls")]
-use super::super::tls::Tls;
 use super::super::worker::{self, Lanes, Movement};
 use super::runtime::Runtime;
 use super::{Broker, Failure, Inner, StartError, recovery};
-
-/// Connections that the operating system keeps for us until we accept them.
-const BACKLOG: i32 = 4096;
 
 const THREADS_MAX: usize = 1024;
 /// More lanes than this are for who asks for them: each costs every sleep a few nanoseconds while they are gathered.
@@ -65,7 +57,7 @@ pub enum Threads {
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct BrokerBuilder {
-    listeners: Vec<(SocketAddr, Greeting)>,
+    listeners: Vec<Listener>,
     is_without_listener: bool,
     limits: Limits,
     threads: Threads,
@@ -78,16 +70,9 @@ pub struct BrokerBuilder {
 }
 
 impl BrokerBuilder {
-    /// Accepts plain TCP connections on this address; port 0 takes a free one. May be called several times.
-    pub fn listen(mut self, address: SocketAddr) -> Self {
-        self.listeners.push((address, Greeting::Plain));
-        self
-    }
-
-    /// Accepts TLS connections on this address, secured as `tls` says; otherwise as [`BrokerBuilder::listen`].
-    #[cfg(feature = "tls")]
-    pub fn listen_tls(mut self, address: SocketAddr, tls: Tls) -> Self {
-        self.listeners.push((address, Greeting::Tls(tls)));
+    /// Accepts connections there; an address alone means plain TCP, and port 0 takes a free one. May be called several times.
+    pub fn listen(mut self, listener: impl Into<Listener>) -> Self {
+        self.listeners.push(listener.into());
         self
     }
 
@@ -193,7 +178,7 @@ impl BrokerBuilder {
         }
         // Deadlines need it.
         with_driver(|| drop(tokio::time::sleep(Duration::ZERO)))?;
-        let listeners = self.bind()?;
+        let sockets = self.bind()?;
         let (store, stored) = self.open_store()?;
         let hash_keys = random_keys().map_err(StartError::System)?;
         let commons = Arc::new(SharedCommons::new(&self.limits, hash_keys, &stored));
@@ -240,12 +225,13 @@ impl BrokerBuilder {
             events: events.clone(),
         });
         let (closing, _) = watch::channel(false);
-        let addresses =
-            listeners.iter().filter_map(|(listener, _)| listener.get_ref().local_addr().ok()).collect();
-        let accept = |(number, (listener, greeting))| {
-            handle.spawn(Arc::clone(&front_door).accept(listener, number, greeting, closing.subscribe()))
+        let addresses = sockets.iter().filter_map(|socket| socket.get_ref().local_addr().ok()).collect();
+        let entrances = self.listeners.into_iter().enumerate();
+        let accept = |(socket, (number, listener))| {
+            let entrance = Arc::new(Entrance { number, listener });
+            handle.spawn(Arc::clone(&front_door).accept(socket, entrance, closing.subscribe()))
         };
-        let accepting = listeners.into_iter().enumerate().map(accept).collect();
+        let accepting = sockets.into_iter().zip(entrances).map(accept).collect();
         let (accepting, threads) = (Mutex::new(accepting), Mutex::new(threads));
         let inner = Inner {
             addresses,
@@ -267,12 +253,10 @@ impl BrokerBuilder {
         Ok(Broker { inner: Arc::new(inner) })
     }
 
-    fn bind(&self) -> Result<Vec<(Listener, Greeting)>, StartError> {
-        let bind = |(addr, greeting): &(SocketAddr, Greeting)| {
-            let failed = |source| StartError::Bind { addr: *addr, source };
-            let socket = bind(*addr).map_err(failed)?;
-            let listener = with_driver(|| register(socket))?.map_err(failed)?;
-            Ok((listener, greeting.clone()))
+    fn bind(&self) -> Result<Vec<ListeningSocket>, StartError> {
+        let bind = |listener: &Listener| {
+            let failed = |source| StartError::Bind { addr: listener.address, source };
+            with_driver(|| listener.open())?.map_err(failed)
         };
         self.listeners.iter().map(bind).collect()
     }
@@ -358,32 +342,6 @@ fn limits_of_shard(all: &Limits, count: usize) -> Limits {
     let outbox_burst_bytes = part(all.outbox_burst_bytes, 1);
     let queue_memory_bytes = part(all.queue_memory_bytes, 1);
     Limits { partial_total_bytes, outbox_burst_bytes, queue_memory_bytes, ..all.clone() }
-}
-
-fn bind(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        // Each address means itself; who wants both families names both.
-        socket.set_only_v6(true)?;
-    }
-    // A restart need not wait for the connections of the last run to time out.
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    if INHERITS_NODELAY {
-        socket.set_tcp_nodelay(true)?;
-    }
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
-fn register(socket: Socket) -> io::Result<Listener> {
-    let listener = mio::net::TcpListener::from_std(socket.into());
-    #[expect(
-        deprecated,
-        reason = "its successor has to be promised that the type keeps its descriptor, which this one does"
-    )]
-    AsyncFd::with_interest(listener, Interest::READABLE)
 }
 
 fn random_keys() -> io::Result<(u64, u64)> {

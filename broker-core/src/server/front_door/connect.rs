@@ -132,6 +132,9 @@ impl FrontDoor {
             Decoded::Packet { packet: Packet::Connect(connect), len } => (connect, len),
             Decoded::Packet { .. } => return Err(Turned::NotConnect),
         };
+        if caller.entrance.as_ref().is_some_and(|entrance| !entrance.listener.speaks(connect.version)) {
+            return Err(Turned::NotSpoken(connect.version));
+        }
         let label = caller.peer.label.clone();
         let admission = admit(&connect, generated_client_id, &self.limits, caller.number, label);
         #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "a certificate may change it"))]

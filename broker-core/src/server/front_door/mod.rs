@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -35,6 +34,7 @@ use super::admit::{Permit, Rooms};
 use super::events::EventHub;
 use super::hooks::Hooks;
 use super::lane::{LaneMessage, Newcomer};
+use super::listener::{Entrance, INHERITS_NODELAY, ListeningSocket};
 use super::mailbox::Mailbox;
 use super::metrics::Metrics;
 use super::peer::Peer;
@@ -46,26 +46,11 @@ use self::turn_away::Turned;
 /// Pause after a failed accept, for example because no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Whether an accepted socket has TCP_NODELAY because its listener has it.
-pub(crate) const INHERITS_NODELAY: bool = cfg!(target_os = "linux");
-
-/// A listening socket. Its connections are accepted without registering them anywhere: most go on to their lane at
-/// once.
-pub(crate) type Listener = AsyncFd<mio::net::TcpListener>;
-
-/// How the connections of a listener begin.
-#[derive(Debug, Clone)]
-pub(crate) enum Greeting {
-    /// With CONNECT.
-    Plain,
-    /// With a handshake of TLS.
-    #[cfg(feature = "tls")]
-    Tls(super::tls::Tls),
-}
-
 /// A connection that was accepted.
 struct Caller {
     peer: Peer,
+    /// Where it came in; a stream that was handed over came in nowhere.
+    entrance: Option<Arc<Entrance>>,
     /// Its place in the order of all.
     number: u64,
     /// When it must have come in.
@@ -85,39 +70,37 @@ pub(crate) struct FrontDoor {
 }
 
 impl FrontDoor {
-    /// Accepts at the listener of this number until `closing` is true or its sender is gone. Then the address is free, and every connection that has
-    /// not come to its lane is closed.
+    /// Accepts at `socket`, which belongs to `entrance`, until `closing` is true or its sender is gone. Then the address is
+    /// free, and every connection that has not come to its lane is closed.
     pub(crate) async fn accept(
         self: Arc<Self>,
-        listener: Listener,
-        number: usize,
-        greeting: Greeting,
+        socket: ListeningSocket,
+        entrance: Arc<Entrance>,
         mut closing: watch::Receiver<bool>,
     ) {
         let mut entering = JoinSet::new();
         tokio::select! {
-            () = self.accept_into(&listener, number, &greeting, &mut entering) => {}
+            () = self.accept_into(&socket, &entrance, &mut entering) => {}
             () = async { let _ = closing.wait_for(|is_closing| *is_closing).await; } => {}
         }
-        drop(listener);
+        drop(socket);
         entering.shutdown().await;
     }
 
     async fn accept_into(
         self: &Arc<Self>,
-        listener: &Listener,
-        number: usize,
-        greeting: &Greeting,
+        socket: &ListeningSocket,
+        entrance: &Arc<Entrance>,
         entering: &mut JoinSet<()>,
     ) {
         loop {
             let accepted = tokio::select! {
-                accepted = listener.async_io(Interest::READABLE, mio::net::TcpListener::accept) => accepted,
+                accepted = socket.async_io(Interest::READABLE, mio::net::TcpListener::accept) => accepted,
                 Some(_) = entering.join_next() => continue,
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    self.enter(stream, Peer::from(peer).through(number), greeting, entering);
+                    self.enter(stream, Peer::from(peer), entrance, entering);
                 }
                 // That one is gone already; the next may be there.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -134,23 +117,23 @@ impl FrontDoor {
         self: &Arc<Self>,
         stream: mio::net::TcpStream,
         peer: Peer,
-        greeting: &Greeting,
+        entrance: &Arc<Entrance>,
         entering: &mut JoinSet<()>,
     ) {
+        let peer = peer.through(entrance.number);
         let Ok((number, permit)) = self.number_and_permit(&peer) else { return };
-        let caller = self.caller(peer, number);
+        let caller = self.caller(peer, number, Some(Arc::clone(entrance)));
         if !INHERITS_NODELAY {
             // Small packets in both directions; the end of a turn is where we collect them.
             let _ = stream.set_nodelay(true);
         }
-        match greeting {
-            Greeting::Plain => self.enter_plain(stream, caller, permit, entering),
-            #[cfg(feature = "tls")]
-            Greeting::Tls(tls) => {
-                let (front_door, tls) = (Arc::clone(self), tls.clone());
-                entering.spawn(async move { front_door.receive_tls(stream, caller, permit, tls).await });
-            }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = entrance.listener.tls.clone() {
+            let front_door = Arc::clone(self);
+            entering.spawn(async move { front_door.receive_tls(stream, caller, permit, tls).await });
+            return;
         }
+        self.enter_plain(stream, caller, permit, entering);
     }
 
     fn enter_plain(
@@ -175,8 +158,8 @@ impl FrontDoor {
     }
 
     /// From now on its time runs.
-    fn caller(&self, peer: Peer, number: u64) -> Caller {
-        Caller { peer, number, deadline: Instant::now() + self.limits.connect_timeout }
+    fn caller(&self, peer: Peer, number: u64, entrance: Option<Arc<Entrance>>) -> Caller {
+        Caller { peer, entrance, number, deadline: Instant::now() + self.limits.connect_timeout }
     }
 
     /// A client often has sent CONNECT by the time that it is accepted: that is one system call, and no task.
@@ -219,7 +202,7 @@ impl FrontDoor {
         peer: &Peer,
         number: u64,
     ) -> Option<(S, Admission, Vec<u8>)> {
-        self.receive_rest(stream, &self.caller(peer.clone(), number), self.begin(), Ok(None)).await
+        self.receive_rest(stream, &self.caller(peer.clone(), number, None), self.begin(), Ok(None)).await
     }
 
     /// The place of a new connection in the order of all, and its room; or the limit that is in the way, which is

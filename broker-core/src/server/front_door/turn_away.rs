@@ -25,6 +25,8 @@ pub(super) enum Turned {
     Malformed(#[from] DecodeError),
     #[error("the first packet is not CONNECT [MQTT-3.1.0-1]")]
     NotConnect,
+    #[error("its listener does not take clients of protocol level {level} [MQTT-3.1.2-2]", level = .0.level())]
+    NotSpoken(ProtocolVersion),
     #[error("{refusal}")]
     Refused { refusal: Refusal, version: ProtocolVersion, client_id: Box<str> },
     #[error("{refusal}")]
@@ -69,6 +71,11 @@ impl FrontDoor {
                 count(&cells.connect_refused);
                 warn!(%peer, "connection closed: {turned} [MQTT-3.1.2-2]");
                 return Some((ProtocolVersion::V311, ReasonCode::UnsupportedProtocolVersion));
+            }
+            Turned::NotSpoken(version) => {
+                count(&cells.connect_refused);
+                warn!(%peer, "connection closed: {turned}");
+                return Some((*version, ReasonCode::UnsupportedProtocolVersion));
             }
             Turned::Refused { refusal, version, client_id } => {
                 count(&cells.connect_refused);

@@ -23,10 +23,10 @@ pub(crate) use self::session::{End, PLAINTEXT_BYTES_MAX, RECORD_BYTES_MAX, Sessi
 /// ```no_run
 /// # fn config() -> std::sync::Arc<culex_core::tls::rustls::ServerConfig> { unimplemented!() }
 /// # #[tokio::main] async fn main() -> Result<(), culex_core::StartError> {
-/// use culex_core::tls::Tls;
+/// use culex_core::{Broker, Listener, tls::Tls};
 /// let tls = Tls::new(config());
-/// let address = ([127, 0, 0, 1], 8883).into();
-/// let broker = culex_core::Broker::builder().listen_tls(address, tls.clone()).start().await?;
+/// let listener = Listener::from(([127, 0, 0, 1], 8883)).tls(tls.clone());
+/// let broker = Broker::builder().listen(listener).start().await?;
 /// // A certificate was renewed: clients that are connected stay.
 /// tls.replace(&Tls::new(config()));
 /// # Ok(()) }

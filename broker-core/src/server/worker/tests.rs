@@ -20,7 +20,7 @@ impl Server {
     fn start(builder: BrokerBuilder) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let builder = builder.listen("127.0.0.1:0".parse().unwrap());
+        let builder = builder.listen(([127, 0, 0, 1], 0));
         let builder = builder.threads(Threads::Exactly(NonZeroUsize::new(4).unwrap()));
         let broker = runtime.block_on(builder.start()).unwrap();
         Self { runtime, broker }

@@ -1,5 +1,7 @@
 //! The one table of all keys: the reader, the checks, the suggestions and the reference page follow it.
 
+mod listener;
+
 use std::time::Duration;
 
 use culex_core::Lanes;
@@ -10,9 +12,10 @@ use crate::config::setting::NumberField::{U16, U32};
 use crate::config::setting::{Key, Setting};
 use crate::config::value::Unit::{Bytes, Count};
 use crate::config::{
-    AclSettings, AuthSettings, Config, KeyPermissions, Listener, LogFormat, LogLevel, LogSettings, StoreMode,
-    StoreSettings, TlsSettings, TlsVersion,
+    AclSettings, AuthSettings, Config, LogFormat, LogLevel, LogSettings, StoreMode, StoreSettings,
 };
+
+pub(crate) use self::listener::{LISTENER, TLS};
 
 /// Keys at the top of the file.
 pub(crate) const TOP: &[Key<Config>] = &[
@@ -33,105 +36,12 @@ pub(crate) const TOP: &[Key<Config>] = &[
     },
 ];
 
-/// Keys of `[[listener]]`.
-pub(crate) const LISTENER: &[Key<Listener>] = &[
-    Key {
-        name: "address",
-        setting: Setting::Address { field: |listener| &mut listener.address },
-        doc: "Where to listen. `127.0.0.1` is this computer alone, `0.0.0.0` every network. Port 0 takes a free one.",
-    },
-    Key {
-        name: "allow_anonymous",
-        setting: Setting::Switch { field: |listener| &mut listener.allow_anonymous },
-        doc: "Whether clients without a user name may connect. Without a `password_file` it must be `true` where other \
-              computers can connect; with one it is `false` unless said otherwise.",
-    },
-];
-
 /// Keys of `[auth]`.
 pub(crate) const AUTH: &[Key<AuthSettings>] = &[Key {
     name: "password_file",
     setting: Setting::Path { field: |auth| &mut auth.password_file },
     doc: "Users and their passwords, in mosquitto's format; `culex passwd` writes it.",
 }];
-
-/// Keys of `[listener.tls]`, which belongs to the `[[listener]]` before it.
-pub(crate) const TLS: &[Key<TlsSettings>] = &[
-    Key {
-        name: "certificate",
-        setting: Setting::Paths { field: |tls| &mut tls.certificates },
-        doc: "PEM file with the certificate of this server, then those that lead to its CA. With several files a client is \
-              shown the first one with the name that it asks for (SNI), else the first one.",
-    },
-    Key {
-        name: "key",
-        setting: Setting::Paths { field: |tls| &mut tls.keys },
-        doc: "PEM file with its private key, without passphrase; one for each `certificate`, in the same order.",
-    },
-    Key {
-        name: "key_permissions",
-        setting: Setting::Choice {
-            words: &["strict", "warn"],
-            get: |tls| usize::from(tls.key_permissions == KeyPermissions::Warn),
-            set: |tls, index| {
-                tls.key_permissions = if index == 0 { KeyPermissions::Strict } else { KeyPermissions::Warn }
-            },
-        },
-        doc: "A key that every user of the computer can read: `\"strict\"` refuses it, `\"warn\"` takes it with a warning, \
-              for secrets that are mounted so.",
-    },
-    Key {
-        name: "min_version",
-        setting: Setting::Choice {
-            words: &["1.2", "1.3"],
-            get: |tls| usize::from(tls.min_version == TlsVersion::V1_3),
-            set: |tls, index| tls.min_version = if index == 0 { TlsVersion::V1_2 } else { TlsVersion::V1_3 },
-        },
-        doc: "The oldest version of TLS that is spoken.",
-    },
-    Key {
-        name: "alpn",
-        setting: Setting::Texts { field: |tls| &mut tls.alpn },
-        doc: "Application protocols. A client that names none is served; one that names only others is refused.",
-    },
-    Key {
-        name: "max_fragment_size",
-        setting: Setting::Number {
-            field: U16(|tls| &mut tls.max_fragment_size),
-            range: 512..=16_384,
-            unit: Bytes,
-        },
-        doc: "The most content of a TLS record that is sent. Small for devices with small buffers: 512 for BearSSL on an \
-              ESP8266 with `setBufferSizes(512, 512)`.",
-    },
-    Key {
-        name: "client_ca",
-        setting: Setting::Path { field: |tls| &mut tls.client_ca },
-        doc: "PEM file, or folder of such, with the CAs that sign the certificates of clients. Without it nobody is asked \
-              for one.",
-    },
-    Key {
-        name: "require_certificate",
-        setting: Setting::Switch { field: |tls| &mut tls.require_certificate },
-        doc: "Whether a client without a certificate stays out. `true` where there is a `client_ca`.",
-    },
-    Key {
-        name: "crl",
-        setting: Setting::Paths { field: |tls| &mut tls.crl },
-        doc: "PEM files with the revoked certificates of clients. There must be a list of each CA that signs clients.",
-    },
-    Key {
-        name: "use_identity_as_username",
-        setting: Setting::Switch { field: |tls| &mut tls.use_identity_as_username },
-        doc: "Whether the common name (CN) of its certificate is a client's user name. User name and password of its CONNECT \
-              are ignored then.",
-    },
-    Key {
-        name: "use_subject_as_username",
-        setting: Setting::Switch { field: |tls| &mut tls.use_subject_as_username },
-        doc: "The same with the whole subject: `CN=sensor-7,O=Example`.",
-    },
-];
 
 /// Keys of `[log]`.
 pub(crate) const LOG: &[Key<LogSettings>] = &[
