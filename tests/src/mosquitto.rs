@@ -1,6 +1,11 @@
 //! Starts mosquitto, where it is installed, and ends it with the test.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a broker that does not start is a failed test")]
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a broker that does not start is a failed test"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
