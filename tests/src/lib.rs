@@ -6,6 +6,7 @@ pub mod conformance;
 mod exchange;
 pub mod fuzz_targets;
 pub mod manifest;
+pub mod mosquitto;
 pub mod parse;
 pub mod report;
 pub mod sim;

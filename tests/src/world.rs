@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use culex_codec::{ConnAck, Decoded, Packet, ProtocolVersion, decode};
+use culex_codec::{ConnAck, Decoded, Packet, ProtocolVersion, TopicName, decode};
 use culex_core::engine::commons::LocalCommons;
 use culex_core::engine::error::Refusal;
 use culex_core::engine::keys::{BatchNumber, ConnectionKey, ShardId};
@@ -250,6 +250,13 @@ impl World {
         if let Some(link) = self.links.get_mut(&peer) {
             link.unread.extend_from_slice(bytes);
         }
+        self.run();
+    }
+
+    /// The broker publishes a value of its own.
+    pub fn publish_system(&mut self, topic: &str, value: &str) {
+        let topic = TopicName::assume_valid(topic);
+        self.turn(0, |shard, turn| shard.publish_system(turn, topic, value.as_bytes()));
         self.run();
     }
 

@@ -15,13 +15,11 @@ mod chance;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::net::SocketAddr;
 
 use culex_tests::broker::Broker;
 use culex_tests::client::{Client, Next};
+use culex_tests::mosquitto::Mosquitto;
 use culex_tests::parse::Received;
 use culex_tests::wire::{self, Connect, Publish};
 
@@ -35,10 +33,7 @@ const CLIENTS: [&str; 4] = ["c1", "a", "x/y", "b+"];
 
 #[test]
 fn both_brokers_take_the_same_decisions() {
-    if Command::new("mosquitto").arg("-h").output().is_err() {
-        let is_required = std::env::var("CULEX_REQUIRE_CLIENTS").as_deref() == Ok("1");
-        assert!(!is_required, "mosquitto is not installed");
-        println!("skipped: mosquitto is not installed");
+    if !Mosquitto::is_installed() {
         return;
     }
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -53,7 +48,7 @@ fn both_brokers_take_the_same_decisions() {
         let file = directory.path().join("acl");
         std::fs::write(&file, &list).unwrap();
         let culex = Broker::start_with_config(&format!("threads = 1\n[acl]\nfile = {file:?}\n"));
-        let mosquitto = Mosquitto::start(directory.path(), &file);
+        let mosquitto = Mosquitto::start(&format!("acl_file {}", file.display()), "");
         for user in USERS {
             for client in CLIENTS {
                 let ours = rights(culex.addr, user, client, &topics);
@@ -176,43 +171,5 @@ fn exchange(client: &mut Client, bytes: Vec<u8>) -> BTreeSet<String> {
             Next::Packet(_) => {}
             end @ (Next::Closed | Next::Silence) => panic!("no PINGRESP but {end:?}"),
         }
-    }
-}
-
-struct Mosquitto {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Mosquitto {
-    fn start(directory: &Path, list: &Path) -> Self {
-        // Somebody may take the port in between, and mosquitto cannot choose one.
-        for _ in 0..5 {
-            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-            let file = directory.join("mosquitto.conf");
-            let list = list.display();
-            let text = format!(
-                "user root\nlistener {port} 127.0.0.1\nallow_anonymous true\nacl_file {list}\nlog_dest stderr\n"
-            );
-            std::fs::write(&file, text).unwrap();
-            let mut child =
-                Command::new("mosquitto").arg("-c").arg(&file).stderr(Stdio::piped()).spawn().unwrap();
-            let log = BufReader::new(child.stderr.take().unwrap());
-            let mut lines = log.lines().map_while(Result::ok);
-            if lines.any(|line| line.ends_with(" running")) {
-                // It logs each client, and must not stop at a full pipe.
-                std::thread::spawn(move || lines.for_each(drop));
-                return Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) };
-            }
-            let _ = child.wait();
-        }
-        panic!("mosquitto does not start");
-    }
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -49,6 +49,7 @@ stats! {
     connections: Gauge, "Network Connections that were accepted and are alive.";
     connections_total: Counter, "CONNECT packets that were accepted.";
     sessions: Gauge, "Sessions, with and without a connection.";
+    sessions_expired: Counter, "Sessions that ended because their client did not come back in time.";
     sessions_persistent: Gauge, "Sessions that outlive their connection.";
     subscriptions: Gauge, "Subscriptions of all sessions.";
     messages_received: Counter, "PUBLISH packets received.";
@@ -56,6 +57,7 @@ stats! {
     payload_bytes_received: Counter, "Payload bytes of PUBLISH packets received.";
     payload_bytes_sent: Counter, "Payload bytes of PUBLISH packets sent.";
     packets_received: Counter, "MQTT Control Packets received.";
+    packets_sent: Counter, "MQTT Control Packets sent.";
     bytes_received: Counter, "Bytes received.";
     bytes_sent: Counter, "Bytes sent.";
     messages_unrouted: Counter, "Messages that no session subscribed to.";

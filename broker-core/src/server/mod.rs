@@ -31,6 +31,7 @@ mod refuse;
 mod serve;
 mod store;
 mod sync;
+mod sys;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod transport;

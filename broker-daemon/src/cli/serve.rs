@@ -172,6 +172,8 @@ async fn serve(
     outlive_file_size_limit();
     let mut builder =
         Broker::builder().limits(config.limits.clone()).threads(config.threads).lanes(config.lanes);
+    builder =
+        builder.system_topics(concat!("culex version ", env!("CARGO_PKG_VERSION")), config.sys_interval);
     for (number, listener) in config.listeners.iter().enumerate() {
         builder = builder.listen(listener.build(secured.of(number)));
     }

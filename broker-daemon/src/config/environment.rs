@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::config::Config;
 use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP, sections};
 use crate::config::problem::{Complaint, Place, Report};
 use crate::config::raw::unknown_key;
@@ -138,9 +137,9 @@ fn apply_one(draft: &mut Draft, name: &str, value: &str, place: &Place) -> Resul
                 .help("for example CULEX__LIMITS__IN_FLIGHT"))
         }
         (Some(key), None, ..) => {
-            let mut top = Config { threads: draft.threads, lanes: draft.lanes, ..Config::default() };
+            let mut top = draft.top();
             set(TOP, "", key, value, &mut top)?;
-            (draft.threads, draft.lanes) = (top.threads, top.lanes);
+            draft.take_top(&top);
             Ok(())
         }
         (section, ..) => {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use culex_core::limits::Limits;
 use culex_core::{Lanes, Threads};
@@ -40,6 +41,9 @@ pub const PORT: u16 = 1883;
 /// The port of MQTT with TLS.
 pub const TLS_PORT: u16 = 8883;
 
+/// How often what the broker counts is published, where nobody says otherwise; as in mosquitto.
+pub(crate) const SYS_INTERVAL: Duration = Duration::from_secs(10);
+
 /// What the broker runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -52,6 +56,8 @@ pub struct Config {
     pub threads: Threads,
     /// When those threads share the work.
     pub lanes: Lanes,
+    /// How often what the broker counts is published; zero is never.
+    pub sys_interval: Duration,
     /// What is logged and how.
     pub log: LogSettings,
     /// What outlives the broker.
@@ -178,6 +184,7 @@ impl Default for Config {
             limits: Limits::default(),
             threads: Threads::default(),
             lanes: Lanes::default(),
+            sys_interval: SYS_INTERVAL,
             log: LogSettings::default(),
             store: StoreSettings::default(),
             acl: AclSettings::default(),

@@ -61,7 +61,7 @@ pub(crate) fn read(
             },
         }
     }
-    (draft.threads, draft.lanes) = (top.threads, top.lanes);
+    draft.take_top(&top);
     Ok(draft)
 }
 

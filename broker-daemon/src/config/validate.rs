@@ -1,5 +1,7 @@
 //! What can only be seen when all is read: two listeners on one address, a listener that is open to everybody.
 
+use std::time::Duration;
+
 use culex_core::limits::Limits;
 use culex_core::{Lanes, Threads};
 
@@ -9,7 +11,7 @@ use crate::config::{
 };
 
 /// A configuration that may still be wrong.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Draft {
     /// Listeners in the order of the file; empty means the default one.
     pub(crate) listeners: Vec<DraftListener>,
@@ -18,8 +20,29 @@ pub(crate) struct Draft {
     pub(crate) store: StoreSettings,
     pub(crate) acl: AclSettings,
     pub(crate) auth: AuthSettings,
-    pub(crate) threads: Threads,
-    pub(crate) lanes: Lanes,
+    threads: Threads,
+    lanes: Lanes,
+    sys_interval: Duration,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        let Config { limits, log, store, acl, auth, threads, lanes, sys_interval, .. } = Config::default();
+        Self { listeners: Vec::new(), limits, log, store, acl, auth, threads, lanes, sys_interval }
+    }
+}
+
+impl Draft {
+    /// A configuration with what stands at the top of the file.
+    pub(crate) fn top(&self) -> Config {
+        let Self { threads, lanes, sys_interval, .. } = *self;
+        Config { threads, lanes, sys_interval, ..Config::default() }
+    }
+
+    /// Takes what stands at the top of the file.
+    pub(crate) fn take_top(&mut self, top: &Config) {
+        (self.threads, self.lanes, self.sys_interval) = (top.threads, top.lanes, top.sys_interval);
+    }
 }
 
 /// A listener, and where its address was written.
@@ -50,6 +73,7 @@ pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
         limits: draft.limits,
         threads: draft.threads,
         lanes: draft.lanes,
+        sys_interval: draft.sys_interval,
         log: draft.log,
         store: draft.store,
         acl: draft.acl,

@@ -125,6 +125,7 @@ pub(crate) struct Connections {
     touched: Vec<ConnectionKey>,
     pool: BufferPool,
     pub(crate) heads: Heads,
+    pub(crate) packets_sent: u64,
 }
 
 impl Connections {

@@ -91,6 +91,7 @@ impl Connections {
             retain: flags.is_retain,
             packet_id: flags.packet_id,
         };
+        self.packets_sent += 1;
         let shared = message.shared.filter(|payload| payload.len() >= SHARED_PAYLOAD_MIN);
         connection.outbox.append_with(&mut self.pool, |tail| {
             head.append_to(tail, patch);
@@ -112,6 +113,7 @@ impl Connections {
     pub(crate) fn send(&mut self, key: ConnectionKey, packet: &Packet<'_>) -> bool {
         let Some(connection) = self.slots.get_mut(key.slot, key.generation) else { return false };
         let version = connection.version;
+        self.packets_sent += 1;
         connection.outbox.append_with(&mut self.pool, |tail| {
             // Only a packet of ours over 268,435,455 bytes could fail here, and no answer comes near.
             let _ = packet.encode(version, tail);

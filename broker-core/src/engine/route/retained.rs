@@ -16,6 +16,7 @@ use culex_codec::TopicFilter;
 
 use super::seek::{Pattern, Verdict};
 use crate::engine::keys::RetainedVersion;
+use crate::engine::topics::is_reserved;
 use crate::limits::{Limit, Limits};
 
 /// What the store must know of a message.
@@ -101,14 +102,17 @@ pub struct Budget {
 pub struct Retained<M> {
     entries: BTreeSet<Entry<M>>,
     version: RetainedVersion,
+    /// Of those that count.
     bytes: usize,
+    /// Messages of the broker's own, below `$SYS`: few, and towards no limit.
+    own: usize,
     limits: RetainedLimits,
 }
 
 impl<M: RetainedMessage + Clone> Retained<M> {
     /// An empty store at version 0.
     pub const fn new(limits: RetainedLimits) -> Self {
-        Self { entries: BTreeSet::new(), version: RetainedVersion(0), bytes: 0, limits }
+        Self { entries: BTreeSet::new(), version: RetainedVersion(0), bytes: 0, own: 0, limits }
     }
 
     /// Messages from before a restart, over the limits if need be; `last` is the newest version that was given out.
@@ -132,17 +136,17 @@ impl<M: RetainedMessage + Clone> Retained<M> {
         self.version
     }
 
-    /// How many messages there are.
+    /// How many messages there are, without the broker's own.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() - self.own
     }
 
-    /// There is no message.
+    /// There is no message but the broker's own.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
-    /// Sum of [`RetainedMessage::bytes`].
+    /// Sum of [`RetainedMessage::bytes`], without the broker's own.
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -163,8 +167,11 @@ impl<M: RetainedMessage + Clone> Retained<M> {
     /// A limit would be exceeded. Nothing changes then and no version is taken, so the live deliveries of that message
     /// must go out as those of a message that is not retained: no floor may hold them back.
     pub fn set(&mut self, message: M) -> Result<SetOutcome<M>, RetainedFull> {
+        if is_reserved(message.topic()) {
+            return Ok(self.set_own(message));
+        }
         let old = self.entries.get(message.topic()).map(|entry| entry.message.bytes());
-        if old.is_none() && self.entries.len() >= self.limits.messages {
+        if old.is_none() && self.len() >= self.limits.messages {
             return Err(RetainedFull::Messages { max: self.limits.messages });
         }
         let wanted = (self.bytes - old.unwrap_or(0)).saturating_add(message.bytes());
@@ -177,11 +184,22 @@ impl<M: RetainedMessage + Clone> Retained<M> {
         Ok(SetOutcome { version, replaced })
     }
 
+    fn set_own(&mut self, message: M) -> SetOutcome<M> {
+        let version = self.next_version();
+        let replaced = self.entries.replace(Entry { version, message }).map(|entry| entry.message);
+        self.own += usize::from(replaced.is_none());
+        SetOutcome { version, replaced }
+    }
+
     /// Removes the message of a topic, for a PUBLISH with RETAIN and an empty payload [MQTT-3.3.1-6]. Takes a version
     /// even if there was none.
     pub fn clear(&mut self, topic: &str) -> (RetainedVersion, Option<M>) {
         let old = self.entries.take(topic).map(|entry| entry.message);
-        self.bytes -= old.as_ref().map_or(0, M::bytes);
+        match &old {
+            Some(old) if is_reserved(old.topic()) => self.own -= 1,
+            Some(old) => self.bytes -= old.bytes(),
+            None => {}
+        }
         (self.next_version(), old)
     }
 

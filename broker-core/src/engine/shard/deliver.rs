@@ -11,6 +11,7 @@ use crate::engine::qos::Outgoing;
 use crate::engine::route::{Routes, Target};
 use crate::engine::session::Queued;
 use crate::engine::store::{Recipient, Record, RetainedChange};
+use crate::engine::topics::is_reserved;
 
 use super::{Shard, ShardMessage, Turn};
 
@@ -51,7 +52,7 @@ impl Shard {
         // The Retained Message is set before the routes are read; see Commons.
         let (mut publication, change, retained) = self.retain(turn, inbound);
         let (generation, routes) = self.routes_of(turn, inbound.message.topic);
-        if routes.is_empty() {
+        if routes.is_empty() && !is_reserved(inbound.message.topic.as_str()) {
             self.stats.messages_unrouted += 1;
         }
         if publication.is_none() && self.must_be_shared(inbound, &routes) {
@@ -103,6 +104,10 @@ impl Shard {
             return (Some(publication), RetainedChange::Clear(version), Some(version));
         }
         match turn.commons.set_retained(&publication) {
+            Some(version) if is_reserved(inbound.message.topic.as_str()) => {
+                // What the broker says of itself begins anew with it.
+                (Some(publication), RetainedChange::None, Some(version))
+            }
             Some(version) => (Some(publication), RetainedChange::Set(version), Some(version)),
             None => {
                 self.stats.retained_refused += 1;

@@ -135,7 +135,10 @@ impl Shard {
             match timer {
                 Timer::KeepAlive(key) => self.on_keep_alive(turn, key),
                 Timer::Answer(key) => self.close(turn, key, CloseReason::Hook(HookFailure::Late)),
-                Timer::SessionExpiry(key) => self.end_session(turn, key),
+                Timer::SessionExpiry(key) => {
+                    self.stats.sessions_expired += 1;
+                    self.end_session(turn, key);
+                }
                 Timer::Stalled => self.on_stalled(turn),
                 Timer::Pace(key) => self.on_pace(turn, key),
             }

@@ -40,6 +40,7 @@ mod queue_room;
 mod restore;
 mod room;
 mod subscribe;
+mod system;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -177,6 +178,7 @@ impl Shard {
             connections: self.connections.len() as u64,
             sessions: self.sessions.len() as u64,
             queue_memory_bytes: self.queue_memory(),
+            packets_sent: self.connections.packets_sent,
             ..self.stats
         }
     }

@@ -35,10 +35,13 @@ use super::super::metrics::Metrics;
 #[cfg(feature = "store-sqlite")]
 use super::super::store::Durability;
 use super::super::store::{Committer, Door, Queue, Source, Store, StoreError};
+use super::super::sys::SystemTopics;
 use super::super::worker::{self, Lanes, Movement};
 use super::runtime::Runtime;
 use super::{Broker, Failure, Inner, StartError, recovery};
 
+/// Once a second is often enough for whoever looks.
+const SYSTEM_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const THREADS_MAX: usize = 1024;
 /// More lanes than this are for who asks for them: each costs every sleep a few nanoseconds while they are gathered.
 const THREADS_AUTO_MAX: usize = 64;
@@ -66,6 +69,7 @@ pub struct BrokerBuilder {
     #[cfg(feature = "store-sqlite")]
     durability: Durability,
     access_control: Option<Arc<dyn AccessControl>>,
+    system_topics: Option<SystemTopics>,
     pub(in super::super) hooks: HookSet,
 }
 
@@ -121,6 +125,15 @@ impl BrokerBuilder {
     /// SUBSCRIBE.
     pub fn access_control(mut self, rules: Arc<dyn AccessControl>) -> Self {
         self.access_control = Some(rules);
+        self
+    }
+
+    /// Publishes what the broker counts as Retained Messages below `$SYS/broker/`, as mosquitto does: everything at the
+    /// start, then each `interval` what has changed. Zero is off, as without this call; others are 1 s or more. `version`
+    /// is what `$SYS/broker/version` says. Nobody else publishes there.
+    pub fn system_topics(mut self, version: impl Into<String>, interval: Duration) -> Self {
+        let topics = || SystemTopics { version: version.into(), interval: interval.max(SYSTEM_INTERVAL_MIN) };
+        self.system_topics = (!interval.is_zero()).then(topics);
         self
     }
 
@@ -231,7 +244,11 @@ impl BrokerBuilder {
             let entrance = Arc::new(Entrance { number, listener });
             handle.spawn(Arc::clone(&front_door).accept(socket, entrance, closing.subscribe()))
         };
-        let accepting = sockets.into_iter().zip(entrances).map(accept).collect();
+        let mut accepting: Vec<_> = sockets.into_iter().zip(entrances).map(accept).collect();
+        if let (Some(topics), Some(lane)) = (self.system_topics, mailboxes.first()) {
+            let topics = topics.publish(Arc::clone(&metrics), Arc::clone(lane), closing.subscribe());
+            accepting.push(handle.spawn(topics));
+        }
         let (accepting, threads) = (Mutex::new(accepting), Mutex::new(threads));
         let inner = Inner {
             addresses,

@@ -34,6 +34,15 @@ pub(crate) const TOP: &[Key<Config>] = &[
         doc: "When the threads share the work. `\"adaptive\"`: while there is more to do than one can; a quiet broker is \
               one thread, which costs the least. `\"spread\"`: always.",
     },
+    Key {
+        name: "sys_interval",
+        setting: Setting::Duration {
+            field: |config| &mut config.sys_interval,
+            range: Duration::ZERO..=Duration::from_secs(24 * 3600),
+        },
+        doc: "How often what the broker counts is published below `$SYS/broker/`: once a second at most; `\"0s\"` is never. \
+              See [sys.md](sys.md).",
+    },
 ];
 
 /// Keys of `[auth]`.
