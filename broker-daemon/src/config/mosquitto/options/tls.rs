@@ -65,7 +65,7 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         r.tls("tls_version").min_version = version;
         Ok(())
     }),
-    ignored("ciphers", "the suites are those with ECDHE and AEAD; see [tls.md](tls.md)"),
+    ignored("ciphers", "the suites are those with ECDHE and AEAD alone"),
     ignored("ciphers_tls1.3", "all three suites of TLS 1.3 are offered"),
     ignored("dhparamfile", "keys are exchanged by ECDHE alone"),
     OptionOf {
