@@ -12,7 +12,7 @@ pub enum Exit {
     Failed = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// An address cannot be listened on.
+    /// An address cannot be listened on, or the configuration is in mosquitto's format and wrong (as in mosquitto).
     CannotBind = 3,
     /// A certificate or key cannot be used.
     Tls = 4,

@@ -87,8 +87,8 @@ impl Reloader {
 /// # Errors
 /// [`AclError`]; nobody should be served without the list that was asked for.
 pub fn rules(config: &Config) -> Result<Option<Rules>, AclError> {
-    let Some(path) = &config.acl.file else { return Ok(None) };
-    Acl::load(path).map(|acl| Some(Rules::new(acl, config.acl.subscribe)))
+    let acl = Acl::configured(&config.acl)?;
+    Ok(acl.map(|acl| Rules::new(acl, config.acl.subscribe)))
 }
 
 impl fmt::Debug for Reloader {

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use culex_core::client::describe_io;
 
+use crate::config::AclSettings;
+
 use super::{Acl, Mistake, parse};
 
 /// More than a million rules; a larger file is something else.
@@ -38,6 +40,18 @@ pub enum AclError {
 }
 
 impl Acl {
+    /// The list that a configuration has, in a file or in itself; `None` if it has none, and everybody may everything.
+    ///
+    /// # Errors
+    /// As [`Acl::load`].
+    pub fn configured(settings: &AclSettings) -> Result<Option<Self>, AclError> {
+        match (&settings.file, settings.rules.as_slice()) {
+            (Some(path), _) => Self::load(path).map(Some),
+            (None, []) => Ok(None),
+            (None, rules) => Ok(Some(Self::of(rules))),
+        }
+    }
+
     /// Reads a file in mosquitto's format.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Who may publish and receive what: mosquitto's access control lists.
+//! Who may publish and receive what: mosquitto's access control lists, in its file or as `[[acl.rule]]`.
 //!
 //! ```text
 //!   acl file ──parse──► Acl { anonymous, users, patterns } ──rights(user, client)──► Rights: the rules of one client
@@ -28,7 +28,8 @@ use std::sync::Arc;
 pub use self::control::{Rules, Subscribing};
 pub use self::file::AclError;
 pub use self::parse::{Mistake, parse};
-pub use self::rule::{Access, Action, Decision, Rule};
+pub(crate) use self::rule::check_topic;
+pub use self::rule::{Access, Action, Decision, Rule, Whose, WrittenRule};
 
 use culex_core::codec::TopicName;
 
@@ -56,6 +57,30 @@ pub struct Rights {
 }
 
 impl Acl {
+    /// The list of these rules, in their order; each is to have a topic that [`Whose`] it is may have. Without any rule
+    /// nobody may anything.
+    pub fn of(rules: &[WrittenRule]) -> Self {
+        let mut acl = Self::default();
+        rules.iter().for_each(|rule| acl.add(rule));
+        acl
+    }
+
+    fn add(&mut self, written: &WrittenRule) {
+        let WrittenRule { whose, access, topic, line } = written;
+        let (access, line) = (*access, *line);
+        let rule = || Arc::new(Rule { access, topic: topic.clone(), line });
+        match whose {
+            Whose::Anonymous => insert(&mut self.anonymous, rule(), |rule| rule.access),
+            Whose::User(name) => {
+                insert(self.users.entry(name.clone()).or_default(), rule(), |rule| rule.access);
+            }
+            Whose::Everybody => {
+                let template = Template { access, topic: topic.clone(), line };
+                insert(&mut self.patterns, template, |template| template.access);
+            }
+        }
+    }
+
     /// The rules for a client. `None` is a client without a user name, which is not one with an empty name.
     pub fn rights(&self, user_name: Option<&str>, client_id: &str) -> Rights {
         let own = match user_name {
@@ -80,6 +105,16 @@ impl Acl {
         user_name.is_some_and(|name| has_wildcard(name) || (name.contains('/') && used(Template::has_user)))
             || has_wildcard(client_id)
             || (client_id.contains('/') && used(Template::has_client))
+    }
+}
+
+/// Denials stand before all else; the others keep their order.
+fn insert<R>(rules: &mut Vec<R>, rule: R, access: fn(&R) -> Access) {
+    if access(&rule) == Access::Deny {
+        let place = rules.iter().take_while(|rule| access(rule) == Access::Deny).count();
+        rules.insert(place, rule);
+    } else {
+        rules.push(rule);
     }
 }
 

@@ -1,12 +1,9 @@
 //! mosquitto's file: `user`, `topic`, `pattern`, one a line.
 
 use std::fmt;
-use std::sync::Arc;
-
-use culex_core::codec::TopicFilter;
 
 use super::Acl;
-use super::rule::{Access, Rule, Template};
+use super::rule::{Access, Whose, WrittenRule, check_topic};
 
 /// What is wrong in a line, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,26 +28,30 @@ impl fmt::Display for Mistake {
 pub fn parse(text: &[u8]) -> Result<Acl, Vec<Mistake>> {
     let mut acl = Acl::default();
     let mut mistakes = Vec::new();
-    let mut section: Option<Box<str>> = None;
+    let mut section = Whose::Anonymous;
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
         let line_number = number + 1;
-        match statement(line) {
+        match statement(line, &section) {
             Ok(None) => {}
             Ok(Some(Statement::User(name))) => {
                 acl.users.entry(name.into()).or_default();
-                section = Some(name.into());
+                section = Whose::User(name.into());
             }
             Ok(Some(Statement::Topic(access, topic))) => {
-                let rule = Arc::new(Rule { access, topic: topic.into(), line: line_number });
-                let rules = match &section {
-                    None => &mut acl.anonymous,
-                    Some(name) => acl.users.entry(name.clone()).or_default(),
-                };
-                insert(rules, rule, |rule| rule.access);
+                acl.add(&WrittenRule {
+                    whose: section.clone(),
+                    access,
+                    topic: topic.into(),
+                    line: line_number,
+                });
             }
             Ok(Some(Statement::Pattern(access, topic))) => {
-                let template = Template { access, topic: topic.into(), line: line_number };
-                insert(&mut acl.patterns, template, |template| template.access);
+                acl.add(&WrittenRule {
+                    whose: Whose::Everybody,
+                    access,
+                    topic: topic.into(),
+                    line: line_number,
+                });
             }
             Err(what) => mistakes.push(Mistake { line: line_number, what }),
         }
@@ -63,23 +64,13 @@ pub fn parse(text: &[u8]) -> Result<Acl, Vec<Mistake>> {
     if mistakes.is_empty() { Ok(acl) } else { Err(mistakes) }
 }
 
-/// Denials stand before all else; the others keep their order.
-fn insert<R>(rules: &mut Vec<R>, rule: R, access: fn(&R) -> Access) {
-    if access(&rule) == Access::Deny {
-        let place = rules.iter().take_while(|rule| access(rule) == Access::Deny).count();
-        rules.insert(place, rule);
-    } else {
-        rules.push(rule);
-    }
-}
-
 enum Statement<'a> {
     User(&'a str),
     Topic(Access, &'a str),
     Pattern(Access, &'a str),
 }
 
-fn statement(line: &[u8]) -> Result<Option<Statement<'_>>, String> {
+fn statement<'a>(line: &'a [u8], section: &Whose) -> Result<Option<Statement<'a>>, String> {
     let line = std::str::from_utf8(line).map_err(|_| "this is not UTF-8".to_owned())?;
     let line = line.trim_ascii_end();
     if line.is_empty() || line.starts_with('#') {
@@ -92,17 +83,12 @@ fn statement(line: &[u8]) -> Result<Option<Statement<'_>>, String> {
         "user" => Ok(Some(Statement::User(rest))),
         "topic" => {
             let (access, topic) = access_and_topic(word, rest)?;
-            if topic.contains("%u") || topic.contains("%c") {
-                let help = "put the rule on a line `pattern …`, or name the topic";
-                return Err(format!(
-                    "`{}`: %u and %c mean something in `pattern` only; {help}",
-                    topic.escape_debug()
-                ));
-            }
+            check_topic(section, topic)?;
             Ok(Some(Statement::Topic(access, topic)))
         }
         "pattern" => {
             let (access, topic) = access_and_topic(word, rest)?;
+            check_topic(&Whose::Everybody, topic)?;
             Ok(Some(Statement::Pattern(access, topic)))
         }
         _ if word.is_empty() || word.starts_with('\t') => {
@@ -120,22 +106,14 @@ fn access_and_topic<'a>(word: &str, rest: &'a str) -> Result<(Access, &'a str), 
         return Err(format!("`{word}` without a topic; write `{word} readwrite a/b`"));
     }
     // A rule without a word for the access is one word; a topic with a space needs one.
-    let (access, topic) = match rest.split_once(' ') {
-        None => (Access::ReadWrite, rest),
-        Some(("read", topic)) => (Access::Read, topic),
-        Some(("write", topic)) => (Access::Write, topic),
-        Some(("readwrite", topic)) => (Access::ReadWrite, topic),
-        Some(("deny", topic)) => (Access::Deny, topic),
-        Some((other, _)) => {
-            let other = other.escape_debug();
-            return Err(format!(
-                "`{other}` is not an access; it is `read`, `write`, `readwrite` or `deny`, and must be there if the topic has a space"
-            ));
-        }
-    };
-    let topic = topic.trim_ascii();
-    match TopicFilter::new(topic) {
-        Ok(_) => Ok((access, topic)),
-        Err(error) => Err(format!("`{}` is not a topic filter: {error}", topic.escape_debug())),
+    match rest.split_once(' ') {
+        None => Ok((Access::ReadWrite, rest)),
+        Some((first, topic)) => match Access::of_word(first) {
+            Some(access) => Ok((access, topic.trim_ascii())),
+            None => Err(format!(
+                "`{}` is not an access; it is `read`, `write`, `readwrite` or `deny`, and must be there if the topic has a space",
+                first.escape_debug()
+            )),
+        },
     }
 }

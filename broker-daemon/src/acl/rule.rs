@@ -5,16 +5,67 @@ use std::fmt;
 use culex_core::codec::{TopicFilter, TopicName};
 
 /// What a rule allows, or that it forbids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Access {
     /// Receive.
     Read,
     /// Publish.
     Write,
-    /// Both; what a rule without a word means.
+    /// Both; what a rule without a word means (default).
+    #[default]
     ReadWrite,
     /// Neither. Comes before all other rules of its section.
     Deny,
+}
+
+/// A rule as somebody wrote it.
+#[derive(Debug, Clone)]
+pub struct WrittenRule {
+    /// Whom it concerns.
+    pub whose: Whose,
+    /// What it allows.
+    pub access: Access,
+    /// A Topic Filter; `%u` and `%c` stand for names in one for everybody.
+    pub topic: Box<str>,
+    /// Line in its file, from 1.
+    pub line: usize,
+}
+
+/// Whom a rule concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// Clients without a user name.
+    Anonymous,
+    /// A user.
+    User(Box<str>),
+    /// Every client.
+    Everybody,
+}
+
+/// Whether they say the same, wherever they stand.
+impl PartialEq for WrittenRule {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.whose, self.access, &self.topic) == (&other.whose, other.access, &other.topic)
+    }
+}
+
+impl Eq for WrittenRule {}
+
+/// Whether a rule for these may have this topic.
+///
+/// # Errors
+/// Why not, and how to mend it.
+pub(crate) fn check_topic(whose: &Whose, topic: &str) -> Result<(), String> {
+    if let Err(error) = TopicFilter::new(topic) {
+        return Err(format!("`{}` is not a topic filter: {error}", topic.escape_debug()));
+    }
+    if *whose != Whose::Everybody && (topic.contains("%u") || topic.contains("%c")) {
+        return Err(format!(
+            "`{}`: %u and %c mean something in a `pattern` only; make the rule one, or name the topic",
+            topic.escape_debug()
+        ));
+    }
+    Ok(())
 }
 
 /// What a client wants to do with a topic.
@@ -97,14 +148,25 @@ impl fmt::Display for Decision<'_> {
     }
 }
 
+impl Access {
+    /// In the order of the words.
+    const ALL: [Self; 4] = [Self::Read, Self::Write, Self::ReadWrite, Self::Deny];
+    /// How each is written.
+    pub(crate) const WORDS: &'static [&'static str] = &["read", "write", "readwrite", "deny"];
+
+    pub(crate) fn from_index(index: usize) -> Self {
+        Self::ALL.get(index).copied().unwrap_or_default()
+    }
+
+    /// The access of this word.
+    pub(super) fn of_word(word: &str) -> Option<Self> {
+        Self::WORDS.iter().position(|known| *known == word).map(Self::from_index)
+    }
+}
+
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::ReadWrite => "readwrite",
-            Self::Deny => "deny",
-        })
+        f.write_str(Self::WORDS.get(*self as usize).unwrap_or(&""))
     }
 }
 

@@ -156,7 +156,8 @@ mod properties {
     use proptest::prelude::*;
 
     use super::super::filter::{covers, overlaps};
-    use super::super::parse;
+    use super::super::{Acl, Action, parse};
+    use crate::config::{Config, Environment};
 
     const LEVELS: [&str; 6] = ["a", "b", "", "+", "$S", "c"];
 
@@ -183,6 +184,78 @@ mod properties {
         }
         topics.retain(|topic| !topic.is_empty());
         topics
+    }
+
+    /// Whose, access, topic; the names are those that are asked about below.
+    type Written = (usize, usize, String);
+
+    const ACCESS: [&str; 4] = ["read", "write", "readwrite", "deny"];
+    const USERS: [Option<&str>; 4] = [None, Some("a"), Some("b"), Some("a/b")];
+
+    fn rule() -> impl Strategy<Value = Written> {
+        let levels = prop::sample::select(&["a", "b", "+", "$S", "%u", "%c", "x%u"][..]);
+        let topic = (prop::collection::vec(levels, 1..4), any::<bool>())
+            .prop_map(|(levels, hash)| levels.join("/") + if hash { "/#" } else { "" });
+        (0_usize..4, 0_usize..4, topic).prop_map(|(whose, access, topic)| {
+            // %u and %c are for patterns alone.
+            let topic = if whose == 3 { topic } else { topic.replace('%', "") };
+            (whose, access, topic)
+        })
+    }
+
+    /// In mosquitto's format: sections in the order of their first rule.
+    fn as_file(rules: &[Written]) -> String {
+        let mut text = String::new();
+        for (section, user) in USERS.iter().enumerate().take(3) {
+            if let Some(user) = user {
+                text += &format!("user {user}\n");
+            }
+            for (_, access, topic) in rules.iter().filter(|(whose, ..)| *whose == section) {
+                text += &format!("topic {} {topic}\n", ACCESS[*access]);
+            }
+        }
+        for (_, access, topic) in rules.iter().filter(|(whose, ..)| *whose == 3) {
+            text += &format!("pattern {} {topic}\n", ACCESS[*access]);
+        }
+        text
+    }
+
+    fn as_toml(rules: &[Written]) -> String {
+        let whose = ["anonymous = true\ntopic", "user = \"a\"\ntopic", "user = \"b\"\ntopic", "pattern"];
+        let one = |(n, access, topic): &Written| {
+            format!("[[acl.rule]]\naccess = \"{}\"\n{} = \"{topic}\"\n", ACCESS[*access], whose[*n])
+        };
+        rules.iter().map(one).collect()
+    }
+
+    proptest! {
+        // Each case asks 7,000 times.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// A list means the same in mosquitto's file and in the configuration.
+        #[test]
+        fn rules_in_toml_decide_as_those_in_a_file(rules in prop::collection::vec(rule(), 1..12)) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("culex.toml");
+            std::fs::write(&path, as_toml(&rules)).unwrap();
+            let config = Config::load(Some(&path), &Environment::default()).unwrap();
+            let ours = Acl::configured(&config.acl).unwrap().unwrap();
+            let theirs = parse(as_file(&rules).as_bytes()).unwrap();
+            for user in USERS {
+                for client in ["a", "c", "+"] {
+                    let (ours, theirs) = (ours.rights(user, client), theirs.rights(user, client));
+                    for topic in topics().into_iter().filter(|topic| topic.matches('/').count() < 3) {
+                        let name = TopicName::new(&topic).unwrap();
+                        for action in [Action::Publish, Action::Receive] {
+                            let (ours, theirs) = (ours.decide(action, name), theirs.decide(action, name));
+                            prop_assert_eq!(ours.is_allowed(), theirs.is_allowed(), "{:?} {} {}", user, client, topic);
+                            prop_assert_eq!(ours.reason(), theirs.reason());
+                        }
+                        let subscribed = (ours.decide_subscribe(&topic), theirs.decide_subscribe(&topic));
+                        prop_assert_eq!(subscribed.0.is_allowed(), subscribed.1.is_allowed());
+                    }
+                }
+            }
+        }
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use culex_core::codec::{TopicFilter, TopicName};
 
-use crate::acl::{Acl, Action};
+use crate::acl::{Acl, AclError, Action};
 use crate::cli::human;
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
@@ -72,8 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 
 /// The sentence, and whether it is a yes.
 fn answer(explain: &Explain) -> Result<(String, bool), String> {
-    let path = list_of(explain)?;
-    let acl = Acl::load(&path).map_err(|error| error.to_string())?;
+    let (path, acl) = list_of(explain)?;
     let rights = acl.rights(explain.user.as_deref(), &explain.client);
     let topic = explain.topic.as_str();
     let name = || {
@@ -102,13 +101,16 @@ fn answer(explain: &Explain) -> Result<(String, bool), String> {
     Ok((text, decision.is_allowed()))
 }
 
-fn list_of(explain: &Explain) -> Result<PathBuf, String> {
+/// The list, and the file that it is in.
+fn list_of(explain: &Explain) -> Result<(PathBuf, Acl), String> {
+    let wrong = |error: AclError| error.to_string();
     if let Some(path) = &explain.acl_file {
-        return Ok(path.clone());
+        return Ok((path.clone(), Acl::load(path).map_err(wrong)?));
     }
     let config = Config::load(explain.config.as_deref(), &Environment::of_process())
         .map_err(|error| error.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-    config.acl.file.ok_or_else(|| {
-        "the configuration has no access control list ([acl] file), so everything is allowed".to_owned()
-    })
+    let acl = Acl::configured(&config.acl).map_err(wrong)?.ok_or_else(|| {
+        "the configuration has no access control list ([acl] file, [[acl.rule]]), so everything is allowed".to_owned()
+    })?;
+    Ok((config.acl.file.or_else(|| explain.config.clone()).unwrap_or_default(), acl))
 }

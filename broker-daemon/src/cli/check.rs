@@ -25,15 +25,19 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let file = arguments.config.as_deref().or(arguments.file.as_deref());
-    match Config::load(file, &Environment::of_process()).and_then(with_users) {
-        Ok(config) => {
-            if let Some(Err(error)) = config.acl.file.as_deref().map(Acl::load) {
+    let loaded = Config::load_with_notes(file, &Environment::of_process());
+    match loaded.and_then(|(config, notes)| Ok((with_users(config)?, notes))) {
+        Ok((config, notes)) => {
+            if let Err(error) = Acl::configured(&config.acl) {
                 human::complain(error);
                 return Exit::Failed;
             }
             if let Err(error) = crate::tls::Secured::load(&config) {
                 complain(&error);
                 return Exit::Tls;
+            }
+            for note in notes {
+                human::note(format_args!("note: {note}"));
             }
             let name = file.map(|file| file.display().to_string()).unwrap_or_default();
             let listeners: Vec<_> =

@@ -16,7 +16,9 @@ use crate::cli::banner::{Access, Listening, banner};
 use crate::cli::human;
 use crate::cli::interrupt::{Hangup, Interrupt, outlive_file_size_limit};
 use crate::cli::state::State;
-use crate::config::{Config, ConfigError, Environment, LogFormat, LogLevel, StoreMode};
+use crate::config::{
+    Config, ConfigError, Environment, Format as FileFormat, LogFormat, LogLevel, Note, StoreMode,
+};
 use crate::control::{self, ControlSocket};
 use crate::exit::Exit;
 use crate::reload::{Reloader, rules};
@@ -27,7 +29,7 @@ use crate::users::{Anonymous, Users};
 /// How to serve.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Arguments {
-    /// Configuration file; without it, 127.0.0.1:1883 and the defaults
+    /// Configuration file, TOML or mosquitto's; without it, 127.0.0.1:1883 and the defaults
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Port of the (only) listener
@@ -67,11 +69,15 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         );
         return Exit::Usage;
     }
-    let config = match configure(arguments) {
-        Ok(config) => config,
+    let (config, notes) = match configure(arguments) {
+        Ok(configured) => configured,
         Err(error) => {
             human::complain_all(&error);
-            return Exit::Failed;
+            // Whoever starts it as mosquitto expects its exit code.
+            return match error.format() {
+                FileFormat::Mosquitto => Exit::CannotBind,
+                FileFormat::Toml => Exit::Failed,
+            };
         }
     };
     let port = arguments.port.filter(|_| config.listeners.len() != 1);
@@ -80,6 +86,9 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         return Exit::Usage;
     }
     telemetry::init(config.log);
+    for note in notes {
+        tracing::warn!("{note}");
+    }
     let users = match config.auth.password_file.as_deref().map(Users::open).transpose() {
         Ok(users) => users,
         Err(error) => {
@@ -111,16 +120,18 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     };
     let state = State::choose(&config, |name| std::env::var_os(name));
     let again = arguments.clone();
-    let reloader =
-        Arc::new(Reloader::new(config.clone(), secured.clone(), users.clone(), move || configure(&again)));
+    let reloader = Arc::new(Reloader::new(config.clone(), secured.clone(), users.clone(), move || {
+        Ok(configure(&again)?.0)
+    }));
     let exit = runtime.block_on(serve(&config, &state, rules, &secured, users, reloader));
     runtime.shutdown_background();
     exit
 }
 
 /// The configuration, with what the command line says on top.
-fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {
-    let mut config = Config::load(arguments.config.as_deref(), &Environment::of_process())?;
+fn configure(arguments: &Arguments) -> Result<(Config, Vec<Note>), ConfigError> {
+    let (mut config, notes) =
+        Config::load_with_notes(arguments.config.as_deref(), &Environment::of_process())?;
     if let (Some(port), [listener]) = (arguments.port, config.listeners.as_mut_slice()) {
         listener.address.set_port(port);
     }
@@ -137,7 +148,7 @@ fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {
         Some(Format::Json) => config.log.format = LogFormat::Json,
         None => {}
     }
-    Ok(config)
+    Ok((config, notes))
 }
 
 /// Each connection is an open file, and the usual soft limit of 1024 is for programs that use `select`.

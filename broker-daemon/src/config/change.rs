@@ -33,6 +33,11 @@ impl Config {
         section(&mut changes, "", TOP, self, new, false);
         listeners(&mut changes, &self.listeners, &new.listeners);
         section(&mut changes, "acl.", ACL, &self.acl, &new.acl, true);
+        if self.acl.rules != new.acl.rules {
+            let count = |config: &Self| format!("{} rules", config.acl.rules.len());
+            let (old, new) = (count(self), count(new));
+            changes.push(Change { key: "acl.rule".to_owned(), old, new, is_in_force: true });
+        }
         // Whether anybody is asked at all is settled at the start.
         let keeps_users = self.auth.password_file.is_some() && new.auth.password_file.is_some();
         section(&mut changes, "auth.", AUTH, &self.auth, &new.auth, keeps_users);

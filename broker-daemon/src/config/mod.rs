@@ -13,11 +13,14 @@ use culex_core::{Lanes, Threads};
 
 mod change;
 mod environment;
+mod format;
 mod keys;
 mod listener;
+mod mosquitto;
 pub(crate) mod problem;
 mod raw;
 pub mod reference;
+mod rules;
 mod setting;
 pub(crate) mod source;
 mod suggest;
@@ -25,13 +28,15 @@ mod suggest;
 mod tests;
 mod validate;
 mod value;
+mod write;
 
 pub use crate::config::change::Change;
 pub use crate::config::environment::Environment;
+pub use crate::config::format::Format;
 pub use crate::config::listener::{CertificateUser, KeyPermissions, Listener, TlsSettings, TlsVersion};
-pub use crate::config::problem::{ConfigError, Place, Problem};
+pub use crate::config::problem::{ConfigError, Note, Place, Problem};
 
-use crate::acl::Subscribing;
+use crate::acl::{Subscribing, WrittenRule};
 pub(crate) use crate::config::problem::{Complaint, Report};
 use crate::config::source::Source;
 
@@ -100,8 +105,10 @@ pub struct StoreSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct AclSettings {
-    /// The list; `None` allows everything.
+    /// The list in mosquitto's format.
     pub file: Option<PathBuf>,
+    /// The list itself. Without either everything is allowed; there are never both.
+    pub rules: Vec<WrittenRule>,
     /// What SUBSCRIBE is told about a filter that can never deliver anything.
     pub subscribe: Subscribing,
 }
@@ -194,27 +201,49 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads a configuration, or takes the defaults without a `file`, and applies the overrides of `environment`.
+    /// Reads a configuration, or takes the defaults without a `file`, and applies the overrides of `environment`. The file
+    /// is TOML or mosquitto's, see [`Format`].
     ///
     /// # Errors
-    /// All mistakes at once; a file that cannot be read or is not TOML is reported alone.
+    /// All mistakes at once; a file that cannot be read, is TOML with an error of syntax, or in neither format, is reported
+    /// alone.
     pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
+        Self::load_with_notes(file, environment).map(|(config, _)| config)
+    }
+
+    /// The same, with what the user should know of a file in mosquitto's format: what is ignored, and what is otherwise.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_with_notes(
+        file: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<(Self, Vec<Note>), ConfigError> {
         let Some(path) = file else {
             let mut report = Report::default();
             let draft = validate::Draft::default();
-            return Self::complete(draft, environment, &mut report);
+            return Ok((Self::complete(draft, environment, &mut report)?, Vec::new()));
         };
         let source = Source::read(path).map_err(|complaint| {
             let place = Place::File { file: path.display().to_string() };
             ConfigError::alone(Problem { place, message: complaint.message, help: complaint.help })
         })?;
-        Self::from_source(&source, environment)
+        Self::from_source(&source, environment, mosquitto::Machine::this)
     }
 
-    fn from_source(source: &Source, environment: &Environment) -> Result<Self, ConfigError> {
+    fn from_source(
+        source: &Source,
+        environment: &Environment,
+        machine: impl FnOnce() -> mosquitto::Machine,
+    ) -> Result<(Self, Vec<Note>), ConfigError> {
         let mut report = Report::default();
-        let draft = raw::read(source, environment, &mut report)?;
-        Self::complete(draft, environment, &mut report)
+        let format = Format::of(source)?;
+        let (draft, notes) = match format {
+            Format::Toml => (raw::read(source, environment, &mut report)?, Vec::new()),
+            Format::Mosquitto => mosquitto::read(source, machine(), &mut report),
+        };
+        let config = Self::complete(draft, environment, &mut report);
+        config.map(|config| (config, notes)).map_err(|error| error.in_format(format))
     }
 
     fn complete(

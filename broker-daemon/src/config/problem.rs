@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::config::format::Format;
+
 /// Where a setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -29,6 +31,14 @@ pub enum Place {
 }
 
 impl Place {
+    /// The file, if it is in one.
+    fn file(&self) -> Option<&str> {
+        match self {
+            Self::File { file } | Self::Position { file, .. } => Some(file),
+            Self::Environment { .. } | Self::CommandLine => None,
+        }
+    }
+
     /// Position in the file, or (0, 0): the order in which problems are shown.
     fn order(&self) -> (usize, usize) {
         match self {
@@ -71,16 +81,43 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Something that the user should know of a file that is taken all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// What it is about.
+    pub place: Place,
+    /// What is ignored, or is otherwise than it was.
+    pub text: String,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.text)
+    }
+}
+
 /// All errors of a configuration, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<Problem>,
+    format: Format,
 }
 
 impl ConfigError {
     /// The errors; at least one.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// The format of the file that has them.
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The same errors, of a file in this format.
+    pub(crate) fn in_format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
     }
 
     /// An error about a file as a whole.
@@ -91,7 +128,7 @@ impl ConfigError {
 
     /// An error that stands alone.
     pub(crate) fn alone(problem: Problem) -> Self {
-        Self { problems: vec![problem] }
+        Self { problems: vec![problem], format: Format::default() }
     }
 }
 
@@ -146,7 +183,18 @@ impl Report {
 
     /// What was added.
     pub(crate) fn fail(mut self) -> ConfigError {
-        self.problems.sort_by_key(|problem| problem.place.order());
-        ConfigError { problems: self.problems }
+        // Files in the order in which they were named first.
+        let mut files: Vec<String> = Vec::new();
+        for file in self.problems.iter().filter_map(|problem| problem.place.file()) {
+            if !files.iter().any(|known| known == file) {
+                files.push(file.to_owned());
+            }
+        }
+        let number = |place: &Place| match place.file() {
+            Some(file) => files.iter().position(|known| known == file),
+            None => Some(usize::MAX),
+        };
+        self.problems.sort_by_key(|problem| (number(&problem.place), problem.place.order()));
+        ConfigError { problems: self.problems, format: Format::default() }
     }
 }

@@ -6,9 +6,11 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeArray, DeString, DeTable, DeValue};
 
+use crate::acl::WrittenRule;
 use crate::config::environment::Environment;
 use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP, sections};
 use crate::config::problem::{Complaint, ConfigError, Place, Problem, Report};
+use crate::config::rules::{ACL_RULE, DraftRule};
 use crate::config::setting::Key;
 use crate::config::source::Source;
 use crate::config::suggest::nearest;
@@ -42,9 +44,7 @@ pub(crate) fn read(
             ("limits", DeValue::Table(table)) => {
                 reader.section(LIMITS, "[limits]", table, &mut draft.limits);
             }
-            ("acl", DeValue::Table(table)) => {
-                reader.section(ACL, "[acl]", table, &mut draft.acl);
-            }
+            ("acl", DeValue::Table(table)) => reader.acl(table, &mut draft),
             ("log", DeValue::Table(table)) => {
                 reader.section(LOG, "[log]", table, &mut draft.log);
             }
@@ -83,6 +83,51 @@ impl Reader<'_> {
     fn section<T>(&mut self, keys: &[Key<T>], written: &str, table: &DeTable<'_>, target: &mut T) {
         for (key, value) in table {
             self.key(keys, written, key, value, target);
+        }
+    }
+
+    /// `[acl]` and its rules.
+    fn acl(&mut self, table: &DeTable<'_>, draft: &mut Draft) {
+        for (key, value) in table {
+            match (key.get_ref().as_ref(), value.get_ref()) {
+                ("rule", DeValue::Array(tables)) if tables.iter().all(|table| table.get_ref().is_table()) => {
+                    if tables.is_empty() {
+                        let complaint = Complaint::new("an empty list of rules, so nobody could do anything");
+                        let help =
+                            "to say just that, write a rule with `pattern = \"#\"` and `access = \"deny\"`";
+                        self.complain(&key.span(), complaint.help(help));
+                    }
+                    draft.acl_rule = Some(self.source.place(&key.span()));
+                    for table in tables.iter() {
+                        draft.acl.rules.extend(self.rule(table));
+                    }
+                }
+                ("rule", _) => {
+                    self.complain(&key.span(), Complaint::new("`rule` is written [[acl.rule]]"));
+                }
+                _ => {
+                    self.key(ACL, "[acl]", key, value, &mut draft.acl);
+                }
+            }
+        }
+    }
+
+    fn rule(&mut self, table: &Spanned<DeValue<'_>>) -> Option<WrittenRule> {
+        let DeValue::Table(keys) = table.get_ref() else { return None };
+        let mut rule = DraftRule::default();
+        let mut is_whole = true;
+        for (key, value) in keys {
+            is_whole &= self.key(ACL_RULE, "[[acl.rule]]", key, value, &mut rule).is_some();
+        }
+        if !is_whole {
+            return None;
+        }
+        match rule.check(self.source.line(&table.span())) {
+            Ok(rule) => Some(rule),
+            Err(complaint) => {
+                self.complain(&table.span(), complaint);
+                None
+            }
         }
     }
 

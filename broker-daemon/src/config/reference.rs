@@ -5,6 +5,7 @@ use std::fmt::Write;
 use culex_core::limits::Limits;
 
 use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP};
+use crate::config::rules::{ACL_RULE, DraftRule};
 use crate::config::setting::Key;
 use crate::config::{AclSettings, AuthSettings, Config, Listener, LogSettings, StoreSettings, TlsSettings};
 
@@ -19,12 +20,19 @@ pub fn page() -> String {
     table(&mut page, "`[auth]`", "CULEX__AUTH__", AUTH, AuthSettings::default);
     page.push_str(AUTH_NOTE);
     table(&mut page, "`[acl]`", "CULEX__ACL__", ACL, AclSettings::default);
+    table(&mut page, "`[[acl.rule]]`", "", ACL_RULE, DraftRule::default);
+    page.push_str(RULE_NOTE);
     table(&mut page, "`[log]`", "CULEX__LOG__", LOG, LogSettings::default);
     table(&mut page, "`[store]`", "CULEX__STORE__", STORE, StoreSettings::default);
     page.push_str(STORE_NOTE);
     table(&mut page, "`[limits]`", "CULEX__LIMITS__", LIMITS, Limits::default);
     page.push_str(TAIL);
     page
+}
+
+/// The page about mosquitto's configuration.
+pub fn mosquitto_page() -> String {
+    crate::config::mosquitto::page::page()
 }
 
 fn table<T>(page: &mut String, title: &str, prefix: &str, keys: &[Key<T>], default: fn() -> T) {
@@ -38,7 +46,8 @@ fn table<T>(page: &mut String, title: &str, prefix: &str, keys: &[Key<T>], defau
             if default.starts_with("none") || default == "all" { default } else { format!("`{default}`") };
         let _ = writeln!(page, "| `{name}` | {kind} | {default} | {range} | {doc} |");
     }
-    if let Some(first) = keys.first() {
+    // A list of tables has no environment variables.
+    if let Some(first) = keys.first().filter(|_| !prefix.is_empty()) {
         let _ =
             write!(page, "\nAs an environment variable: `{prefix}{}`.\n", first.name.to_ascii_uppercase());
     }
@@ -56,6 +65,9 @@ It belongs to the `[[listener]]` before it. TLS 1.2 and 1.3 are spoken, with cip
 const AUTH_NOTE: &str = "
 Without a password file there are no users, and any user name and password is accepted, unchecked. A file that is missing,
 has no user, or a line that is not one, stops the start. See [users.md](users.md).
+";
+const RULE_NOTE: &str = "
+The same rules and decisions as in `file`, instead of it; see [access.md](access.md).
 ";
 const STORE_NOTE: &str = "
 Without a directory a service has `$STATE_DIRECTORY` (systemd sets it), a person `culex/port-PORT` in `$XDG_STATE_HOME` or

@@ -11,7 +11,7 @@ use culex_core::limits::Limit;
 
 use crate::config::problem::Complaint;
 use crate::config::value::{
-    Input, Unit, address, duration, number, show_duration, show_number, write_number,
+    Input, Unit, address, duration, number, show_duration, show_number, write_list, write_number, write_text,
 };
 use culex_core::Threads;
 
@@ -44,6 +44,8 @@ pub(crate) enum Setting<T> {
     Address { field: fn(&mut T) -> &mut SocketAddr },
     /// A directory or file, or not said.
     Path { field: fn(&mut T) -> &mut Option<PathBuf> },
+    /// A word, or not said.
+    Text { field: fn(&mut T) -> &mut Option<String> },
     /// Files: one, or a list.
     Paths { field: fn(&mut T) -> &mut Vec<PathBuf> },
     /// Words: one, or a list.
@@ -123,6 +125,12 @@ impl<T> Setting<T> {
                 }
                 *field(target) = Some(text.into());
             }
+            Self::Text { field } => match input {
+                Input::Text(text) if !text.is_empty() => *field(target) = Some(text.clone()),
+                Input::Text(_) | Input::Integer(_) | Input::Switch(_) | Input::List(_) | Input::Other(_) => {
+                    return Err(self.mismatch(input));
+                }
+            },
             Self::Paths { field } => {
                 *field(target) = self.texts(input)?.into_iter().map(PathBuf::from).collect();
             }
@@ -172,6 +180,7 @@ impl<T> Setting<T> {
             Self::Switch { .. } => "true or false".to_owned(),
             Self::Address { .. } => "address with port".to_owned(),
             Self::Path { .. } => "path".to_owned(),
+            Self::Text { .. } => "text".to_owned(),
             Self::Paths { .. } => "path or list of paths".to_owned(),
             Self::Texts { .. } => "text or list of texts".to_owned(),
             Self::Threads { .. } => "number or \"auto\"".to_owned(),
@@ -194,6 +203,7 @@ impl<T> Setting<T> {
             | Self::Switch { .. }
             | Self::Address { .. }
             | Self::Path { .. }
+            | Self::Text { .. }
             | Self::Paths { .. }
             | Self::Texts { .. } => String::new(),
         }
@@ -210,6 +220,7 @@ impl<T> Setting<T> {
             | Self::Choice { .. }
             | Self::Choices { .. }
             | Self::Switch { .. }
+            | Self::Text { .. }
             | Self::Paths { .. }
             | Self::Texts { .. }
             | Self::Threads { .. } => self.value_text(section),
@@ -241,16 +252,20 @@ impl<T> Setting<T> {
                 Some(switch) => switch.to_string(),
                 None => "none".to_owned(),
             },
-            Self::Address { field } => field(&mut section).to_string(),
+            Self::Address { field } => write_text(&field(&mut section).to_string()),
             Self::Path { field } => match field(&mut section) {
-                Some(path) => format!("{:?}", path.display().to_string()),
+                Some(path) => write_text(&path.display().to_string()),
+                None => "none".to_owned(),
+            },
+            Self::Text { field } => match field(&mut section) {
+                Some(text) => write_text(text),
                 None => "none".to_owned(),
             },
             Self::Paths { field } => match field(&mut section).as_slice() {
                 [] => "none".to_owned(),
-                paths => format!("{paths:?}"),
+                paths => write_list(paths.iter().map(|path| path.display().to_string())),
             },
-            Self::Texts { field } => format!("{:?}", field(&mut section)),
+            Self::Texts { field } => write_list(field(&mut section).iter().cloned()),
             Self::Threads { field } => match *field(&mut section) {
                 Threads::Auto => "\"auto\"".to_owned(),
                 Threads::Exactly(n) => n.to_string(),

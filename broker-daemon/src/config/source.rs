@@ -42,15 +42,26 @@ impl Source {
         &self.text
     }
 
+    /// Whether its name ends so, in upper or lower case.
+    pub(crate) fn has_ending(&self, ending: &str) -> bool {
+        self.name.to_ascii_lowercase().ends_with(ending)
+    }
+
     /// The folder that relative paths in this file start from.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
+    /// The line of a span of bytes, from 1.
+    pub(crate) fn line(&self, span: &Range<usize>) -> usize {
+        let before = self.text.get(..span.start).unwrap_or(&self.text);
+        before.bytes().filter(|byte| *byte == b'\n').count() + 1
+    }
+
     /// The place of a span of bytes.
     pub(crate) fn place(&self, span: &Range<usize>) -> Place {
         let before = self.text.get(..span.start).unwrap_or(&self.text);
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        let line = self.line(span);
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         Place::Position { file: self.name.clone(), line, column }
     }

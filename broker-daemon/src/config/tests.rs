@@ -8,15 +8,20 @@ use culex_core::limits::{Limit, Limits, WhenFull};
 use proptest::prelude::*;
 
 use super::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP};
+use super::rules::ACL_RULE;
 use super::source::Source;
 use super::*;
+use crate::acl::{Access, Whose};
 
 fn load(text: &str) -> Result<Config, ConfigError> {
     load_with(text, &[])
 }
 
 fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    Config::from_source(&Source::of("culex.toml", text), &Environment::of(variables.iter().copied()))
+    let source = Source::of("culex.toml", text);
+    let machine = || mosquitto::Machine::with_ipv6(true);
+    let loaded = Config::from_source(&source, &Environment::of(variables.iter().copied()), machine);
+    loaded.map(|(config, _)| config)
 }
 
 /// What is said about `text`, without the file's name: one line a problem, help after ` | `.
@@ -235,6 +240,62 @@ fn columns_count_characters() {
 }
 
 #[test]
+fn an_access_control_list_may_be_in_the_file_itself() {
+    let text = r#"
+[acl]
+subscribe = "mosquitto"
+[[acl.rule]]
+user = "ann"
+topic = "a/#"
+access = "read"
+[[acl.rule]]
+anonymous = true
+topic = "b"
+[[acl.rule]]
+pattern = "c/%u/%c"
+access = "deny"
+"#;
+    let config = load(text).unwrap();
+    let rules: Vec<_> = config.acl.rules.iter().map(|r| (&r.whose, r.access, &*r.topic, r.line)).collect();
+    assert_eq!(
+        rules,
+        [
+            (&Whose::User("ann".into()), Access::Read, "a/#", 4),
+            (&Whose::Anonymous, Access::ReadWrite, "b", 8),
+            (&Whose::Everybody, Access::Deny, "c/%u/%c", 11),
+        ]
+    );
+    assert_eq!(load(&config.to_toml()).unwrap(), config);
+    let unclear = "1:1: it is not clear whom this rule concerns, and with which topic | a rule has `user` and `topic`, or \
+                   `anonymous = true` and `topic`, or `pattern` alone, which is for everybody";
+    for (text, expected) in [
+        ("[[acl.rule]]\n", unclear),
+        ("[[acl.rule]]\nuser = \"ann\"", unclear),
+        ("[[acl.rule]]\ntopic = \"a\"", unclear),
+        ("[[acl.rule]]\nanonymous = true\npattern = \"a\"", unclear),
+        ("[[acl.rule]]\nuser = \"ann\"\ntopic = \"a\"\npattern = \"a\"", unclear),
+        (
+            "[[acl.rule]]\nuser = \"ann\"\ntopic = \"a/%u\"",
+            "1:1: `a/%u`: %u and %c mean something in a `pattern` only; make the rule one, or name the topic",
+        ),
+        ("[[acl.rule]]\nuser = \"\"\ntopic = \"a\"", "2:8: user: expected text, found \"\""),
+        (
+            "[acl]\nrule = []",
+            "2:1: an empty list of rules, so nobody could do anything | to say just that, write a rule with `pattern = \"#\"` \
+             and `access = \"deny\"`",
+        ),
+        ("[acl]\nrule = 3", "2:1: `rule` is written [[acl.rule]]"),
+        (
+            "[acl]\nfile = \"a\"\n[[acl.rule]]\npattern = \"#\"",
+            "3:7: there are both [[acl.rule]] and `file`, and one list decides | remove one of the two",
+        ),
+    ] {
+        check(text, &[expected]);
+    }
+    assert!(complaints("[[acl.rule]]\npattern = \"a/#/b\"")[0].contains("`a/#/b` is not a topic filter"));
+}
+
+#[test]
 fn an_open_listener_must_be_wanted() {
     let open = "[[listener]]\naddress = \"0.0.0.0:1883\"\n";
     check(
@@ -275,7 +336,7 @@ fn a_listener_needs_an_address() {
 #[test]
 fn one_address_is_listened_on_once() {
     let listener = "[[listener]]\naddress = \"127.0.0.1:1883\"\n";
-    check(&listener.repeat(2), &["4:11: an earlier [[listener]] has 127.0.0.1:1883 already"]);
+    check(&listener.repeat(2), &["4:11: an earlier listener has 127.0.0.1:1883 already"]);
     check(&"[[listener]]\naddress = \"127.0.0.1:0\"\n".repeat(2), &[]);
 }
 
@@ -372,6 +433,7 @@ fn names_of_keys_are_unique() {
     names.extend(TLS.iter().map(|key| key.name));
     names.extend(LOG.iter().map(|key| key.name));
     names.extend(ACL.iter().map(|key| key.name));
+    names.extend(ACL_RULE.iter().map(|key| key.name));
     names.extend(STORE.iter().map(|key| key.name));
     names.extend(LIMITS.iter().map(|key| key.name));
     let count = names.len();
@@ -408,6 +470,21 @@ fn the_reference_page_is_up_to_date() {
         written == reference::page(),
         "docs/configuration.md is out of date; write it anew with\n  \
          cargo run -p culex -- config reference > docs/configuration.md"
+    );
+}
+
+/// The same for that about mosquitto's options. `culex config mosquitto > docs/mosquitto.md` writes it anew.
+#[test]
+fn the_page_about_mosquitto_is_up_to_date() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/mosquitto.md");
+    let Ok(written) = std::fs::read_to_string(&file) else {
+        println!("skipped: there is no {}", file.display());
+        return;
+    };
+    assert!(
+        written == reference::mosquitto_page(),
+        "docs/mosquitto.md is out of date; write it anew with\n  \
+         cargo run -p culex -- config mosquitto > docs/mosquitto.md"
     );
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Draft {
     pub(crate) log: LogSettings,
     pub(crate) store: StoreSettings,
     pub(crate) acl: AclSettings,
+    /// Where its rules stand.
+    pub(crate) acl_rule: Option<Place>,
     pub(crate) auth: AuthSettings,
     threads: Threads,
     lanes: Lanes,
@@ -63,6 +65,10 @@ pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
         check_tls(listener, report);
         let earlier = draft.listeners.iter().take(n);
         check_unique(listener, earlier, report);
+    }
+    if let (Some(place), Some(_)) = (&draft.acl_rule, &draft.acl.file) {
+        let complaint = Complaint::new("there are both [[acl.rule]] and `file`, and one list decides");
+        report.add(place.clone(), complaint.help("remove one of the two"));
     }
     let mut listeners: Vec<_> = draft.listeners.into_iter().map(|draft| draft.listener).collect();
     if listeners.is_empty() {
@@ -159,6 +165,6 @@ fn check_unique<'a>(
     if address.port() != 0
         && earlier.any(|other| other.address.is_some() && other.listener.address == address)
     {
-        report.add(place.clone(), Complaint::new(format!("an earlier [[listener]] has {address} already")));
+        report.add(place.clone(), Complaint::new(format!("an earlier listener has {address} already")));
     }
 }

@@ -135,6 +135,28 @@ pub(crate) fn write_number(number: u64, unit: Unit) -> String {
     if shown.contains(' ') { format!("\"{}\"", shown.replace(' ', "")) } else { shown.replace(',', "_") }
 }
 
+/// A text as the file has it: TOML's basic string.
+pub(crate) fn write_text(text: &str) -> String {
+    let mut written = String::with_capacity(text.len() + 2);
+    written.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => written.push_str("\\\""),
+            '\\' => written.push_str("\\\\"),
+            c if c.is_control() => written.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => written.push(c),
+        }
+    }
+    written.push('"');
+    written
+}
+
+/// A list of texts as the file has it.
+pub(crate) fn write_list(texts: impl Iterator<Item = String>) -> String {
+    let written: Vec<_> = texts.map(|text| write_text(&text)).collect();
+    format!("[{}]", written.join(", "))
+}
+
 /// A duration as a person would write it.
 pub(crate) fn show_duration(duration: Duration) -> String {
     if duration.subsec_millis() == 0 {

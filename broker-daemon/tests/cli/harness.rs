@@ -236,7 +236,8 @@ impl Broker {
     pub(crate) fn culex_at(arguments: &[&str]) -> Self {
         let running = Running::start(culex(arguments));
         let line = running.line_with("listening on ");
-        let port = line.rsplit(':').next().unwrap().parse().unwrap();
+        let address = line.trim_end_matches(" with TLS");
+        let port = address.rsplit(':').next().unwrap().parse().unwrap();
         Self { port, running }
     }
 

@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a test program as a whole")]
 
+mod certificates;
 #[cfg(feature = "store-sqlite")]
 mod control;
 mod harness;
+mod mosquitto_conf;
 mod options;
 mod pub_sub;
+mod security_files;
 mod serve;
 #[cfg(feature = "store-sqlite")]
 mod store;

@@ -8,6 +8,7 @@ use culex_core::Lanes;
 use culex_core::limits::{Limits, WhenFull};
 
 use crate::acl::Subscribing;
+use crate::config::rules::ACL_RULE;
 use crate::config::setting::NumberField::{U16, U32};
 use crate::config::setting::{Key, Setting};
 use crate::config::value::Unit::{Bytes, Count};
@@ -99,7 +100,7 @@ pub(crate) const ACL: &[Key<AclSettings>] = &[
         name: "file",
         setting: Setting::Path { field: |acl| &mut acl.file },
         doc: "Who may publish and receive what, in mosquitto's format; see [access.md](access.md). Without it \
-              everybody may everything.",
+              and without `[[acl.rule]]` everybody may everything.",
     },
     Key {
         name: "subscribe",
@@ -287,12 +288,13 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
 ];
 
 /// Sections, how each is written, and the names of its keys.
-pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 7] {
+pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 8] {
     [
         ("auth", "[auth]", AUTH.iter().map(|key| key.name).collect()),
         ("listener", "[[listener]]", LISTENER.iter().map(|key| key.name).collect()),
         ("tls", "[listener.tls], below its [[listener]]", TLS.iter().map(|key| key.name).collect()),
         ("acl", "[acl]", ACL.iter().map(|key| key.name).collect()),
+        ("rule", "[[acl.rule]]", ACL_RULE.iter().map(|key| key.name).collect()),
         ("limits", "[limits]", LIMITS.iter().map(|key| key.name).collect()),
         ("log", "[log]", LOG.iter().map(|key| key.name).collect()),
         ("store", "[store]", STORE.iter().map(|key| key.name).collect()),

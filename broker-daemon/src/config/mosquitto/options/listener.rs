@@ -1,0 +1,152 @@
+//! Options of listeners.
+
+use crate::config::problem::Complaint;
+
+use super::super::reading::{Domain, Outcome, Reading, is_empty};
+use super::{FALSE, Meaning, OptionOf, Scope};
+
+/// What `[[listener]]` has, and what it has not.
+pub(super) const OPTIONS: &[OptionOf] = &[
+    OptionOf {
+        name: "listener",
+        scope: Scope::All,
+        meaning: Meaning::Words(listener),
+        doc: "`[[listener]]`. Without an address there are two, `0.0.0.0` and `[::]`, the second where the computer has IPv6",
+    },
+    OptionOf {
+        name: "port",
+        scope: Scope::All,
+        meaning: Meaning::Number(1..=65_535, |r, port| {
+            let here = r.here.clone();
+            r.unnamed.begin.get_or_insert(here);
+            r.unnamed.port = u16::try_from(port).ok();
+            Ok(())
+        }),
+        doc: "`[[listener]]`, as `listener PORT`; of several the last one counts",
+    },
+    OptionOf {
+        name: "bind_address",
+        scope: Scope::All,
+        meaning: Meaning::Text(|r, host| {
+            let here = r.here.clone();
+            r.unnamed.begin.get_or_insert(here);
+            r.unnamed.host = Some(host.to_owned());
+            Ok(())
+        }),
+        doc: "the address of the listener of `port`, which is 1883 if it is not said",
+    },
+    OptionOf {
+        name: "socket_domain",
+        scope: Scope::Listener,
+        meaning: Meaning::Words(|r, value| {
+            let domain = match r.first_word("socket_domain", value)? {
+                "ipv4" => Domain::V4,
+                "ipv6" => Domain::V6,
+                other => {
+                    let other = other.escape_debug();
+                    return Err(Complaint::new(format!(
+                        "socket_domain: expected `ipv4` or `ipv6`, found `{other}`"
+                    )));
+                }
+            };
+            r.listener("socket_domain").domain = Some(domain);
+            Ok(())
+        }),
+        doc: "only the `address` of this kind",
+    },
+    OptionOf {
+        name: "protocol",
+        scope: Scope::Listener,
+        meaning: Meaning::Only(
+            &["mqtt"],
+            "remove this listener, or put a proxy for WebSocket before a plain one",
+        ),
+        doc: "there is no WebSocket yet",
+    },
+    refused("bind_interface", "a listener is bound to addresses alone", "write `listener PORT ADDRESS`"),
+    OptionOf {
+        name: "max_connections",
+        scope: Scope::Listener,
+        meaning: Meaning::Number(-1..=i32::MAX as i64, |_, most| {
+            if most == -1 {
+                return Ok(());
+            }
+            Err(Complaint::new(
+                "`max_connections` is not supported: connections are counted over all listeners",
+            )
+            .help("remove it; the limit for all is `global_max_connections`"))
+        }),
+        doc: "-1 alone: connections are counted over all listeners, see `global_max_connections`",
+    },
+    refused(
+        "mount_point",
+        "there are no prefixes of topics for a listener yet",
+        "remove it, and put the prefix into the topics",
+    ),
+    OptionOf {
+        name: "max_qos",
+        scope: Scope::Listener,
+        meaning: Meaning::Only(&["2"], "remove it; every QoS is served"),
+        doc: "every QoS is served",
+    },
+    OptionOf {
+        name: "maximum_qos",
+        scope: Scope::Listener,
+        meaning: Meaning::Only(&["2"], "remove it; every QoS is served"),
+        doc: "every QoS is served",
+    },
+    ignored("max_topic_alias", "it is about MQTT 5.0 alone"),
+    ignored("max_topic_alias_broker", "it is about MQTT 5.0 alone"),
+    OptionOf {
+        name: "use_username_as_clientid",
+        scope: Scope::Listener,
+        meaning: Meaning::Only(
+            FALSE,
+            "remove it; a session belongs to its user in any case, and nobody else can read it",
+        ),
+        doc: "a client has the ClientId that it says",
+    },
+    refused("accept_protocol_versions", "all versions are served", "remove it"),
+    refused(
+        "enable_proxy_protocol",
+        "the PROXY protocol is not spoken yet",
+        "remove it, here and in the proxy",
+    ),
+    refused("proxy_protocol_v2_require_tls", "the PROXY protocol is not spoken yet", "remove it"),
+    refused("http_dir", "Culex serves no files", "let a web server do that"),
+    ignored("websockets_log_level", "there is no such library in it"),
+    ignored("websockets_headers_size", "headers have a bound of their own"),
+    refused("websockets_origin", "there is no WebSocket yet", "remove it"),
+    ignored("packet_buffer_size", "buffers grow as they are needed, up to their limits"),
+];
+
+fn listener(reading: &mut Reading, value: &str) -> Outcome {
+    let mut words =
+        value.split(' ').filter(|word| !word.is_empty()).take_while(|word| !word.starts_with('#'));
+    let Some(port) = words.next() else { return Err(is_empty("listener")) };
+    let host = words.next();
+    let number: u16 = port.parse().map_err(|_| {
+        Complaint::new(format!("listener: `{}` is not a port", port.escape_debug()))
+            .help("a port is a number from 1 to 65535: `listener 1883`")
+    })?;
+    if number == 0 {
+        return Err(match host {
+            Some(_) => Complaint::new("`listener 0 PATH` is not supported: there are no Unix sockets yet")
+                .help("write `listener 1883 127.0.0.1`, which this computer alone can reach"),
+            None => Complaint::new("listener: 0 is not a port").help("write `listener 1883`"),
+        });
+    }
+    for word in words {
+        reading.note(format!("listener: `{}` behind the address is not read", word.escape_debug()));
+    }
+    reading.begin(number, host);
+    Ok(())
+}
+
+const fn ignored(name: &'static str, doc: &'static str) -> OptionOf {
+    OptionOf { name, scope: Scope::Listener, meaning: Meaning::Ignored, doc }
+}
+
+const fn refused(name: &'static str, doc: &'static str, help: &'static str) -> OptionOf {
+    OptionOf { name, scope: Scope::Listener, meaning: Meaning::Refused(help), doc }
+}

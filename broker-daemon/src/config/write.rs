@@ -1,0 +1,56 @@
+//! A configuration as TOML: what differs from the defaults.
+
+use std::fmt::Write;
+
+use culex_core::limits::Limits;
+
+use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP};
+use crate::config::rules::{ACL_RULE, DraftRule};
+use crate::config::setting::Key;
+use crate::config::{AclSettings, AuthSettings, Config, LogSettings, StoreSettings, TlsSettings};
+
+impl Config {
+    /// This configuration as a `culex.toml` that is read as the same again. What has its default is left out.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        section(&mut text, "", TOP, self, &Self::default());
+        for listener in &self.listeners {
+            // An address is required, be it the default or not.
+            let _ = write!(text, "\n[[listener]]\n");
+            keys(&mut text, LISTENER, listener, None);
+            if let Some(tls) = &listener.tls {
+                let _ = write!(text, "\n[listener.tls]\n");
+                keys(&mut text, TLS, tls, Some(&TlsSettings::default()));
+            }
+        }
+        section(&mut text, "[auth]", AUTH, &self.auth, &AuthSettings::default());
+        section(&mut text, "[acl]", ACL, &self.acl, &AclSettings::default());
+        for rule in &self.acl.rules {
+            section(&mut text, "[[acl.rule]]", ACL_RULE, &DraftRule::of(rule), &DraftRule::default());
+        }
+        section(&mut text, "[log]", LOG, &self.log, &LogSettings::default());
+        section(&mut text, "[store]", STORE, &self.store, &StoreSettings::default());
+        section(&mut text, "[limits]", LIMITS, &self.limits, &Limits::default());
+        text.trim_start_matches('\n').to_owned()
+    }
+}
+
+fn section<T: Clone>(text: &mut String, title: &str, table: &[Key<T>], section: &T, default: &T) {
+    let mut lines = String::new();
+    keys(&mut lines, table, section, Some(default));
+    if !lines.is_empty() {
+        let title = if title.is_empty() { String::new() } else { format!("\n{title}\n") };
+        let _ = write!(text, "{title}{lines}");
+    }
+}
+
+fn keys<T: Clone>(text: &mut String, table: &[Key<T>], section: &T, default: Option<&T>) {
+    for Key { name, setting, .. } in table {
+        let value = setting.value_text(section.clone());
+        let is_default = default.is_some_and(|default| setting.value_text(default.clone()) == value);
+        if value != "none" && !is_default {
+            // In a file `${` begins a reference.
+            let _ = writeln!(text, "{name} = {}", value.replace("${", "$${"));
+        }
+    }
+}
