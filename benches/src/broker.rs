@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::Result;
+use crate::certificates::Certificates;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -35,6 +36,9 @@ pub struct Brokers {
     /// What they are compared at, as options of `culex bench`; empty for the usual.
     #[serde(default)]
     pub scenarios: Vec<String>,
+    /// More options of `culex bench`, with all scenarios.
+    #[serde(default)]
+    pub options: Vec<String>,
     /// Those whose programs are there.
     pub broker: Vec<Broker>,
 }
@@ -46,6 +50,7 @@ pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
     data: PathBuf,
+    certificates: Certificates,
     /// Its files, if they end with it.
     _folder: Option<TempDir>,
     _config: tempfile::NamedTempFile,
@@ -66,7 +71,8 @@ impl Brokers {
 }
 
 impl Broker {
-    /// A broker that this command starts: `{port}` is its port, `{data}` its directory.
+    /// A broker that this command starts: `{port}` is its port, `{data}` its directory, `{certificate}` and `{key}` are
+    /// files that `{ca}` has signed.
     pub fn new(name: &str, command: &[&str]) -> Self {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
         Self {
@@ -118,7 +124,9 @@ impl Running {
     pub fn start_in(broker: &Broker, data: &Path) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let config = tempfile::NamedTempFile::with_suffix(".toml")?;
+        let certificates = Certificates::new()?;
         let fill = |text: &str| {
+            let text = certificates.fill(text);
             let text =
                 text.replace("{port}", &port.to_string()).replace("{data}", &data.display().to_string());
             text.replace("{config}", &config.path().display().to_string())
@@ -132,7 +140,8 @@ impl Running {
             .stderr(Stdio::null())
             .spawn()?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut running = Self { process, address, data: data.to_owned(), _folder: None, _config: config };
+        let mut running =
+            Self { process, address, data: data.to_owned(), certificates, _folder: None, _config: config };
         let begin = Instant::now();
         while TcpStream::connect(address).is_err() {
             if let Some(status) = running.process.try_wait()? {
@@ -149,6 +158,11 @@ impl Running {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// A word of a command with the path of what it names: `{ca}`.
+    pub fn fill(&self, word: &str) -> String {
+        self.certificates.fill(word)
     }
 
     /// Its directory.

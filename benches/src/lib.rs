@@ -1,6 +1,7 @@
 //! What the programs that measure brokers share.
 
 pub mod broker;
+pub mod certificates;
 pub mod client;
 pub mod disk;
 

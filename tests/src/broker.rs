@@ -6,6 +6,7 @@
 )]
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -34,7 +35,8 @@ impl Broker {
     /// When the binary cannot be built or started, or ends before it listens; with what it wrote.
     #[must_use]
     pub fn start(extra_args: &[&str]) -> Self {
-        Self::start_in(new_directory(), extra_args)
+        let args = [&["-p", "0"], extra_args].concat();
+        Self::start_in(new_directory(), &[], &args).unwrap_or_else(|ended| panic!("{ended}"))
     }
 
     /// Starts `culex` with this configuration file.
@@ -44,10 +46,7 @@ impl Broker {
     /// As [`Broker::start`].
     #[must_use]
     pub fn start_with_config(toml: &str) -> Self {
-        let directory = new_directory();
-        let file = directory.path().join("culex.toml");
-        fs::write(&file, toml).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        Self::start_in(directory, &["-c", &file.display().to_string()])
+        Self::start_below(&[], toml).unwrap_or_else(|ended| panic!("{ended}"))
     }
 
     /// The same below another program, which is given the broker's command line behind `wrapper` and must become the
@@ -63,26 +62,17 @@ impl Broker {
         let directory = new_directory();
         let file = directory.path().join("culex.toml");
         fs::write(&file, toml).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        Self::try_start_in(directory, wrapper, &["-c", &file.display().to_string()])
+        // Listeners of the configuration say themselves where they are.
+        let port: &[&str] = if toml.contains("[[listener]]") { &[] } else { &["-p", "0"] };
+        Self::start_in(directory, wrapper, &[port, &["-c", &file.display().to_string()]].concat())
     }
 
-    fn start_in(directory: tempfile::TempDir, extra_args: &[&str]) -> Self {
-        Self::try_start_in(directory, &[], extra_args).unwrap_or_else(|Ended { status, log }| {
-            panic!("culex did not say `listening on` an address ({status:?}); it wrote:\n{log}")
-        })
-    }
-
-    fn try_start_in(
-        directory: tempfile::TempDir,
-        wrapper: &[&str],
-        extra_args: &[&str],
-    ) -> Result<Self, Ended> {
+    fn start_in(directory: tempfile::TempDir, wrapper: &[&str], arguments: &[&str]) -> Result<Self, Ended> {
         let words = wrapper.iter().map(OsStr::new).chain([binary().as_os_str()]).collect::<Vec<_>>();
         let (program, args) = words.split_first().unwrap_or_else(|| unreachable!("the broker is among them"));
         let mut child = Command::new(program)
             .args(args)
-            .args(["-p", "0"])
-            .args(extra_args)
+            .args(arguments)
             .current_dir(directory.path())
             .env_remove("STATE_DIRECTORY")
             .env("XDG_STATE_HOME", directory.path())
@@ -166,6 +156,13 @@ pub struct Ended {
     pub log: String,
 }
 
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, log } = self;
+        write!(f, "culex did not say `listening on` an address ({status:?}); it wrote:\n{log}")
+    }
+}
+
 impl Drop for Broker {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -208,7 +205,11 @@ const LOG_BYTES_MAX: usize = 1024 * 1024;
 
 /// The binary: `CULEX_BIN` if set, else the one beside the test executable, built first if it is absent or older
 /// than the sources of the three crates.
-fn binary() -> &'static Path {
+///
+/// # Panics
+///
+/// When it cannot be built.
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         if let Some(path) = std::env::var_os("CULEX_BIN") {

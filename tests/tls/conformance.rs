@@ -8,8 +8,8 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 
-use crate::daemon::Program;
 use crate::peer::{BOTH, client_config};
+use crate::program::Program;
 
 #[tokio::test]
 async fn the_cases_of_plain_connections_hold_through_tls() {

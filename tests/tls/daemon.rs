@@ -1,139 +1,14 @@
 //! The real program with real clients: mosquitto's, OpenSSL's, paho and its own.
 
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-use culex_tests::broker::Broker;
 use culex_tests::parse::Received;
 use culex_tests::wire::Connect;
-use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize, SerialNumber};
+use rcgen::SerialNumber;
 
-use crate::authority::{Authority, Identity};
+use crate::authority::Authority;
 use crate::peer::{BOTH, Peer, client_config, eventually};
-
-/// The program with one TLS listener, and the files of both sides in a folder.
-pub(crate) struct Program {
-    pub(crate) broker: Broker,
-    pub(crate) authority: Authority,
-    folder: tempfile::TempDir,
-}
-
-impl Program {
-    /// With a certificate for `localhost` of each kind of key, and `more` in `[listener.tls]`.
-    fn start(more: impl FnOnce(&tempfile::TempDir, &Authority) -> String) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::new("test authority");
-        let rsa = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
-        write(&folder, "ca.crt", &authority.pem);
-        save(&folder, "ecdsa", &authority.server(&["localhost"]));
-        save(&folder, "rsa", &authority.server_with_key(&["localhost"], &rsa));
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        let toml = format!(
-            "[[listener]]\naddress = \"127.0.0.1:0\"\n[listener.tls]\n\
-             certificate = [{:?}, {:?}]\nkey = [{:?}, {:?}]\n{}\n",
-            path("ecdsa.crt"),
-            path("rsa.crt"),
-            path("ecdsa.key"),
-            path("rsa.key"),
-            more(&folder, &authority),
-        );
-        Self { broker: Broker::start_with_config(&toml), authority, folder }
-    }
-
-    pub(crate) fn plain() -> Self {
-        Self::start(|_, _| String::new())
-    }
-
-    /// With client certificates, whose name is the user name.
-    fn asking() -> Self {
-        Self::start(|folder, authority| {
-            write(folder, "crl.pem", &authority.revoke(&[4711]));
-            let path = |name: &str| folder.path().join(name);
-            let (ca, crl) = (path("ca.crt"), path("crl.pem"));
-            format!("client_ca = {ca:?}\ncrl = {crl:?}\nuse_identity_as_username = true")
-        })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// A mosquitto client, or one of ours, with the options that they share.
-    fn client(&self, program: &str, identity: Option<&Identity>, arguments: &[&str]) -> Output {
-        let mut command = match program.strip_prefix("culex ") {
-            Some(sub_command) => {
-                let mut command = Command::new(binary());
-                command.arg(sub_command);
-                command
-            }
-            None => Command::new(program),
-        };
-        let port = self.broker.addr.port().to_string();
-        command.args(["-h", "localhost", "-p", &port, "--cafile"]).arg(self.path("ca.crt"));
-        if let Some(identity) = identity {
-            save(&self.folder, "client", identity);
-            command.arg("--cert").arg(self.path("client.crt"));
-            command.arg("--key").arg(self.path("client.key"));
-        }
-        command.args(arguments).stdin(Stdio::null()).output().unwrap()
-    }
-
-    /// `openssl s_client` with something to type; without, it ends after the handshake.
-    fn openssl(&self, arguments: &[&str], typed: &str) -> String {
-        let mut child = Command::new("openssl")
-            .args(["s_client", "-connect", &self.broker.addr.to_string(), "-servername", "localhost"])
-            .arg("-CAfile")
-            .arg(self.path("ca.crt"))
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take();
-        if let Some(stdin) = &mut stdin {
-            // Who was refused does not listen.
-            let _ = stdin.write_all(typed.as_bytes());
-        }
-        let kept_open = stdin.filter(|_| !typed.is_empty());
-        let output = child.wait_with_output().unwrap();
-        drop(kept_open);
-        text(&output)
-    }
-}
-
-fn write(folder: &tempfile::TempDir, name: &str, text: &str) {
-    let path = folder.path().join(name);
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-fn save(folder: &tempfile::TempDir, name: &str, identity: &Identity) {
-    write(folder, &format!("{name}.crt"), &identity.certificate);
-    write(folder, &format!("{name}.key"), &identity.key);
-}
-
-/// The program beside this test; a broker was started by then, so it is built.
-fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("CULEX_BIN") {
-        return path.into();
-    }
-    std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("culex")
-}
-
-/// Whether a program is there; `CULEX_REQUIRE_CLIENTS` says that it must be.
-fn has(program: &str) -> bool {
-    let is_there = Command::new(program).arg("--help").output().is_ok();
-    assert!(is_there || std::env::var_os("CULEX_REQUIRE_CLIENTS").is_none(), "there is no {program}");
-    is_there
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
+use crate::program::{Program, has, python, save, text, write};
 
 #[test]
 fn clients_of_mosquitto_and_our_own_talk_through_tls() {
@@ -317,13 +192,8 @@ client.loop_forever()
 ";
     let program = Program::asking();
     save(&program.folder, "ann", &program.authority.client("ann"));
-    let cache = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.cache/interop");
     for paho in ["paho1", "paho2"] {
-        let python = cache.join(paho).join("bin/python");
-        if !python.exists() {
-            assert!(std::env::var_os("CULEX_REQUIRE_CLIENTS").is_none(), "there is no {}", python.display());
-            continue;
-        }
+        let Some(python) = python(paho) else { continue };
         let output = Command::new(python)
             .args(["-W", "ignore", "-c", PAHO, "localhost", &program.broker.addr.port().to_string()])
             .args([program.path("ca.crt"), program.path("ann.crt"), program.path("ann.key")])

@@ -9,8 +9,15 @@
 )]
 
 mod authority;
+mod aws;
 mod conformance;
 mod daemon;
+mod device;
+mod flood;
 mod handshake;
 mod peer;
+mod postgres;
+mod program;
+mod reload;
+mod scanner;
 mod stream;

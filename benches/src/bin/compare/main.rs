@@ -4,6 +4,7 @@
 //! cargo build --release && cargo run --release -p culex-benches --bin compare
 //! cargo run --release -p culex-benches --bin compare -- --brokers FILE.toml --repeat 5 --seconds 3 --only pub-sub
 //! cargo run --release -p culex-benches --bin compare -- --brokers benches/compare/store.toml
+//! cargo run --release -p culex-benches --bin compare -- --brokers benches/compare/tls.toml
 //! ```
 //!
 //! Each measurement starts the broker anew on a free port of 127.0.0.1, with an empty directory, and ends it. Between two
@@ -34,7 +35,7 @@ struct Options {
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "its result is what it prints")]
 fn main() -> Result<()> {
     let options = Options::parse(std::env::args().skip(1))?;
-    let Brokers { scenarios, broker: brokers } = Brokers::load(&options.brokers)?;
+    let Brokers { scenarios, options: more, broker: brokers } = Brokers::load(&options.brokers)?;
     let usual = SCENARIOS.iter().map(|text| Scenario::new(text));
     let scenarios: Vec<_> = match scenarios.as_slice() {
         [] => usual.collect(),
@@ -51,7 +52,7 @@ fn main() -> Result<()> {
             for broker in brokers.iter().filter(meant) {
                 eprintln!("{repetition}/{} {} {}", options.repeat, scenario.name(), broker.name);
                 let running = Running::start(broker)?;
-                match measure(scenario, broker, &running, options.seconds) {
+                match measure(scenario, &more, broker, &running, options.seconds) {
                     Ok(figures) => table.add(scenario.name(), &broker.name, figures),
                     Err(error) => eprintln!("  no figure: {error}"),
                 }

@@ -62,6 +62,7 @@ impl Scenario {
 /// Runs the load generator against a broker, for some seconds unless the scenario has a count.
 pub(crate) fn measure(
     scenario: &Scenario,
+    more: &[String],
     broker: &Broker,
     running: &Running,
     seconds: f64,
@@ -72,6 +73,7 @@ pub(crate) fn measure(
     command.arg("bench").args(&words).args(["-h", "127.0.0.1", "-p", &running.address.port().to_string()]);
     // A broker that writes all it has after each change may be long about it.
     command.args(["--drain", "30"]);
+    command.args(more.iter().map(|word| running.fill(word)));
     command.args(["--json", "--broker-pid", &running.pid().to_string()]);
     if !words.contains(&"-c") {
         command.args(["-d", &seconds.to_string()]);

@@ -1,0 +1,162 @@
+//! The real program behind TLS, and the programs that are run against it.
+
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use culex_tests::broker::{Broker, binary};
+use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+
+use crate::authority::{Authority, Identity};
+
+/// The program with one TLS listener, and the files of both sides in a folder.
+pub(crate) struct Program {
+    pub(crate) broker: Broker,
+    pub(crate) authority: Authority,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Program {
+    /// With a certificate for `localhost` of each kind of key, and `more` in `[listener.tls]`.
+    pub(crate) fn start(more: impl FnOnce(&tempfile::TempDir, &Authority) -> String) -> Self {
+        Self::start_at(0, more)
+    }
+
+    fn start_at(port: u16, more: impl FnOnce(&tempfile::TempDir, &Authority) -> String) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new("test authority");
+        let rsa = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+        write(&folder, "ca.crt", &authority.pem);
+        save(&folder, "ecdsa", &authority.server(&["localhost"]));
+        save(&folder, "rsa", &authority.server_with_key(&["localhost"], &rsa));
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let toml = format!(
+            "[[listener]]\naddress = \"127.0.0.1:{port}\"\n[listener.tls]\n\
+             certificate = [{:?}, {:?}]\nkey = [{:?}, {:?}]\n{}\n",
+            path("ecdsa.crt"),
+            path("rsa.crt"),
+            path("ecdsa.key"),
+            path("rsa.key"),
+            more(&folder, &authority),
+        );
+        Self { broker: Broker::start_with_config(&toml), authority, folder }
+    }
+
+    pub(crate) fn plain() -> Self {
+        Self::start(|_, _| String::new())
+    }
+
+    /// With client certificates, whose name is the user name.
+    pub(crate) fn asking() -> Self {
+        Self::asking_at(0, "")
+    }
+
+    /// The same at a port, with `more` in `[listener.tls]`.
+    pub(crate) fn asking_at(port: u16, more: &str) -> Self {
+        Self::start_at(port, |folder, authority| {
+            write(folder, "crl.pem", &authority.revoke(&[4711]));
+            let path = |name: &str| folder.path().join(name);
+            let (ca, crl) = (path("ca.crt"), path("crl.pem"));
+            format!("client_ca = {ca:?}\ncrl = {crl:?}\nuse_identity_as_username = true\n{more}")
+        })
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A mosquitto client, or one of ours, with the options that they share.
+    pub(crate) fn client(&self, program: &str, identity: Option<&Identity>, arguments: &[&str]) -> Output {
+        let mut command = match program.strip_prefix("culex ") {
+            Some(sub_command) => {
+                let mut command = Command::new(binary());
+                command.arg(sub_command);
+                command
+            }
+            None => Command::new(program),
+        };
+        let port = self.broker.addr.port().to_string();
+        command.args(["-h", "localhost", "-p", &port, "--cafile"]).arg(self.path("ca.crt"));
+        if let Some(identity) = identity {
+            save(&self.folder, "client", identity);
+            command.arg("--cert").arg(self.path("client.crt"));
+            command.arg("--key").arg(self.path("client.key"));
+        }
+        command.args(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// `openssl s_client` with something to type; without, it ends after the handshake.
+    pub(crate) fn openssl(&self, arguments: &[&str], typed: &str) -> String {
+        let mut child = Command::new("openssl")
+            .args(["s_client", "-connect", &self.broker.addr.to_string(), "-servername", "localhost"])
+            .arg("-CAfile")
+            .arg(self.path("ca.crt"))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take();
+        if let Some(stdin) = &mut stdin {
+            // Who was refused does not listen.
+            let _ = stdin.write_all(typed.as_bytes());
+        }
+        let kept_open = stdin.filter(|_| !typed.is_empty());
+        let output = child.wait_with_output().unwrap();
+        drop(kept_open);
+        text(&output)
+    }
+}
+
+pub(crate) fn write(folder: &tempfile::TempDir, name: &str, text: &str) {
+    let path = folder.path().join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+pub(crate) fn save(folder: &tempfile::TempDir, name: &str, identity: &Identity) {
+    write(folder, &format!("{name}.crt"), &identity.certificate);
+    write(folder, &format!("{name}.key"), &identity.key);
+}
+
+/// Whether a program is on the search path.
+pub(crate) fn has(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    is_installed(program, env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+}
+
+/// The interpreter of a Python environment of `.ci/install`.
+pub(crate) fn python(environment: &str) -> Option<PathBuf> {
+    let path = workspace().join(".cache/interop").join(environment).join("bin/python");
+    is_installed(&format!("Python environment {environment}"), path.exists()).then_some(path)
+}
+
+/// Says so if not, and fails where `CULEX_REQUIRE_CLIENTS=1`.
+pub(crate) fn is_installed(what: &str, is_there: bool) -> bool {
+    if !is_there {
+        skip(&format!("{what} is not installed (run .ci/install)"));
+    }
+    is_there
+}
+
+/// Says why a case is left out, and fails where `CULEX_REQUIRE_CLIENTS=1`.
+pub(crate) fn skip(why: &str) {
+    assert!(env::var("CULEX_REQUIRE_CLIENTS").as_deref() != Ok("1"), "skipped: {why}");
+    // Past the capture of the test harness, which shows nothing of a case that passes.
+    let case = thread::current();
+    let _ = writeln!(io::stderr(), "{}: skipped: {why}", case.name().unwrap_or_default());
+}
+
+/// The root of the checkout.
+pub(crate) fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+pub(crate) fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
