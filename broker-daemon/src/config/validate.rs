@@ -30,7 +30,8 @@ pub(crate) struct Draft {
 impl Default for Draft {
     fn default() -> Self {
         let Config { limits, log, store, acl, auth, threads, lanes, sys_interval, .. } = Config::default();
-        Self { listeners: Vec::new(), limits, log, store, acl, auth, threads, lanes, sys_interval }
+        let (listeners, acl_rule) = (Vec::new(), None);
+        Self { listeners, limits, log, store, acl, acl_rule, auth, threads, lanes, sys_interval }
     }
 }
 
