@@ -76,7 +76,7 @@ fn another_format_is_refused_by_name() {
         let refused = SqliteStore::open(directory.path(), Durability::Power).unwrap_err();
         let is_named = matches!(
             refused,
-            StoreError::Older { found: 1, known: 2, .. } | StoreError::Newer { found: 3, known: 2, .. }
+            StoreError::Older { found: 2, known: 3, .. } | StoreError::Newer { found: 4, known: 3, .. }
         );
         assert!(is_named, "{refused}");
         assert_eq!(fs::read(&path).unwrap(), before);
