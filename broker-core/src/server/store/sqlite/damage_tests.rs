@@ -169,7 +169,7 @@ impl Author {
             1..=4 => (2, 0),
             _ => (dice % 4, dice),
         };
-        let recipients: Vec<_> = (0..many)
+        let recipients = (0..many)
             .map(|place| 1 + (base + place) % SESSIONS)
             .filter_map(|session| {
                 self.queues.get_mut(&session)?.push((self.last, qos, None));

@@ -6,7 +6,7 @@ use culex_codec::QoS;
 use smallvec::SmallVec;
 
 use crate::engine::keys::SessionId;
-use crate::engine::store::Recipient;
+use crate::engine::store::{Recipient, Recipients};
 
 use super::packed;
 
@@ -17,8 +17,8 @@ pub(super) const INLINE_BYTES: usize = 12;
 const KNOWN_MAX: usize = if cfg!(test) { 4 } else { 4096 };
 const KNOWN_BYTES: usize = 16 << 20;
 
-/// Receivers of a message; one, most often.
-pub(super) type Members = SmallVec<[Recipient; 2]>;
+/// Receivers of a message that are there, in the order of their sessions.
+pub(super) type Members = Recipients;
 
 /// The sets in the file.
 #[derive(Debug, Default)]

@@ -171,7 +171,7 @@ fn a_transaction_that_failed_has_changed_nothing() {
             records.push(Record::Published {
                 publication: Arc::new(publication),
                 incoming: None,
-                recipients: Vec::new(),
+                recipients: Recipients::new(),
                 retained: RetainedChange::Set(RetainedVersion(1000 + u64::from(step))),
             });
             limit(&store, 1);
