@@ -1,8 +1,9 @@
 //! What keeping costs: QoS 1 from some publishers to one persistent subscriber, for each durability.
 //!
-//! `cargo run --release -p culex-benches --bin store -- [SECONDS [PUBLISHERS IN_FLIGHT]]` prints a table. The broker and the load share the
-//! machine, in one process. Beside each rate with nobody there stands what SQLite gives who only writes: one row with topic
-//! and payload for each message, in transactions of as many messages, by itself on the same disk.
+//! `cargo run --release -p culex-benches --bin store -- [SECONDS [PUBLISHERS IN_FLIGHT]] [online|offline] [none|kill|power]`
+//! prints a table, or some rows of it. The broker and the load share the machine, in one process. The time ends when the subscriber has everything. Beside each rate with nobody there stands
+//! what SQLite gives who only writes: one row with topic and payload for each message, in transactions of as many messages,
+//! by itself on the same disk.
 
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 
@@ -23,7 +24,12 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const PAYLOAD: usize = 100;
 
 fn main() -> Outcome<()> {
-    let numbers = std::env::args().skip(1).map(|text| text.parse()).collect::<Result<Vec<u16>, _>>()?;
+    let (numbers, words): (Vec<_>, Vec<_>) =
+        std::env::args().skip(1).partition(|text| text.starts_with(|first: char| first.is_ascii_digit()));
+    let numbers = numbers.iter().map(|text| text.parse()).collect::<Result<Vec<u16>, _>>()?;
+    let is_wanted = |wanted: &str, of: &[&str]| {
+        !words.iter().any(|word| of.contains(&word.as_str())) || words.iter().any(|word| word == wanted)
+    };
     let seconds = numbers.first().map_or(2, |seconds| u64::from(*seconds));
     let shapes = match numbers[..] {
         [_, publishers, window] => vec![(usize::from(publishers), window)],
@@ -39,7 +45,11 @@ fn main() -> Outcome<()> {
     for (publishers, window) in shapes {
         for is_online in [true, false] {
             for mode in [None, Some(Durability::Kill), Some(Durability::Power)] {
-                measure(publishers, window, is_online, mode, time)?;
+                if is_wanted(subscriber(is_online), &["online", "offline"])
+                    && is_wanted(&name(mode), &["none", "kill", "power"])
+                {
+                    measure(publishers, window, is_online, mode, time)?;
+                }
             }
         }
     }
@@ -67,31 +77,30 @@ fn measure(
     let broker = builder.start_on_own_runtime()?;
     let address = *broker.local_addrs().first().ok_or("no address")?;
     let (is_over, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
-    let mut subscriber = connect(address, "subscriber", false)?;
-    subscriber.write_all(&[0x82, 6, 0, 1, 0, 1, b't', 1])?;
-    read_packet(&mut subscriber)?;
-    let mut subscriber = Some(subscriber).filter(|_| is_online);
-    let began = Instant::now();
+    let mut stream = connect(address, "subscriber", false)?;
+    stream.write_all(&[0x82, 6, 0, 1, 0, 1, b't', 1])?;
+    read_packet(&mut stream)?;
+    let mut stream = Some(stream).filter(|_| is_online);
     let before = counts(&broker);
-    thread::scope(|scope| -> Outcome<()> {
+    let began = Instant::now();
+    let ended = thread::scope(|scope| -> Outcome<Instant> {
         for number in 0..publishers {
             let (is_over, acknowledged) = (&is_over, &acknowledged);
             let stream = connect(address, &format!("publisher {number}"), true)?;
             scope.spawn(move || publish(stream, window, is_over, acknowledged));
         }
-        if let Some(subscriber) = subscriber.take() {
-            scope.spawn(move || receive(subscriber));
-        }
+        let receiver = stream.take().map(|stream| scope.spawn(move || receive(stream)));
         thread::sleep(time);
         is_over.store(true, Ordering::Relaxed);
-        Ok(())
+        let ended = Instant::now();
+        let Some(receiver) = receiver else { return Ok(ended) };
+        Ok(receiver.join().map_err(|_| "the subscriber failed")?.max(ended))
     })?;
-    let took = began.elapsed().as_secs_f64();
+    let took = ended.duration_since(began).as_secs_f64();
     let after = counts(&broker);
     let messages = acknowledged.load(Ordering::Relaxed) as f64;
     let commits = (after.0 - before.0) as f64;
-    let name = mode.map_or("none".to_owned(), |mode| format!("{mode:?}").to_lowercase());
-    let who = if is_online { "online" } else { "offline" };
+    let (name, who) = (name(mode), subscriber(is_online));
     broker.runtime().block_on(broker.shutdown(Duration::from_secs(60)))?;
     let batch = if commits > 0.0 { messages / commits } else { 0.0 };
     let alone = match mode {
@@ -108,6 +117,14 @@ fn measure(
         100.0 * (after.1 - before.1) as f64 / messages.max(1.0),
     );
     Ok(())
+}
+
+fn name(mode: Option<Durability>) -> String {
+    mode.map_or("none".to_owned(), |mode| format!("{mode:?}").to_lowercase())
+}
+
+fn subscriber(is_online: bool) -> &'static str {
+    if is_online { "online" } else { "offline" }
 }
 
 /// Messages per second.
@@ -183,20 +200,26 @@ fn publish(mut stream: TcpStream, window: u16, is_over: &AtomicBool, acknowledge
     Some(())
 }
 
-/// Acknowledges everything until nothing comes for a while.
-fn receive(mut stream: TcpStream) -> Option<()> {
+/// Acknowledges everything until nothing comes for a while. Says when the last of it came.
+fn receive(mut stream: TcpStream) -> Instant {
     let (mut bytes, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
-    let size = PAYLOAD + 7;
-    loop {
-        let len = stream.read(&mut buffer).ok().filter(|len| *len > 0)?;
-        bytes.extend_from_slice(buffer.get(..len)?);
+    let (size, mut answers) = (PAYLOAD + 7, Vec::new());
+    let mut last = Instant::now();
+    while let Some(new) =
+        stream.read(&mut buffer).ok().and_then(|len| buffer.get(..len).filter(|new| !new.is_empty()))
+    {
+        last = Instant::now();
+        bytes.extend_from_slice(new);
         let whole = bytes.len() / size * size;
-        let mut answers = Vec::with_capacity(whole / size * 4);
+        answers.clear();
         for message in bytes.chunks_exact(size) {
-            answers.extend([0x40, 2]);
-            answers.extend_from_slice(message.get(5..7)?);
+            answers.extend_from_slice(&[0x40, 2]);
+            answers.extend(message.get(5..7).into_iter().flatten());
         }
         bytes.drain(..whole);
-        stream.write_all(&answers).ok()?;
+        if stream.write_all(&answers).is_err() {
+            break;
+        }
     }
+    last
 }

@@ -10,7 +10,7 @@ use crate::engine::publication::Publication;
 use crate::engine::qos::Outgoing;
 use crate::engine::route::{Routes, Target};
 use crate::engine::session::Queued;
-use crate::engine::store::{Recipient, Record, RetainedChange};
+use crate::engine::store::{Recipient, Recipients, Record, RetainedChange};
 use crate::engine::topics::is_reserved;
 
 use super::{Shard, ShardMessage, Turn};
@@ -145,7 +145,7 @@ impl Shard {
         retained: RetainedChange,
     ) -> bool {
         let Some(publication) = publication else { return false };
-        let mut recipients = Vec::new();
+        let mut recipients = Recipients::new();
         for target in routes.iter() {
             let qos = inbound.qos.min(target.qos);
             if let Some(session) = target.durable

@@ -18,9 +18,14 @@ pub fn elide(records: &mut Vec<Record>) -> u64 {
 
 type Entry = (SessionId, PublicationId);
 
-/// The entries that some records end, sorted, and whether their beginning was left out.
+/// The entries that some records end.
 #[derive(Debug)]
-pub struct Ended(Vec<(Entry, bool)>);
+pub struct Ended {
+    /// Sorted, and whether their beginning was left out.
+    entries: Vec<(Entry, bool)>,
+    /// Those whose beginning was not.
+    left: usize,
+}
 
 /// What was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,14 +46,19 @@ impl Ended {
                 None
             }
         };
-        let mut ended: Vec<_> = records.into_iter().filter_map(end_of).collect();
-        ended.sort_unstable();
-        Self(ended)
+        let mut entries: Vec<_> = records.into_iter().filter_map(end_of).collect();
+        entries.sort_unstable();
+        Self { left: entries.len(), entries }
     }
 
     /// Whether they end nothing.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.entries.is_empty()
+    }
+
+    /// Whether the beginning of all was left out: nothing is to be found in records that do not end any of them.
+    pub fn is_spent(&self) -> bool {
+        self.left == 0
     }
 
     /// Removes what nobody needs from records, which are those or come before them; with those, their ends too. To be
@@ -88,21 +98,23 @@ impl Ended {
 
     /// Messages of which an entry has ended that was not in the records.
     pub fn older(&self) -> impl Iterator<Item = PublicationId> {
-        self.0.iter().filter(|(_, is_elided)| !is_elided).map(|((_, publication), _)| *publication)
+        self.entries.iter().filter(|(_, is_elided)| !is_elided).map(|((_, publication), _)| *publication)
     }
 
     fn place(&self, entry: Entry) -> Option<usize> {
-        self.0.binary_search_by_key(&entry, |(entry, _)| *entry).ok()
+        self.entries.binary_search_by_key(&entry, |(entry, _)| *entry).ok()
     }
 
     /// `false` if the transaction does not end it.
     fn begins(&mut self, entry: Entry) -> bool {
-        let found = self.place(entry).and_then(|place| self.0.get_mut(place));
-        found.map(|(_, is_elided)| *is_elided = true).is_some()
+        let found = self.place(entry).and_then(|place| self.entries.get_mut(place));
+        let Some((_, is_elided)) = found else { return false };
+        self.left -= usize::from(!std::mem::replace(is_elided, true));
+        true
     }
 
     fn is_elided(&self, entry: Entry) -> bool {
-        self.place(entry).and_then(|place| self.0.get(place)).is_some_and(|(_, is_elided)| *is_elided)
+        self.place(entry).and_then(|place| self.entries.get(place)).is_some_and(|(_, is_elided)| *is_elided)
     }
 }
 

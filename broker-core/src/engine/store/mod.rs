@@ -15,6 +15,7 @@ mod tables;
 use std::sync::Arc;
 
 use culex_codec::{PacketId, QoS};
+use smallvec::SmallVec;
 
 use super::connection::Will;
 use super::keys::{BatchNumber, PublicationId, RetainedVersion, SessionId};
@@ -110,7 +111,7 @@ pub enum Record {
         /// The publisher's session and Packet Identifier of a QoS 2 message.
         incoming: Option<(SessionId, PacketId)>,
         /// The sessions that queue it.
-        recipients: Vec<Recipient>,
+        recipients: Recipients,
         /// What it does to the Retained Message of its topic.
         retained: RetainedChange,
     },
@@ -165,6 +166,9 @@ pub enum Record {
         packet_id: PacketId,
     },
 }
+
+/// Who queues a publication: one session, most often.
+pub type Recipients = SmallVec<[Recipient; 1]>;
 
 /// A session that queues a publication. Its entry has the publication's own number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

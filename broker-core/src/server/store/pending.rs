@@ -144,12 +144,16 @@ impl Pending {
         }
         let new = self.batches.range(first..).flat_map(|batch| &batch.waiting.records);
         let ended = Ended::of(new);
-        if ended.is_empty() { 0 } else { self.elide(ended, now) }
+        if ended.is_empty() { 0 } else { self.elide(ended, first, now) }
     }
 
-    fn elide(&mut self, mut ended: Ended, now: Instant) -> u64 {
+    /// Leaves out what has ended in the batches from `new` on. Receivers acknowledge in order, so it is found at the front.
+    fn elide(&mut self, mut ended: Ended, new: usize, now: Instant) -> u64 {
         let mut entries = 0;
-        for batch in &mut self.batches {
+        for (place, batch) in self.batches.iter_mut().enumerate() {
+            if place < new && ended.is_spent() {
+                continue;
+            }
             let elided = ended.elide(&mut batch.waiting.records);
             entries += elided.entries;
             let age = now.duration_since(batch.came);

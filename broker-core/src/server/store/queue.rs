@@ -247,7 +247,7 @@ mod tests {
     use super::*;
     use crate::engine::keys::{PublicationId, SessionId, SessionKey};
     use crate::engine::publication::Publication;
-    use crate::engine::store::RetainedChange;
+    use crate::engine::store::{Recipients, RetainedChange};
 
     fn batch(number: u64) -> StoreBatch {
         let topic = TopicName::assume_valid("t");
@@ -256,7 +256,7 @@ mod tests {
         let record = Record::Published {
             publication: publication.into(),
             incoming: None,
-            recipients: Vec::new(),
+            recipients: Recipients::new(),
             retained: RetainedChange::None,
         };
         StoreBatch { number: BatchNumber(number), records: vec![record] }

@@ -163,9 +163,14 @@ impl Author {
         let topic = TopicName::new(&topic).unwrap();
         let publication = Arc::new(Publication::new(PublicationId(self.last), topic, &payload, qos, false));
         self.messages.insert(publication.id, Arc::clone(&publication));
-        let many = if dice.is_multiple_of(5) { SESSIONS } else { dice % 4 };
-        let recipients: Vec<_> = (0..many)
-            .map(|place| 1 + (dice + place) % SESSIONS)
+        // Some have the same receivers as their neighbours, and share a row.
+        let (many, base) = match dice % 10 {
+            0 | 5 => (SESSIONS, dice),
+            1..=4 => (2, 0),
+            _ => (dice % 4, dice),
+        };
+        let recipients = (0..many)
+            .map(|place| 1 + (base + place) % SESSIONS)
             .filter_map(|session| {
                 self.queues.get_mut(&session)?.push((self.last, qos, None));
                 Some(Recipient { session: SessionId(session), qos, is_retain: false })

@@ -1,7 +1,7 @@
 //! What is known without asking the file.
 //!
-//! A message costs an entry in `bodies` (25 bytes at a load of 44 to 88 %) and eight bytes in each queue that it is in; a
-//! session its [`Queue`].
+//! A message costs an entry in `bodies` (25 bytes at a load of 44 to 88 %) and eight bytes in each queue that it is in, a
+//! bundle of several an entry of 17 bytes; a session its [`Queue`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -16,6 +16,8 @@ pub(super) struct Index {
     /// Sessions that do not last for ever, for which it counts how long the broker was away.
     pub(super) mortal: HashSet<u64>,
     pub(super) bodies: Bodies,
+    /// How many messages of a bundle somebody needs, if it is more than one.
+    pub(super) bundles: Numbered<u8>,
     pub(super) sets: Sets,
     /// Retained Messages that were cleared and are still known, oldest first, with their version.
     pub(super) cleared: VecDeque<(u64, Box<str>)>,
@@ -29,6 +31,16 @@ impl Index {
         let queue = self.sessions.get(&session)?;
         let id = queue.joined.get(&entry).copied().unwrap_or(entry);
         self.bodies.get(&id).map(|body| body.seq)
+    }
+
+    /// A message of this bundle is not needed any more. Says whether nothing of it is.
+    pub(super) fn note_gone(&mut self, bundle: u64) -> bool {
+        let Some(live) = self.bundles.get_mut(&bundle) else { return true };
+        *live -= 1;
+        if *live < 2 {
+            self.bundles.remove(&bundle);
+        }
+        false
     }
 }
 
@@ -56,7 +68,7 @@ pub(super) type Bodies = Numbered<Body>;
 /// Where a message is, and who needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Body {
-    /// Its place in the order of arrival, which names its row.
+    /// Its place in the order of arrival, which says where it stands: see [`bundle`](super::bundle).
     pub(super) seq: u64,
     /// The set of its receivers, or zero.
     pub(super) set: u32,

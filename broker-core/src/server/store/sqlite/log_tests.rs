@@ -11,7 +11,7 @@ use super::tally::Tally;
 use super::*;
 use crate::engine::keys::{PublicationId, RetainedVersion};
 use crate::engine::publication::Publication;
-use crate::engine::store::RetainedChange;
+use crate::engine::store::{Recipients, RetainedChange};
 
 const NOW: WallTime = WallTime(1_700_000_000_000);
 const FRAME: u64 = 24 + 4096;
@@ -71,7 +71,7 @@ fn commit(store: &mut SqliteStore, number: u64) {
     let record = Record::Published {
         publication: publication.into(),
         incoming: None,
-        recipients: Vec::new(),
+        recipients: Recipients::new(),
         retained: RetainedChange::Set(RetainedVersion(number)),
     };
     store.commit(&[record], NOW).unwrap();

@@ -1,4 +1,10 @@
-//! The row of a message as it is read.
+//! A message in its bundle, and the row of a bundle as it is read.
+//!
+//! ```text
+//!   id   flags: QoS (bits 0, 1), RETAIN (2), expires (3)   [expires_at]   topic   payload
+//! ```
+//!
+//! Numbers are [`packed`]; topic and payload are each behind their length.
 
 use culex_codec::{QoS, TopicName};
 use rusqlite::types::ValueRef;
@@ -8,21 +14,23 @@ use crate::engine::keys::PublicationId;
 use crate::engine::publication::Publication;
 use crate::engine::time::WallTime;
 
+use super::bundle::{self, BUNDLE_MAX};
+use super::packed;
 use super::receivers::{Members, decode};
 use super::row::{Cells, Damage, RowError, is_damage, signed};
 use super::schema::{MESSAGE, RECEIVERS};
 
+const RETAIN: u8 = 4;
+const EXPIRES: u8 = 8;
+
 /// A message with all that is known of it, where it lies.
 pub(super) struct Message<'r> {
-    /// Its place in the order of arrival.
-    pub(super) seq: u64,
     pub(super) id: PublicationId,
     qos: QoS,
     is_retain: bool,
     expires_at: Option<WallTime>,
     topic: TopicName<'r>,
     payload: &'r [u8],
-    pub(super) receivers: Receivers,
 }
 
 /// To whose queues a message came with its publication. Their cursors say who is done with it.
@@ -33,17 +41,36 @@ pub(super) enum Receivers {
     Set(u32),
 }
 
+/// Appends a message to a bundle.
+pub(super) fn put(to: &mut Vec<u8>, publication: &Publication) {
+    let topic = publication.topic().as_str();
+    packed::put(to, publication.id.0);
+    let retain = if publication.is_retain { RETAIN } else { 0 };
+    let expires = if publication.expires_at.is_some() { EXPIRES } else { 0 };
+    to.push(publication.qos.bits() | retain | expires);
+    if let Some(at) = publication.expires_at {
+        packed::put(to, at.0);
+    }
+    for part in [topic.as_bytes(), &publication.payload] {
+        packed::put(to, part.len() as u64);
+        to.extend_from_slice(part);
+    }
+}
+
 impl<'r> Message<'r> {
-    pub(super) fn read(cells: &Cells<'r>) -> Result<Self, Damage> {
-        Ok(Self {
-            seq: cells.number(0)?,
-            id: PublicationId(cells.number(1)?),
-            qos: cells.qos(2)?,
-            is_retain: cells.flag(3)?,
-            expires_at: cells.optional_number(4)?.map(WallTime),
-            topic: TopicName::new(cells.text(6)?).map_err(|_| cells.senseless(6))?,
-            payload: cells.bytes(7)?,
-            receivers: receivers(cells)?,
+    /// Takes one from the front; nothing if there is none.
+    fn take(from: &mut &'r [u8]) -> Option<Self> {
+        let id = PublicationId(packed::take(from)?);
+        let flags = *from.split_off_first().filter(|flags| **flags < 2 * EXPIRES)?;
+        let expires_at = if flags & EXPIRES != 0 { Some(WallTime(packed::take(from)?)) } else { None };
+        let topic = str::from_utf8(packed::take_bytes(from)?).ok()?;
+        Some(Self {
+            id,
+            qos: QoS::from_bits(flags & 3)?,
+            is_retain: flags & RETAIN != 0,
+            expires_at,
+            topic: TopicName::new(topic).ok()?,
+            payload: packed::take_bytes(from)?,
         })
     }
 
@@ -60,25 +87,60 @@ impl<'r> Message<'r> {
     }
 }
 
-fn receivers(cells: &Cells<'_>) -> Result<Receivers, Damage> {
-    let found = match cells.cell(5) {
+/// The messages of a row, each with its place in the order of arrival.
+pub(super) fn messages<'r>(cells: &Cells<'r>) -> Result<Vec<(u64, Message<'r>)>, Damage> {
+    let (bundle, mut rest) = (cells.number(0)?, cells.bytes(2)?);
+    let mut messages = Vec::new();
+    while !rest.is_empty() {
+        let place = u8::try_from(messages.len()).ok().filter(|place| *place < BUNDLE_MAX);
+        let seq = place.and_then(|place| bundle::seq(bundle, place));
+        let found = seq.and_then(|seq| Some((seq, Message::take(&mut rest)?)));
+        messages.push(found.ok_or_else(|| cells.senseless(2))?);
+    }
+    Ok(messages)
+}
+
+/// The receivers of all messages of a row.
+pub(super) fn receivers(cells: &Cells<'_>) -> Result<Receivers, Damage> {
+    let found = match cells.cell(1) {
         ValueRef::Null => Some(Receivers::These(Members::new())),
         ValueRef::Blob(list) => decode(list).map(Receivers::These),
         ValueRef::Integer(set) => u32::try_from(set).ok().map(Receivers::Set),
         ValueRef::Real(_) | ValueRef::Text(_) => None,
     };
-    found.ok_or_else(|| cells.senseless(5))
+    found.ok_or_else(|| cells.senseless(1))
 }
 
 /// The message at a place in the order of arrival.
 pub(super) fn find(from: &Connection, seq: u64) -> Result<Option<Publication>, RowError> {
-    let mut find = from.prepare_cached("SELECT * FROM message WHERE seq=?1")?;
-    let mut rows = find.query([signed(seq)])?;
+    with_bundle_of(from, seq, |cells| {
+        let found = messages(cells)?.into_iter().find(|(place, _)| *place == seq);
+        Ok(found.map(|(_, message)| message.publication()))
+    })
+}
+
+/// Who receives the message at a place in the order of arrival; nobody if it is not there.
+pub(super) fn receivers_of(from: &Connection, seq: u64) -> Result<Members, RowError> {
+    match with_bundle_of(from, seq, |cells| receivers(cells).map(Some))? {
+        Some(Receivers::These(members)) => Ok(members),
+        Some(Receivers::Set(set)) => members_of(from, set),
+        None => Ok(Members::new()),
+    }
+}
+
+fn with_bundle_of<T>(
+    from: &Connection,
+    seq: u64,
+    take: impl FnOnce(&Cells<'_>) -> Result<Option<T>, Damage>,
+) -> Result<Option<T>, RowError> {
+    let bundle = bundle::of(seq);
+    let mut find = from.prepare_cached("SELECT * FROM message WHERE bundle=?1")?;
+    let mut rows = find.query([signed(bundle)])?;
     match rows.next() {
-        Ok(Some(row)) => Ok(Some(Message::read(&Cells::read(&MESSAGE, row)?)?.publication())),
+        Ok(Some(row)) => Ok(take(&Cells::read(&MESSAGE, row)?)?),
         Ok(None) => Ok(None),
         Err(error) if is_damage(&error) => {
-            let place = format!("table {}, row {seq}: {error}", MESSAGE.name);
+            let place = format!("table {}, row {bundle}: {error}", MESSAGE.name);
             Err(Damage { place, lost: MESSAGE.holds }.into())
         }
         Err(error) => Err(error.into()),
@@ -93,7 +155,7 @@ pub(super) fn read_set(cells: &Cells<'_>) -> Result<(u32, Members), Damage> {
 }
 
 /// The members of one set; nobody if it is not there.
-pub(super) fn members_of(from: &Connection, set: u32) -> Result<Members, RowError> {
+fn members_of(from: &Connection, set: u32) -> Result<Members, RowError> {
     let mut find = from.prepare_cached("SELECT * FROM receivers WHERE id=?1")?;
     let mut rows = find.query(params![set])?;
     let Some(row) = rows.next()? else { return Ok(Members::new()) };

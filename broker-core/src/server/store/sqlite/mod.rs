@@ -12,7 +12,7 @@
 //!   subscription   session, filter, qos
 //!   feed           session, filter, up_to, after (NULL: from the start)
 //!
-//!   message        seq, id, qos, is_retain, expires_at, receivers (NULL, a list, or the number of a set), topic, payload
+//!   message        bundle, receivers (NULL, a list, or the number of a set), messages
 //!   receivers      id, members                   a set that many messages name
 //!   cursor         session, seq                  done with everything up to it
 //!   done           session, seq                  and with this beyond it
@@ -27,10 +27,12 @@
 //!
 //! A message is named by the number of its publication (`id`), its place by the order in which it came (`seq`). Publications
 //! of different shards come out of the order of their numbers; one that comes late is beyond every cursor nevertheless.
+//! Small messages to the same receivers that follow each other in a transaction share a row, see [`bundle`].
 //!
 //! Every row ends with a checksum of what is in it and is read through [`row::Cells`] alone. Who needs a message, and which
 //! entries a session has, is kept in memory ([`index`]), so that nothing is searched when it ends.
 
+mod bundle;
 #[cfg(test)]
 mod damage_tests;
 mod examine;
@@ -44,6 +46,7 @@ mod log;
 mod log_tests;
 mod message;
 mod offline;
+mod packed;
 mod receivers;
 #[cfg(test)]
 mod refusal_tests;

@@ -6,7 +6,9 @@ use culex_codec::QoS;
 use smallvec::SmallVec;
 
 use crate::engine::keys::SessionId;
-use crate::engine::store::Recipient;
+use crate::engine::store::{Recipient, Recipients};
+
+use super::packed;
 
 /// Lists up to this size stand in the message's row: a set saves nothing, and there may be as many as sessions.
 pub(super) const INLINE_BYTES: usize = 12;
@@ -15,8 +17,8 @@ pub(super) const INLINE_BYTES: usize = 12;
 const KNOWN_MAX: usize = if cfg!(test) { 4 } else { 4096 };
 const KNOWN_BYTES: usize = 16 << 20;
 
-/// Receivers of a message; one, most often.
-pub(super) type Members = SmallVec<[Recipient; 2]>;
+/// Receivers of a message that are there, in the order of their sessions.
+pub(super) type Members = Recipients;
 
 /// The sets in the file.
 #[derive(Debug, Default)]
@@ -109,16 +111,11 @@ impl Sets {
     }
 }
 
-/// Seven bits a byte, the high bit says that more follow; then QoS and RETAIN.
+/// For each its number, then QoS and RETAIN.
 pub(super) fn encode(members: impl IntoIterator<Item = Recipient>) -> SmallVec<[u8; 32]> {
     let mut bytes = SmallVec::new();
     for member in members {
-        let mut rest = member.session.0;
-        while rest > 0x7F {
-            bytes.push(rest as u8 | 0x80);
-            rest >>= 7;
-        }
-        bytes.push(rest as u8);
+        packed::put(&mut bytes, member.session.0);
         bytes.push(member.qos.bits() | u8::from(member.is_retain) << 2);
     }
     bytes
@@ -127,19 +124,10 @@ pub(super) fn encode(members: impl IntoIterator<Item = Recipient>) -> SmallVec<[
 /// Nothing if that is no list.
 pub(super) fn decode(bytes: &[u8]) -> Option<Members> {
     let mut members = Members::new();
-    let mut rest = bytes.iter();
-    while let Some(first) = rest.next() {
-        let (mut byte, mut session, mut shift) = (*first, 0_u64, 0_u32);
-        loop {
-            let part = u64::from(byte & 0x7F);
-            session |= part.checked_shl(shift).filter(|moved| moved >> shift == part)?;
-            if byte < 0x80 {
-                break;
-            }
-            shift += 7;
-            byte = *rest.next()?;
-        }
-        let flags = *rest.next()?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let session = packed::take(&mut rest)?;
+        let flags = *rest.split_off_first()?;
         let qos = QoS::from_bits(flags & 3)?;
         members.push(Recipient { session: SessionId(session), qos, is_retain: flags & 4 != 0 });
     }

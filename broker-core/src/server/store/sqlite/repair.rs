@@ -152,8 +152,9 @@ fn rescue(
     let loaded = load(to)?;
     tidy(to, &loaded)?;
     damages.extend(loaded.damages);
-    // What an entry of a queue was, is known when the queues are what they will be.
+    // Which messages there are, and what an entry of a queue was, is known when the queues are what they will be.
     let loaded = load(to)?;
+    tidy_messages(to, &loaded)?;
     tidy_in_flight(to, &loaded)?;
     damages.extend(loaded.damages);
     let Loaded { stored, damages: remaining, .. } = load(to)?;
@@ -197,28 +198,46 @@ fn tidy(to: &Connection, loaded: &Loaded) -> rusqlite::Result<()> {
         to.execute(&format!("DELETE FROM {} WHERE session NOT IN (SELECT id FROM session)", table.name), [])?;
     }
     to.execute_batch(
-        "DELETE FROM feed WHERE (session, filter) NOT IN (SELECT session, filter FROM subscription);
-         DELETE FROM joined WHERE message NOT IN (SELECT id FROM message);
-         DELETE FROM retained WHERE message IS NOT NULL AND message NOT IN (SELECT id FROM message);",
+        "DELETE FROM feed WHERE (session, filter) NOT IN (SELECT session, filter FROM subscription)",
     )?;
     // Nobody knows what of its queue such a session has had. It gets nothing twice.
     let without = "SELECT id FROM session WHERE id NOT IN (SELECT session FROM cursor)";
     for session in numbers(to, without)? {
         put(to, &CURSOR, &[ValueRef::Integer(session), number(loaded.index.last_seq)])?;
     }
-    // A message for nobody goes with the next start.
-    let mut find = to.prepare("SELECT * FROM message WHERE seq=?1")?;
-    let lost = "SELECT seq FROM message WHERE typeof(receivers) = 'integer' AND receivers NOT IN (SELECT id FROM receivers)";
-    for seq in numbers(to, lost)? {
-        let mut rows = find.query([seq])?;
+    // Messages for nobody go with the next start.
+    let mut find = to.prepare("SELECT * FROM message WHERE bundle=?1")?;
+    let lost = "SELECT bundle FROM message WHERE typeof(receivers) = 'integer' AND receivers NOT IN (SELECT id FROM receivers)";
+    for bundle in numbers(to, lost)? {
+        let mut rows = find.query([bundle])?;
         let Some(row) = rows.next()? else { continue };
         let mut cells: Vec<_> =
             (0..row.as_ref().column_count() - 1).map(|column| row.get(column)).collect::<Result<_, _>>()?;
-        if let Some(receivers) = cells.get_mut(5) {
+        if let Some(receivers) = cells.get_mut(1) {
             *receivers = rusqlite::types::Value::Null;
         }
         let cells: Vec<_> = cells.iter().map(ValueRef::from).collect();
         put(to, &MESSAGE, &cells)?;
+    }
+    Ok(())
+}
+
+/// Deletes what names messages that are not there.
+fn tidy_messages(to: &Connection, loaded: &Loaded) -> rusqlite::Result<()> {
+    let is_lost = |message: i64| !loaded.index.bodies.contains_key(&message.unsigned_abs());
+    let mut statement = to.prepare("SELECT message, session, entry FROM joined")?;
+    let joined = statement.query_map([], |row| Ok((row.get(0)?, [row.get(1)?, row.get(2)?])))?;
+    for (message, key) in joined.collect::<Result<Vec<(i64, [i64; 2])>, _>>()? {
+        if is_lost(message) {
+            to.execute("DELETE FROM joined WHERE session=?1 AND entry=?2", key)?;
+        }
+    }
+    let mut statement = to.prepare("SELECT message, topic FROM retained WHERE message IS NOT NULL")?;
+    let retained = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (message, topic) in retained.collect::<Result<Vec<(i64, String)>, _>>()? {
+        if is_lost(message) {
+            to.execute("DELETE FROM retained WHERE topic=?1", [topic])?;
+        }
     }
     Ok(())
 }

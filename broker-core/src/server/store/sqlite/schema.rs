@@ -5,8 +5,9 @@
 
 /// "CULX": the file says whose it is, see `PRAGMA application_id`.
 pub(super) const APPLICATION_ID: u32 = 0x4355_4C58;
-/// The format of the tables, `PRAGMA user_version`. Format 1 had a row for each receiver and no checksums.
-pub(super) const FORMAT: u32 = 2;
+/// The format of the tables, `PRAGMA user_version`. Format 1 had a row for each receiver and no checksums, format 2 a row
+/// for each message.
+pub(super) const FORMAT: u32 = 3;
 
 /// A table whose rows end with a checksum.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ tables! {
     SUBSCRIPTION "subscription" 2 "?,?,?,?" "session, filter" "a subscription"
     FEED "feed" 2 "?,?,?,?,?" "session, filter" "Retained Messages for a new subscription"
     RECEIVERS "receivers" 1 "?,?,?" "id" "who receives the messages that name it"
-    MESSAGE "message" 1 "?,?,?,?,?,?,?,?,?" "seq" "a message, for all who have not received it"
+    MESSAGE "message" 1 "?,?,?,?" "bundle" "messages, for all who have not received them"
     JOINED "joined" 2 "?,?,?,?,?,?" "session, entry" "a message, for one session"
     IN_FLIGHT "in_flight" 2 "?,?,?,?" "session, entry" "the Packet Identifier of a QoS 2 message"
     RECEIVED "received" 2 "?,?,?" "session, ordinal" "that a client has a QoS 2 message"
@@ -73,8 +74,7 @@ CREATE TABLE done(session INTEGER, seq INTEGER, crc INTEGER, PRIMARY KEY(session
 CREATE TABLE subscription(session INTEGER, filter TEXT, qos INTEGER, crc INTEGER, PRIMARY KEY(session, filter)) WITHOUT ROWID;
 CREATE TABLE feed(session INTEGER, filter TEXT, up_to INTEGER, after TEXT, crc INTEGER, PRIMARY KEY(session, filter)) WITHOUT ROWID;
 CREATE TABLE receivers(id INTEGER PRIMARY KEY, members BLOB, crc INTEGER);
-CREATE TABLE message(seq INTEGER PRIMARY KEY, id INTEGER, qos INTEGER, is_retain INTEGER, expires_at INTEGER, receivers,
-  topic TEXT, payload BLOB, crc INTEGER);
+CREATE TABLE message(bundle INTEGER PRIMARY KEY, receivers, messages BLOB, crc INTEGER);
 CREATE TABLE joined(session INTEGER, entry INTEGER, message INTEGER, qos INTEGER, is_retain INTEGER, crc INTEGER,
   PRIMARY KEY(session, entry)) WITHOUT ROWID;
 CREATE TABLE in_flight(session INTEGER, entry INTEGER, ordinal INTEGER, crc INTEGER, PRIMARY KEY(session, entry)) WITHOUT ROWID;

@@ -8,7 +8,7 @@ use crate::engine::publication::Publication;
 use crate::engine::store::{Recipient, StoredMessage};
 
 use super::super::index::{Body, Index, Numbered};
-use super::super::message::{Message, Receivers, read_set};
+use super::super::message::{Receivers, messages, read_set, receivers};
 use super::super::receivers::Members;
 use super::super::row::each;
 use super::super::schema::{DONE, IN_FLIGHT, JOINED, MESSAGE, RECEIVERS, RETAINED};
@@ -78,42 +78,51 @@ impl Loader<'_> {
     pub(super) fn messages(&mut self, mut named: Named) -> rusqlite::Result<()> {
         let Loaded { stored, index, damages, unused } = &mut self.loaded;
         each(self.from, &MESSAGE, damages, |row| {
-            let message = Message::read(row)?;
-            let (seq, id) = (message.seq, message.id);
-            let (set, members) = match &message.receivers {
+            let found = receivers(row)?;
+            let (set, members) = match &found {
                 Receivers::These(members) => (0, members),
                 Receivers::Set(set) => {
                     (*set, named.sets.get(set).ok_or_else(|| row.damage("its receivers are not there"))?)
                 }
             };
-            index.last_seq = index.last_seq.max(seq);
-            let mut uses = 0;
-            for to in members {
-                let session = to.session.0;
-                let place = self.place.get(&session).and_then(|place| stored.sessions.get_mut(*place));
-                let queue = index.sessions.get_mut(&session).filter(|queue| queue.cursor < seq);
-                if let (Some(stored), Some(queue)) = (place, queue)
-                    && !named.done.contains(&(session, seq))
-                {
-                    uses += 1;
-                    queue.arrived.push_back(id.0);
-                    let sent = named.sent.remove(&(session, id.0));
-                    if sent.is_some() {
-                        queue.sent.insert(id.0);
+            let mut live = 0;
+            for (seq, message) in messages(row)? {
+                let id = message.id;
+                index.last_seq = index.last_seq.max(seq);
+                let mut uses = 0;
+                for to in members {
+                    let session = to.session.0;
+                    let place = self.place.get(&session).and_then(|place| stored.sessions.get_mut(*place));
+                    let queue = index.sessions.get_mut(&session).filter(|queue| queue.cursor < seq);
+                    if let (Some(stored), Some(queue)) = (place, queue)
+                        && !named.done.contains(&(session, seq))
+                    {
+                        uses += 1;
+                        queue.arrived.push_back(id.0);
+                        let sent = named.sent.remove(&(session, id.0));
+                        if sent.is_some() {
+                            queue.sent.insert(id.0);
+                        }
+                        stored.queue.push(stored_message(id, (id, message.bytes()), to, sent));
                     }
-                    stored.queue.push(stored_message(id, (id, message.bytes()), to, sent));
                 }
+                if let Some(place) = named.publications.get_mut(&id.0) {
+                    *place = Some(Arc::new(message.publication()));
+                } else if uses == 0 {
+                    continue;
+                }
+                live += 1;
+                index.bodies.insert(id.0, Body { seq, set, uses });
             }
-            if let Some(place) = named.publications.get_mut(&id.0) {
-                *place = Some(Arc::new(message.publication()));
-            } else if uses == 0 {
-                unused.messages.push(seq);
-                return Ok(());
+            let bundle = row.number(0)?;
+            match live {
+                0 => unused.bundles.push(bundle),
+                1 => {}
+                _ => drop(index.bundles.insert(bundle, live)),
             }
-            if set != 0 {
+            if set != 0 && live > 0 {
                 index.sets.found(set);
             }
-            index.bodies.insert(id.0, Body { seq, set, uses });
             Ok(())
         })?;
         unused.sets.extend(named.sets.keys().filter(|set| !index.sets.is_used(**set)));

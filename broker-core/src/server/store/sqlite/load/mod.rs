@@ -25,7 +25,7 @@ pub(super) struct Loaded {
 /// Rows that nobody needs.
 #[derive(Default)]
 pub(super) struct Unused {
-    messages: Vec<u64>,
+    bundles: Vec<u64>,
     sets: Vec<u32>,
 }
 
@@ -47,8 +47,8 @@ impl Unused {
     /// Deletes these rows.
     pub(super) fn sweep(&self, from: &mut Connection) -> rusqlite::Result<()> {
         let transaction = from.transaction()?;
-        for seq in &self.messages {
-            transaction.prepare_cached("DELETE FROM message WHERE seq=?1")?.execute([signed(*seq)])?;
+        for bundle in &self.bundles {
+            transaction.prepare_cached("DELETE FROM message WHERE bundle=?1")?.execute([signed(*bundle)])?;
         }
         for set in &self.sets {
             transaction.prepare_cached("DELETE FROM receivers WHERE id=?1")?.execute([set])?;

@@ -106,8 +106,10 @@ impl Author {
 
     fn publish(&mut self, session: SessionId, bits: u8, qos: QoS) -> Record {
         let publication = self.publication(bits);
+        // What is not retained goes to the same sessions often, and then shares a row.
+        let mask = if bits.is_multiple_of(3) { [3, 3, 2, 255][usize::from(bits / 3 % 4)] } else { bits };
         let recipients = (0..SESSIONS)
-            .filter(|place| bits >> place & 1 == 1)
+            .filter(|place| mask >> place & 1 == 1)
             .map(|session| Recipient { session: SessionId(session.into()), qos, is_retain: bits > 200 })
             .collect();
         self.version += 1;

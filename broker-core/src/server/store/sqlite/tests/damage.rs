@@ -110,7 +110,7 @@ fn a_row_that_is_gone_is_missed_by_those_that_name_it() {
 fn a_damaged_store_is_not_changed_by_a_start() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = filled(directory.path());
-    store.connection.execute("UPDATE message SET payload='other' WHERE seq=1", []).unwrap();
+    store.connection.execute("UPDATE message SET messages=x'00' WHERE bundle=1", []).unwrap();
     let count = |store: &SqliteStore| {
         store.connection.query_row("SELECT count(*) FROM message", [], |row| row.get::<_, i64>(0)).unwrap()
     };
@@ -127,7 +127,7 @@ fn a_message_that_is_damaged_is_not_read() {
     let mut store = filled(directory.path());
     let entries = [1, 3, 9].map(PublicationId);
     assert!(store.read(SessionId(1), &entries).unwrap().iter().all(Option::is_some));
-    store.connection.execute("UPDATE message SET payload=x'00' WHERE id=1", []).unwrap();
+    store.connection.execute("UPDATE message SET messages=x'00' WHERE bundle=1", []).unwrap();
     let refused = store.read(SessionId(1), &entries).unwrap_err();
     assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
     assert!(store.read(SessionId(1), &entries[1..]).unwrap().iter().all(Option::is_some));

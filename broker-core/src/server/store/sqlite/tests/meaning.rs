@@ -1,6 +1,6 @@
 //! It gives back what the model of the tables holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -91,8 +91,61 @@ fn assert_tidy(store: &SqliteStore) {
     );
     assert_eq!(index.mortal, store.index.mortal);
     assert!(index.last_seq <= store.index.last_seq);
-    assert_eq!(rows(store, "message"), store.index.bodies.len());
+    assert_eq!(index.bundles, store.index.bundles);
+    let bundles: BTreeSet<_> = store.index.bodies.values().map(|body| bundle::of(body.seq)).collect();
+    assert_eq!(rows(store, "message"), bundles.len());
     assert_eq!(rows(store, "receivers"), store.index.sets.len());
+}
+
+/// Messages of one transaction to these sessions.
+fn published(ids: std::ops::Range<u64>, sessions: &[u64]) -> Vec<Record> {
+    let to =
+        |session: &u64| Recipient { session: SessionId(*session), qos: QoS::AtLeastOnce, is_retain: false };
+    let topic = TopicName::new("a").unwrap();
+    ids.map(|id| Record::Published {
+        publication: Arc::new(Publication::new(PublicationId(id), topic, &[0; 100], QoS::AtLeastOnce, false)),
+        incoming: None,
+        recipients: sessions.iter().map(to).collect(),
+        retained: RetainedChange::None,
+    })
+    .collect()
+}
+
+#[test]
+fn messages_to_the_same_receivers_share_rows_until_nobody_needs_any_of_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut author, mut tables) = (Author::default(), Tables::default());
+    let mut store = open(directory.path());
+    store.load().unwrap();
+    let mut keep = |store: &mut SqliteStore, records: Vec<Record>| {
+        store.commit(&records, NOW).unwrap();
+        tables.keep(&StoreBatch { number: BatchNumber(1), records }, NOW);
+        assert_tidy(store);
+        assert_reads(store, &tables);
+        rows(store, "message")
+    };
+    keep(&mut store, (0..3).map(|session| author.record(0, session, 1)).collect());
+    assert_eq!(keep(&mut store, published(0..40, &[1, 2])), 5);
+    // To others: in rows of their own, and what comes later has no part in rows that are written.
+    assert_eq!(keep(&mut store, published(40..41, &[1])), 6);
+    assert_eq!(keep(&mut store, published(41..51, &[1])), 8);
+    let done = |session, entries: &mut dyn Iterator<Item = u64>| {
+        let session = SessionId(session);
+        entries.map(|entry| Record::Done { session, entry: PublicationId(entry) }).collect::<Vec<_>>()
+    };
+    assert_eq!(keep(&mut store, done(1, &mut (0..40))), 8);
+    assert_eq!(keep(&mut store, done(2, &mut (0..40).filter(|entry| entry % 9 != 3))), 8);
+    assert_eq!(keep(&mut store, done(2, &mut [39, 3].into_iter())), 6);
+    // Over before they are written, some of them or all.
+    let mut records = published(51..61, &[2]);
+    records.extend(done(2, &mut (51..59)));
+    assert_eq!(keep(&mut store, records), 8);
+    let mut records = published(61..69, &[0, 1, 2]);
+    records.extend((0..3).flat_map(|session| done(session, &mut (61..69))));
+    assert_eq!(keep(&mut store, records), 8);
+    drop(store);
+    let mut store = open(directory.path());
+    assert_same(store.load().unwrap(), tables.stored());
 }
 
 #[test]
@@ -118,7 +171,7 @@ fn a_transaction_that_failed_has_changed_nothing() {
             records.push(Record::Published {
                 publication: Arc::new(publication),
                 incoming: None,
-                recipients: Vec::new(),
+                recipients: Recipients::new(),
                 retained: RetainedChange::Set(RetainedVersion(1000 + u64::from(step))),
             });
             limit(&store, 1);

@@ -9,7 +9,7 @@ use super::schema::SUBSCRIPTION;
 use super::*;
 use crate::engine::keys::{PublicationId, RetainedVersion, SessionId};
 use crate::engine::publication::Publication;
-use crate::engine::store::{Recipient, RetainedChange};
+use crate::engine::store::{Recipient, Recipients, RetainedChange};
 
 use self::author::Author;
 
@@ -76,7 +76,7 @@ fn another_format_is_refused_by_name() {
         let refused = SqliteStore::open(directory.path(), Durability::Power).unwrap_err();
         let is_named = matches!(
             refused,
-            StoreError::Older { found: 1, known: 2, .. } | StoreError::Newer { found: 3, known: 2, .. }
+            StoreError::Older { found: 2, known: 3, .. } | StoreError::Newer { found: 4, known: 3, .. }
         );
         assert!(is_named, "{refused}");
         assert_eq!(fs::read(&path).unwrap(), before);
@@ -132,7 +132,7 @@ fn cleared_topics_do_not_pile_up() {
             Record::Published {
                 publication: Arc::new(publication),
                 incoming: None,
-                recipients: Vec::new(),
+                recipients: Recipients::new(),
                 retained: RetainedChange::Clear(RetainedVersion(number)),
             }
         })
@@ -160,7 +160,7 @@ fn a_file_shrinks_when_a_long_queue_was_read() {
         let published = Record::Published {
             publication: Arc::new(publication),
             incoming: None,
-            recipients: vec![Recipient { session, qos: QoS::AtLeastOnce, is_retain: false }],
+            recipients: [Recipient { session, qos: QoS::AtLeastOnce, is_retain: false }].into(),
             retained: RetainedChange::None,
         };
         store.commit(&[published], NOW).unwrap();

@@ -12,6 +12,7 @@ use crate::engine::route::Cursor;
 use crate::engine::store::Record;
 use crate::engine::time::WallTime;
 
+use super::bundle::Bundle;
 use super::index::{Index, Numbered, Queue};
 use super::row::{Cells, RowError, flag, level, number, optional_text, put, signed, text};
 use super::schema::{
@@ -24,11 +25,13 @@ pub(super) type Result<T = ()> = std::result::Result<T, RowError>;
 pub(super) struct Writer<'a> {
     to: &'a Connection,
     index: &'a mut Index,
-    /// What sessions are done with: place and publication. Written at the end, because most of it is a cursor that moves.
-    done: Numbered<Vec<(u64, u64)>>,
-    /// Rows of messages that nobody needs any more, deleted at the end in ranges.
+    /// What sessions are done with, by its place. Written at the end, because most of it is a cursor that moves.
+    done: Numbered<Vec<u64>>,
+    /// The last messages, which are written when another does not fit to them.
+    bundle: Bundle,
+    /// Bundles that nobody needs any more, deleted at the end in ranges.
     dead: Vec<u64>,
-    /// Sets of receivers that no message names any more.
+    /// Sets of receivers that no bundle names any more.
     dead_sets: Vec<u32>,
     /// The statement that most rows are written with.
     add_message: CachedStatement<'a>,
@@ -37,8 +40,15 @@ pub(super) struct Writer<'a> {
 impl<'a> Writer<'a> {
     pub(super) fn new(to: &'a Connection, index: &'a mut Index) -> Result<Self> {
         let add_message = to.prepare_cached(MESSAGE.add)?;
-        let done = Numbered::default();
-        Ok(Self { to, index, done, dead: Vec::new(), dead_sets: Vec::new(), add_message })
+        Ok(Self {
+            to,
+            index,
+            done: Numbered::default(),
+            bundle: Bundle::default(),
+            dead: Vec::new(),
+            dead_sets: Vec::new(),
+            add_message,
+        })
     }
 
     pub(super) fn apply(&mut self, record: &Record) -> Result {

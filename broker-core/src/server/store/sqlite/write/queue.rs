@@ -11,10 +11,11 @@ use rusqlite::types::ValueRef;
 use crate::engine::publication::Publication;
 use crate::engine::store::{Recipient, RetainedChange};
 
+use super::super::bundle::{self, Bundle};
 use super::super::index::{Body, Index};
-use super::super::message::{Message, Receivers, members_of};
+use super::super::message::receivers_of;
 use super::super::receivers::{INLINE_BYTES, Members, encode};
-use super::super::row::{Cells, flag, level, number, optional_number, put, put_with, signed, text};
+use super::super::row::{flag, level, number, put, put_with, signed};
 use super::super::schema::{CURSOR, DONE, JOINED, MESSAGE, RECEIVERS};
 use super::{Result, Writer};
 
@@ -44,7 +45,8 @@ impl Writer<'_> {
                 // So that the same receivers are the same set.
                 members.sort_unstable_by_key(|to| to.session);
                 members.dedup_by_key(|to| to.session);
-                self.put_body(publication, &members)?;
+                let lasts = matches!(change, RetainedChange::Set(_));
+                self.put_body(publication, &members, lasts)?;
                 for to in &members {
                     if let Some(queue) = self.index.sessions.get_mut(&to.session.0) {
                         queue.arrived.push_back(id);
@@ -84,7 +86,7 @@ impl Writer<'_> {
             && let Some(body) = bodies.get(&entry)
         {
             queue.arrived.remove(place);
-            self.done.entry(session).or_default().push((body.seq, entry));
+            self.done.entry(session).or_default().push(body.seq);
             self.unname(entry);
         }
         if was_sent {
@@ -96,10 +98,12 @@ impl Writer<'_> {
     /// One more needs the body, which is written if it is not there.
     pub(super) fn name(&mut self, publication: &Publication) -> Result {
         match self.index.bodies.get_mut(&publication.id.0) {
-            Some(body) => body.uses += 1,
-            None => self.put_body(publication, &[])?,
+            Some(body) => {
+                body.uses += 1;
+                Ok(())
+            }
+            None => self.put_body(publication, &[], true),
         }
-        Ok(())
     }
 
     /// One less needs the body.
@@ -111,40 +115,52 @@ impl Writer<'_> {
         }
         let Body { seq, set, .. } = *body;
         self.index.bodies.remove(&id);
-        self.dead.push(seq);
-        if set != 0 && self.index.sets.unname(set) {
-            self.dead_sets.push(set);
+        let bundle = bundle::of(seq);
+        if self.bundle.is(bundle) {
+            self.bundle.live -= 1;
+        } else if self.index.note_gone(bundle) {
+            self.dead.push(bundle);
+            self.unname_set(set);
         }
     }
 
-    /// Writes a message for these receivers; without any, for one who names it.
-    fn put_body(&mut self, publication: &Publication, members: &[Recipient]) -> Result {
-        self.index.last_seq += 1;
-        let seq = self.index.last_seq;
-        let list = encode(members.iter().copied());
-        let mut set = 0;
-        let receivers = if members.is_empty() {
-            ValueRef::Null
-        } else if list.len() <= INLINE_BYTES {
-            ValueRef::Blob(&list)
-        } else {
-            set = self.name_set(&list)?;
-            number(u64::from(set))
-        };
-        let topic = publication.topic();
-        let cells = [
-            number(seq),
-            number(publication.id.0),
-            level(publication.qos),
-            flag(publication.is_retain),
-            optional_number(publication.expires_at.map(|at| at.0)),
-            receivers,
-            text(topic.as_str()),
-            ValueRef::Blob(&publication.payload),
-        ];
-        put_with(&mut self.add_message, &MESSAGE, &cells)?;
+    /// Adds a message for these receivers to a bundle; without any, for one who names it. One that `lasts` for longer than
+    /// its neighbours stands alone.
+    fn put_body(&mut self, publication: &Publication, members: &[Recipient], lasts: bool) -> Result {
+        if lasts || !self.bundle.takes(publication, members) {
+            self.close_bundle()?;
+            let number = bundle::of(self.index.last_seq) + 1;
+            let list = encode(members.iter().copied());
+            let set = if list.len() > INLINE_BYTES { self.name_set(&list)? } else { 0 };
+            self.bundle.open(number, members, set);
+        }
+        let seq = self.bundle.push(publication);
+        self.index.last_seq = seq;
         let uses = u32::try_from(members.len()).unwrap_or(u32::MAX).max(1);
-        self.index.bodies.insert(publication.id.0, Body { seq, set, uses });
+        self.index.bodies.insert(publication.id.0, Body { seq, set: self.bundle.set, uses });
+        if lasts { self.close_bundle() } else { Ok(()) }
+    }
+
+    /// Writes the bundle, unless nothing of it is needed any more.
+    fn close_bundle(&mut self) -> Result {
+        let Bundle { number: bundle, set, live, .. } = self.bundle;
+        if live > 0 {
+            let list = encode(self.bundle.members.iter().copied());
+            let receivers = match set {
+                0 if list.is_empty() => ValueRef::Null,
+                0 => ValueRef::Blob(&list),
+                set => number(u64::from(set)),
+            };
+            let cells = [number(bundle), receivers, ValueRef::Blob(&self.bundle.messages)];
+            put_with(&mut self.add_message, &MESSAGE, &cells)?;
+            if live > 1 {
+                self.index.bundles.insert(bundle, live);
+            }
+        } else if self.bundle.is_open() {
+            self.dead.push(bundle);
+            self.unname_set(set);
+        }
+        self.bundle.close();
         Ok(())
     }
 
@@ -156,8 +172,16 @@ impl Writer<'_> {
         Ok(named.set)
     }
 
+    fn unname_set(&mut self, set: u32) {
+        if set != 0 && self.index.sets.unname(set) {
+            self.dead_sets.push(set);
+        }
+    }
+
     /// Writes what was put off.
     pub(in super::super) fn finish(mut self) -> Result {
+        self.close_bundle()?;
+        self.dead.sort_unstable();
         for (session, seqs) in std::mem::take(&mut self.done) {
             self.move_cursor(session, seqs)?;
         }
@@ -165,21 +189,20 @@ impl Writer<'_> {
         for set in std::mem::take(&mut self.dead_sets) {
             self.delete("DELETE FROM receivers WHERE id=?1", set.into())?;
         }
-        self.dead.sort_unstable();
-        for range in self.dead.chunk_by(|seq, next| seq + 1 == *next) {
+        for range in self.dead.chunk_by(|bundle, next| bundle + 1 == *next) {
             if let (Some(first), Some(last)) = (range.first(), range.last()) {
-                self.delete_one("DELETE FROM message WHERE seq BETWEEN ?1 AND ?2", *first, *last)?;
+                self.delete_one("DELETE FROM message WHERE bundle BETWEEN ?1 AND ?2", *first, *last)?;
             }
         }
         Ok(())
     }
 
-    /// The session is done with these arrivals and their publications.
-    fn move_cursor(&mut self, session: u64, done: Vec<(u64, u64)>) -> Result {
+    /// The session is done with what arrived at these places.
+    fn move_cursor(&mut self, session: u64, done: Vec<u64>) -> Result {
         let mut cursor = self.done_up_to(session);
-        for (seq, id) in done {
-            // A message that is gone needs no word about who has it.
-            if seq > cursor && self.index.bodies.get(&id).is_some_and(|body| body.seq == seq) {
+        for seq in done {
+            // A row that goes needs no word about who has what is in it.
+            if seq > cursor && self.dead.binary_search(&bundle::of(seq)).is_err() {
                 put(self.to, &DONE, &[number(session), number(seq)])?;
                 if let Some(queue) = self.index.sessions.get_mut(&session) {
                     queue.ahead += 1;
@@ -221,14 +244,7 @@ impl Writer<'_> {
     /// For an entry that is in its message's list of receivers, and must not depend on it any more.
     fn put_row_of_its_own(&self, session: u64, id: u64) -> Result {
         let Some(seq) = self.index.bodies.get(&id).map(|body| body.seq) else { return Ok(()) };
-        let mut find = self.to.prepare_cached("SELECT * FROM message WHERE seq=?1")?;
-        let mut rows = find.query(params![signed(seq)])?;
-        let Some(row) = rows.next()? else { return Ok(()) };
-        let message = Message::read(&Cells::read(&MESSAGE, row)?)?;
-        let members = match message.receivers {
-            Receivers::These(members) => members,
-            Receivers::Set(set) => members_of(self.to, set)?,
-        };
+        let members = receivers_of(self.to, seq)?;
         // It is there: the index has the entry from this list.
         let Some(member) = members.iter().find(|member| member.session.0 == session) else { return Ok(()) };
         let (qos, is_retain) = (level(member.qos), flag(member.is_retain));
