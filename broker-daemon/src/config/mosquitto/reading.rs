@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddr
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use culex_codec::ProtocolVersion;
+
 use crate::config::problem::{Complaint, Note, Place};
 use crate::config::validate::Draft;
 use crate::config::{LogLevel, TlsVersion};
@@ -67,6 +69,8 @@ pub(super) struct Theirs {
     pub(super) port: Option<u16>,
     pub(super) host: Option<String>,
     pub(super) domain: Option<Domain>,
+    /// Empty for all.
+    pub(super) protocol_versions: Vec<ProtocolVersion>,
     /// The first option that was meant for it: name and place.
     pub(super) first: Option<(&'static str, Place)>,
     pub(super) security: Security,
