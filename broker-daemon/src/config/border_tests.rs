@@ -45,7 +45,7 @@ fn values<T>(setting: &Setting<T>) -> Vec<(String, Fate)> {
         }
         Setting::Duration { range, .. } => {
             let (least, most) = (*range.start(), *range.end());
-            let one = std::time::Duration::from_millis(1);
+            let one = Duration::from_millis(1);
             vec![
                 (text("0s"), if least.is_zero() { Taken } else { Refused }),
                 (text(&show_duration(least)), Taken),

@@ -119,7 +119,7 @@ impl Started {
     /// Whether a message can be published through a listener.
     fn takes(&self, listener: usize, arguments: &[&str]) -> bool {
         let mut command: Command =
-            culex(&["pub", "-h", "localhost", "-p", &self.ports[listener], "-q", "1", "-m", "x"]);
+            culex(&["pub", "-h", "localhost", "-p", self.ports.get(listener).unwrap(), "-q", "1", "-m", "x"]);
         command.args(arguments);
         run(command).status.success()
     }
@@ -183,7 +183,7 @@ fn a_fleet_with_certificates() {
 #[test]
 fn a_hub_without_bridges() {
     let setup = Setup::new("hub.conf", include_str!("mosquitto/hub.conf"));
-    let started = setup.starts(2, &["14:1: `sys_interval` is ignored: `$SYS` has no messages yet"]);
+    let started = setup.starts(2, &[]);
     assert!(started.takes(1, &["-t", "home/x", "-u", "ann", "-P", "annpw"]));
     assert!(!started.takes(0, &["-t", "home/x"]));
     started.end();

@@ -10,7 +10,7 @@ use culex_codec::ProtocolVersion;
 
 use crate::config::problem::{Complaint, Note, Place};
 use crate::config::validate::Draft;
-use crate::config::{LogLevel, TlsVersion};
+use crate::config::{Config, LogLevel, TlsVersion};
 
 use super::options::{Meaning, OptionOf, Scope};
 
@@ -266,6 +266,13 @@ impl Reading {
             return Ok(());
         }
         Err(Complaint::new(format!("`{name}` belongs to a bridge, and there is no `connection` before it")))
+    }
+
+    /// Changes what stands at the top of a configuration.
+    pub(super) fn set_top(&mut self, change: impl FnOnce(&mut Config)) {
+        let mut top = self.draft.top();
+        change(&mut top);
+        self.draft.take_top(&top);
     }
 
     /// Says something that the user should know.

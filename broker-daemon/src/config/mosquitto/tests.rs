@@ -1,6 +1,7 @@
 //! mosquitto's configurations, what becomes of them, and what is said about them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use culex_core::limits::Limit;
 use proptest::prelude::*;
@@ -117,6 +118,7 @@ fn limits_log_and_store_are_taken() {
     assert_eq!(config.store.durability, StoreMode::Power);
     let config = self::config("persistent_client_expiration 2w # by then nobody comes back\n");
     assert_eq!(config.limits.session_expiry.get(), 14 * 24 * 3600);
+    assert_eq!(self::config("sys_interval 0\n").sys_interval, Duration::ZERO);
     // In either order, and after `none` anew.
     let config = self::config("log_type all\nlog_type none\nlog_type warning\nmax_queued_messages -1\n");
     assert_eq!(config.log.level, LogLevel::Warn);
@@ -420,6 +422,7 @@ fn line() -> impl Strategy<Value = String> {
                 "global_max_clients",
                 "max_connections",
                 "max_keepalive",
+                "sys_interval",
             ]),
             number()
         )

@@ -1,5 +1,7 @@
 //! Options of the broker as a whole, and those of users and rights.
 
+use std::time::Duration;
+
 use culex_core::limits::Limit;
 
 use crate::config::problem::Complaint;
@@ -234,7 +236,15 @@ pub(super) const OPTIONS: &[OptionOf] = &[
     },
     ignored("allow_duplicate_messages", "a message comes once for all filters of a session that match it"),
     ignored("set_tcp_nodelay", "it is always set"),
-    ignored("sys_interval", "`$SYS` has no messages yet"),
+    OptionOf {
+        name: "sys_interval",
+        scope: Scope::All,
+        meaning: Meaning::Number(0..=65_535, |r, seconds| {
+            r.set_top(|top| top.sys_interval = Duration::from_secs(seconds.unsigned_abs()));
+            Ok(())
+        }),
+        doc: "`sys_interval`; 0 is never",
+    },
     OptionOf {
         name: "enable_control_api",
         scope: Scope::All,
