@@ -97,6 +97,9 @@ pub struct Limits {
     pub retained_messages: Limit,
     /// Bytes of all Retained Messages (topic and payload). Default 512 MiB. Beyond it as for `retained_messages`.
     pub retained_bytes: Limit,
+    /// Seconds that a session outlives its connection. Default unlimited. Then it ends with its queue and subscriptions.
+    /// Not for clients in the process, which say it themselves.
+    pub session_expiry: Limit,
     /// Sessions that outlive their connection. Default 200,000. A new one is refused with 0x03 (server
     /// unavailable); none is evicted.
     pub sessions: Limit,
@@ -135,6 +138,13 @@ pub struct Limits {
     pub stall_max: Duration,
 }
 
+impl Limits {
+    /// Seconds that a session outlives its connection at most; `u32::MAX` is for ever, as MQTT 5.0 has it.
+    pub(crate) fn session_expiry_s(&self) -> u32 {
+        u32::try_from(self.session_expiry.get()).unwrap_or(u32::MAX)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -154,6 +164,7 @@ impl Default for Limits {
             when_full: WhenFull::DropNewest,
             retained_messages: Limit::default_of(1_000_000),
             retained_bytes: Limit::default_of(512 << 20),
+            session_expiry: Limit::Unlimited,
             sessions: Limit::default_of(200_000),
             outbox_bytes: Limit::default_of(1 << 20),
             outbox_burst_bytes: Limit::default_of(64 << 20),

@@ -17,7 +17,7 @@ use culex_core::engine::stats::Stats;
 use culex_core::engine::store::{Record, StoreBatch, Stored, Tables};
 use culex_core::engine::time::{Now, Tick, WallTime};
 use culex_core::engine::{Admission, admit};
-use culex_core::limits::Limits;
+use culex_core::limits::{Limit, Limits};
 
 use crate::wire;
 
@@ -121,9 +121,14 @@ impl World {
             let is_new = world.turn(owner, |shard, turn| shard.restore(turn, session, stored.alive_at));
             assert!(is_new, "a ClientId is stored once");
         }
-        let is_left = |record: &Record| matches!(record, Record::SessionLeft { .. });
+        // A session may have to end sooner now.
+        let is_limited = limits.session_expiry != Limit::Unlimited;
+        let is_news = |record: &Record| match record {
+            Record::SessionLeft { .. } => true,
+            record => is_limited && matches!(record, Record::SessionBound { .. }),
+        };
         let mut records = world.batches.iter().flat_map(|(_, batch)| &batch.records);
-        assert!(records.all(is_left), "what was stored is not stored again");
+        assert!(records.all(is_news), "what was stored is not stored again");
         for shard in 0..shards {
             world.turn(shard, Shard::publish_left_wills);
         }

@@ -9,7 +9,7 @@
 use culex_core::engine::keys::{BatchNumber, SessionId};
 use culex_core::engine::store::{Record, StoreBatch, Stored, StoredSession, Tables};
 use culex_core::engine::time::WallTime;
-use culex_core::limits::Limits;
+use culex_core::limits::{Limit, Limits};
 use culex_tests::wire::{self, Connect, Publish, Will};
 use culex_tests::world::{Peer, Store, World};
 
@@ -25,6 +25,7 @@ culex_tests::on_shards!(
     a_session_that_ended_stays_ended,
     a_session_expires_by_the_time_that_the_broker_was_away,
     a_session_expires_however_often_the_broker_is_started_again,
+    a_new_limit_is_for_sessions_of_before_too,
     a_clean_session_is_confirmed_when_the_one_before_it_cannot_come_back,
     clean_sessions_leave_nothing,
     limits_that_are_lower_now_drop_nothing,
@@ -183,7 +184,7 @@ fn retained_messages_of_a_new_subscription_go_on_where_they_stopped(shards: u16)
         broker.send(publisher, &Publish::new(&format!("r/{number}"), "old").qos(2, 1).retained().encode());
         broker.send(publisher, &wire::pubrel(1));
     }
-    let small = Limits { queue_messages: culex_core::limits::Limit::at_most(4).unwrap(), ..limits() };
+    let small = Limits { queue_messages: Limit::at_most(4).unwrap(), ..limits() };
     broker.restart_with(&small);
     // Four fill the queue, two of them are finished.
     let reader = broker.subscribed("reader", "r/#", 2);
@@ -280,6 +281,30 @@ fn a_session_expires_by_the_time_that_the_broker_was_away(shards: u16) {
     }
 }
 
+/// What `persistent_client_expiration` is in mosquitto.
+fn a_new_limit_is_for_sessions_of_before_too(shards: u16) {
+    let mut broker = Broker::new(shards);
+    broker.subscribed("client", "t", 1);
+    let shorter = Limits { session_expiry: Limit::at_most(100).unwrap(), ..limits() };
+    for left in [1, 1, 0] {
+        broker.restart_with(&shorter);
+        broker.world.advance(40_000);
+        assert_eq!(broker.world.commons.sessions_open(), left);
+    }
+    // Who is there does not expire, and who comes back begins anew.
+    broker.subscribed("client", "t", 1);
+    for _ in 0..3 {
+        broker.world.advance(99_000);
+        let (client, found) = broker.back("client");
+        assert!(found.is_empty());
+        broker.world.advance(1_000_000);
+        broker.world.lose(client);
+    }
+    assert_eq!(broker.world.commons.sessions_open(), 1);
+    broker.world.advance(100_000);
+    assert_eq!((broker.world.commons.sessions_open(), broker.world.commons.subscription_count()), (0, 0));
+}
+
 /// Found by seed 2033 with crashes on commit 0706457.
 fn a_session_expires_however_often_the_broker_is_started_again(shards: u16) {
     let mut broker = Broker::new(shards);
@@ -337,7 +362,7 @@ fn limits_that_are_lower_now_drop_nothing(shards: u16) {
         broker.world.lose(reader);
     }
     broker.publish(publisher, 1, 1..=3);
-    let one = culex_core::limits::Limit::at_most(1).unwrap();
+    let one = Limit::at_most(1).unwrap();
     broker.restart_with(&Limits { sessions: one, queue_messages: one, queue_total_bytes: one, ..limits() });
     assert_eq!(broker.world.sum(|stats| stats.queue_messages), 6);
     assert_eq!(broker.back("a").1.len(), 3);

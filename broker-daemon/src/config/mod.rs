@@ -11,6 +11,8 @@ use std::time::Duration;
 use culex_core::limits::Limits;
 use culex_core::{Lanes, Threads};
 
+#[cfg(test)]
+mod border_tests;
 mod change;
 mod environment;
 mod format;

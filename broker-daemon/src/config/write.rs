@@ -7,7 +7,7 @@ use culex_core::limits::Limits;
 use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP};
 use crate::config::rules::{ACL_RULE, DraftRule};
 use crate::config::setting::Key;
-use crate::config::{AclSettings, AuthSettings, Config, LogSettings, StoreSettings, TlsSettings};
+use crate::config::{AclSettings, AuthSettings, Config, Listener, LogSettings, StoreSettings, TlsSettings};
 
 impl Config {
     /// This configuration as a `culex.toml` that is read as the same again. What has its default is left out.
@@ -15,12 +15,11 @@ impl Config {
         let mut text = String::new();
         section(&mut text, "", TOP, self, &Self::default());
         for listener in &self.listeners {
-            // An address is required, be it the default or not.
             let _ = write!(text, "\n[[listener]]\n");
-            keys(&mut text, LISTENER, listener, None);
+            keys(&mut text, LISTENER, listener, &anywhere_else(listener));
             if let Some(tls) = &listener.tls {
                 let _ = write!(text, "\n[listener.tls]\n");
-                keys(&mut text, TLS, tls, Some(&TlsSettings::default()));
+                keys(&mut text, TLS, tls, &TlsSettings::default());
             }
         }
         section(&mut text, "[auth]", AUTH, &self.auth, &AuthSettings::default());
@@ -37,18 +36,26 @@ impl Config {
 
 fn section<T: Clone>(text: &mut String, title: &str, table: &[Key<T>], section: &T, default: &T) {
     let mut lines = String::new();
-    keys(&mut lines, table, section, Some(default));
+    keys(&mut lines, table, section, default);
     if !lines.is_empty() {
         let title = if title.is_empty() { String::new() } else { format!("\n{title}\n") };
         let _ = write!(text, "{title}{lines}");
     }
 }
 
-fn keys<T: Clone>(text: &mut String, table: &[Key<T>], section: &T, default: Option<&T>) {
+/// The default but for the address, which is required and so always written.
+fn anywhere_else(listener: &Listener) -> Listener {
+    let mut default = Listener::default();
+    default.address.set_port(!listener.address.port());
+    default
+}
+
+fn keys<T: Clone>(text: &mut String, table: &[Key<T>], section: &T, default: &T) {
     for Key { name, setting, .. } in table {
         let value = setting.value_text(section.clone());
-        let is_default = default.is_some_and(|default| setting.value_text(default.clone()) == value);
-        if value != "none" && !is_default {
+        // A word such as `none` stands for what cannot be written.
+        let is_word = value.starts_with(|c: char| c.is_ascii_alphabetic()) && value.parse::<bool>().is_err();
+        if !is_word && value != setting.value_text(default.clone()) {
             // In a file `${` begins a reference.
             let _ = writeln!(text, "{name} = {}", value.replace("${", "$${"));
         }

@@ -119,7 +119,7 @@ impl Started {
     /// Whether a message can be published through a listener.
     fn takes(&self, listener: usize, arguments: &[&str]) -> bool {
         let mut command: Command =
-            culex(&["pub", "-h", "localhost", "-p", &self.ports[listener], "-q", "1", "-m", "x"]);
+            culex(&["pub", "-h", "localhost", "-p", self.ports.get(listener).unwrap(), "-q", "1", "-m", "x"]);
         command.args(arguments);
         run(command).status.success()
     }
@@ -183,7 +183,7 @@ fn a_fleet_with_certificates() {
 #[test]
 fn a_hub_without_bridges() {
     let setup = Setup::new("hub.conf", include_str!("mosquitto/hub.conf"));
-    let started = setup.starts(2, &["14:1: `sys_interval` is ignored: `$SYS` has no messages yet"]);
+    let started = setup.starts(2, &[]);
     assert!(started.takes(1, &["-t", "home/x", "-u", "ann", "-P", "annpw"]));
     assert!(!started.takes(0, &["-t", "home/x"]));
     started.end();
@@ -246,8 +246,6 @@ fn big_queues() {
     Setup::new("queues.conf", include_str!("mosquitto/queues.conf")).refuses(&[
         "error: @DIR@/queues.conf:11:1: `queue_qos0_messages true` is not supported: QoS 0 does not wait for a client that is away",
         "  help: remove it, and publish with QoS 1 what must not be lost",
-        "error: @DIR@/queues.conf:12:1: `persistent_client_expiration` is not supported: a session without a connection does not end by itself yet",
-        "  help: remove it; `culex ctl` ends sessions, and [limits] sessions bounds their number",
         "error: @DIR@/queues.conf:13:1: `memory_limit 2000000000` is not supported: memory has no bound as a whole",
         "  help: remove it; what grows has limits of its own, see docs/configuration.md, and a service manager can bound the whole",
         "error: @DIR@/queues.conf:14:1: `message_size_limit 1048576` is not supported: no message is acknowledged and then dropped for its size",

@@ -124,7 +124,7 @@ pub fn admit(
         user_name: connect.user_name.map(Into::into),
         is_trusted: false,
         clean_start: connect.clean_start,
-        session_expiry_s: if connect.clean_start { 0 } else { u32::MAX },
+        session_expiry_s: if connect.clean_start { 0 } else { limits.session_expiry_s() },
         keep_alive: connect.keep_alive,
         receive_maximum: u16::MAX,
         will,

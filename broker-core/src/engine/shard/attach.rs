@@ -74,9 +74,11 @@ impl Shard {
             return Err(Refusal::TooManySessions);
         };
         session.connection = Some(key);
+        let is_other = std::mem::replace(&mut session.expiry_s, admission.session_expiry_s)
+            != admission.session_expiry_s;
         let will = admission.will.take().map(Box::new);
         // Most clients come back as they went, and then there is nothing to keep.
-        let has_news = found.is_none() || will.is_some() || session.expiry_s != u32::MAX;
+        let has_news = found.is_none() || will.is_some() || is_other || session.expiry_s != u32::MAX;
         if let Some(id) = session.id.filter(|_| has_news) {
             session.recorded_in = self.gate.record(Record::SessionBound {
                 session: id,

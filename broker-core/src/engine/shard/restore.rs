@@ -31,6 +31,20 @@ impl Shard {
             return false;
         }
         let StoredSession { id, client_id, user_name, is_trusted, expiry_s, will, left_at, .. } = stored;
+        // Who left before there was this limit is not here to be told.
+        let longest = if is_trusted { u32::MAX } else { self.limits.session_expiry_s() };
+        let is_shortened = expiry_s > longest;
+        let expiry_s = expiry_s.min(longest);
+        if is_shortened {
+            self.gate.record(Record::SessionBound {
+                session: id,
+                client_id: client_id.clone(),
+                user_name: user_name.clone(),
+                is_trusted,
+                expiry_s,
+                will: will.clone(),
+            });
+        }
         let mut session =
             Session::new(client_id.clone(), self.limits.in_flight, self.limits.incoming_in_flight);
         session.id = Some(id);
@@ -69,13 +83,12 @@ impl Shard {
         self.page_out(key);
         self.queue_room.restore(turn.commons, &self.stats);
         if expiry_s != u32::MAX {
-            let left_at = left_at.unwrap_or_else(|| {
+            let at = left_at.or(alive_at).unwrap_or(turn.now.wall);
+            if left_at.is_none() || is_shortened {
                 // The next broker must not count from the end of this one.
-                let at = alive_at.unwrap_or(turn.now.wall);
                 self.gate.record(Record::SessionLeft { session: id, at });
-                at
-            });
-            let elapsed_ms = turn.now.wall.0.saturating_sub(left_at.0);
+            }
+            let elapsed_ms = turn.now.wall.0.saturating_sub(at.0);
             let left_ms = (u64::from(expiry_s) * 1000).saturating_sub(elapsed_ms);
             self.arm_expiry(key, Tick(turn.now.tick.0.saturating_add(left_ms)));
         }

@@ -103,7 +103,8 @@ impl Shard {
         }
         let old = self.by_client_id.get(&admission.client_id).and_then(|key| self.session(*key));
         let is_kept_as_it_is = old.is_some_and(|old| {
-            !admission.clean_start && old.belongs_to(admission) && old.expiry_s == u32::MAX
+            let is_for_ever = old.expiry_s == u32::MAX && admission.session_expiry_s == u32::MAX;
+            !admission.clean_start && old.belongs_to(admission) && is_for_ever
         });
         let (is_stored, will) = (admission.session_expiry_s > 0, admission.will.as_ref());
         let is_news = is_stored && (!is_kept_as_it_is || will.is_some());

@@ -216,6 +216,11 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
         doc: "Bytes of all retained messages, topic and payload. Beyond it as for `retained_messages`.",
     },
     Key {
+        name: "session_expiry",
+        setting: Setting::Limit { field: |l| &mut l.session_expiry, unit: Count },
+        doc: "Seconds that a session is kept without its client. Then it ends, with its queue and subscriptions.",
+    },
+    Key {
         name: "sessions",
         setting: Setting::Limit { field: |l| &mut l.sessions, unit: Count },
         doc: "Sessions that outlive their connection. A new one is refused; none is evicted.",

@@ -99,8 +99,8 @@ fn draft_of(theirs: &Theirs, reading: &mut Reading, report: &mut Report) -> Vec<
         let listener = Listener {
             address,
             allow_anonymous: Some(theirs.security.allow_anonymous.unwrap_or(false)),
+            protocol_versions: theirs.protocol_versions.clone(),
             tls: tls.clone(),
-            ..Listener::default()
         };
         DraftListener {
             listener,

@@ -6,9 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddr
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use culex_codec::ProtocolVersion;
+
 use crate::config::problem::{Complaint, Note, Place};
 use crate::config::validate::Draft;
-use crate::config::{LogLevel, TlsVersion};
+use crate::config::{Config, LogLevel, TlsVersion};
 
 use super::options::{Meaning, OptionOf, Scope};
 
@@ -67,6 +69,8 @@ pub(super) struct Theirs {
     pub(super) port: Option<u16>,
     pub(super) host: Option<String>,
     pub(super) domain: Option<Domain>,
+    /// Empty for all.
+    pub(super) protocol_versions: Vec<ProtocolVersion>,
     /// The first option that was meant for it: name and place.
     pub(super) first: Option<(&'static str, Place)>,
     pub(super) security: Security,
@@ -262,6 +266,13 @@ impl Reading {
             return Ok(());
         }
         Err(Complaint::new(format!("`{name}` belongs to a bridge, and there is no `connection` before it")))
+    }
+
+    /// Changes what stands at the top of a configuration.
+    pub(super) fn set_top(&mut self, change: impl FnOnce(&mut Config)) {
+        let mut top = self.draft.top();
+        change(&mut top);
+        self.draft.take_top(&top);
     }
 
     /// Says something that the user should know.

@@ -1,6 +1,7 @@
 //! mosquitto's configurations, what becomes of them, and what is said about them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use culex_core::limits::Limit;
 use proptest::prelude::*;
@@ -115,6 +116,9 @@ fn limits_log_and_store_are_taken() {
     assert_eq!(config.log.level, LogLevel::Info);
     assert_eq!(config.store.directory.as_deref(), Some(Path::new("/srv/a b/")));
     assert_eq!(config.store.durability, StoreMode::Power);
+    let config = self::config("persistent_client_expiration 2w # by then nobody comes back\n");
+    assert_eq!(config.limits.session_expiry.get(), 14 * 24 * 3600);
+    assert_eq!(self::config("sys_interval 0\n").sys_interval, Duration::ZERO);
     // In either order, and after `none` anew.
     let config = self::config("log_type all\nlog_type none\nlog_type warning\nmax_queued_messages -1\n");
     assert_eq!(config.log.level, LogLevel::Warn);
@@ -190,6 +194,10 @@ fn what_does_not_fit_together_is_named_in_mosquittos_words() {
         (
             "listener x\n",
             "m.conf:3:1: listener: `x` is not a port | a port is a number from 1 to 65535: `listener 1883`",
+        ),
+        (
+            "persistent_client_expiration 0d\n",
+            "m.conf:3:1: persistent_client_expiration: `0d` is no time | write a number and h, d, w, m (30 days) or y: `14d`",
         ),
         ("listener 0\n", "m.conf:3:1: listener: 0 is not a port | write `listener 1883`"),
     ] {
@@ -370,7 +378,7 @@ fn no_option_is_left_out_in_silence() {
                     let is_default = match &option.meaning {
                         Meaning::Only(words, _) => words.contains(&value),
                         Meaning::Switch(_) => ["true", "false", "0", "1"].contains(&value),
-                        Meaning::Number(..) => value == "-1",
+                        Meaning::Number(..) => ["-1", "0", "65535"].contains(&value),
                         Meaning::Text(_) | Meaning::Words(_) | Meaning::Ignored | Meaning::Refused(_) => {
                             false
                         }
@@ -413,6 +421,8 @@ fn line() -> impl Strategy<Value = String> {
                 "global_max_connections",
                 "global_max_clients",
                 "max_connections",
+                "max_keepalive",
+                "sys_interval",
             ]),
             number()
         )
@@ -452,6 +462,9 @@ fn line() -> impl Strategy<Value = String> {
             "log_type error",
             "tls_version tlsv1.3",
             "socket_domain ipv4",
+            "accept_protocol_versions 4",
+            "persistent_client_expiration 2m",
+            "accept_protocol_versions 3, 4,5",
             "allow_anonymous true",
         ])
         .prop_map(str::to_owned),

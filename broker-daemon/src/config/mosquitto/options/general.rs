@@ -1,5 +1,7 @@
 //! Options of the broker as a whole, and those of users and rights.
 
+use std::time::Duration;
+
 use culex_core::limits::Limit;
 
 use crate::config::problem::Complaint;
@@ -123,11 +125,12 @@ pub(super) const OPTIONS: &[OptionOf] = &[
     ignored("persistence_file", "the store has names of its own for its files"),
     ignored("autosave_interval", "what was acknowledged is on the disk already"),
     ignored("autosave_on_changes", "what was acknowledged is on the disk already"),
-    refused(
-        "persistent_client_expiration",
-        "a session without a connection does not end by itself yet",
-        "remove it; `culex ctl` ends sessions, and [limits] sessions bounds their number",
-    ),
+    OptionOf {
+        name: "persistent_client_expiration",
+        scope: Scope::All,
+        meaning: Meaning::Words(persistent_client_expiration),
+        doc: "`[limits] session_expiry`, in seconds",
+    },
     OptionOf {
         name: "max_inflight_messages",
         scope: Scope::All,
@@ -196,8 +199,12 @@ pub(super) const OPTIONS: &[OptionOf] = &[
     OptionOf {
         name: "max_keepalive",
         scope: Scope::All,
-        meaning: Meaning::Only(&["0", "65535"], "remove it"),
-        doc: "every keep alive that a client asks for is granted",
+        meaning: Meaning::Number(0..=65_535, |r, most| {
+            // The longest that there is, which is mosquitto's default, allows none at all (0) too.
+            r.draft.limits.max_keep_alive = if most == 65_535 { Limit::Unlimited } else { limit(most) };
+            Ok(())
+        }),
+        doc: "`[limits] max_keep_alive`; 0 and 65535 are unlimited",
     },
     OptionOf {
         name: "memory_limit",
@@ -229,7 +236,15 @@ pub(super) const OPTIONS: &[OptionOf] = &[
     },
     ignored("allow_duplicate_messages", "a message comes once for all filters of a session that match it"),
     ignored("set_tcp_nodelay", "it is always set"),
-    ignored("sys_interval", "`$SYS` has no messages yet"),
+    OptionOf {
+        name: "sys_interval",
+        scope: Scope::All,
+        meaning: Meaning::Number(0..=65_535, |r, seconds| {
+            r.set_top(|top| top.sys_interval = Duration::from_secs(seconds.unsigned_abs()));
+            Ok(())
+        }),
+        doc: "`sys_interval`; 0 is never",
+    },
     OptionOf {
         name: "enable_control_api",
         scope: Scope::All,
@@ -278,6 +293,26 @@ fn persistence(reading: &mut Reading, is_on: bool) -> Outcome {
     reading.persistence = is_on.then(|| reading.here.clone());
     reading.draft.store.durability = if is_on { StoreMode::Power } else { StoreMode::None };
     Ok(())
+}
+
+fn persistent_client_expiration(reading: &mut Reading, value: &str) -> Outcome {
+    const DAY: u64 = 24 * 3600;
+    let word = reading.first_word("persistent_client_expiration", value)?;
+    let units = [('h', 3600), ('d', DAY), ('w', 7 * DAY), ('m', 30 * DAY), ('y', 365 * DAY)];
+    let seconds = units.iter().find_map(|(unit, seconds)| {
+        let count: u64 = word.strip_suffix(*unit)?.parse().ok()?;
+        count.checked_mul(*seconds)
+    });
+    match seconds.and_then(Limit::at_most) {
+        Some(limit) => {
+            reading.draft.limits.session_expiry = limit;
+            Ok(())
+        }
+        None => {
+            let message = format!("persistent_client_expiration: `{}` is no time", word.escape_debug());
+            Err(Complaint::new(message).help("write a number and h, d, w, m (30 days) or y: `14d`"))
+        }
+    }
 }
 
 fn log_type(reading: &mut Reading, value: &str) -> Outcome {

@@ -1,5 +1,7 @@
 //! Options of listeners.
 
+use culex_codec::ProtocolVersion;
+
 use crate::config::problem::Complaint;
 
 use super::super::reading::{Domain, Outcome, Reading, is_empty};
@@ -106,7 +108,12 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         ),
         doc: "a client has the ClientId that it says",
     },
-    refused("accept_protocol_versions", "all versions are served", "remove it"),
+    OptionOf {
+        name: "accept_protocol_versions",
+        scope: Scope::Listener,
+        meaning: Meaning::Words(accept_protocol_versions),
+        doc: "`protocol_versions`: 3 is `\"3.1\"`, 4 is `\"3.1.1\"`; 5 is not spoken yet (mosquitto 2.1)",
+    },
     refused(
         "enable_proxy_protocol",
         "the PROXY protocol is not spoken yet",
@@ -140,6 +147,26 @@ fn listener(reading: &mut Reading, value: &str) -> Outcome {
         reading.note(format!("listener: `{}` behind the address is not read", word.escape_debug()));
     }
     reading.begin(number, host);
+    Ok(())
+}
+
+fn accept_protocol_versions(reading: &mut Reading, value: &str) -> Outcome {
+    let mut versions = Vec::new();
+    for word in value.split([',', ' ', '\t']).filter(|word| !word.is_empty()) {
+        match word {
+            "3" => versions.push(ProtocolVersion::V31),
+            "4" => versions.push(ProtocolVersion::V311),
+            "5" => reading.note("accept_protocol_versions: MQTT 5.0 is not spoken yet"),
+            other => {
+                let message = format!("accept_protocol_versions: `{}` is not known", other.escape_debug());
+                return Err(Complaint::new(message).help("write some of 3, 4 and 5"));
+            }
+        }
+    }
+    if versions.is_empty() {
+        return Err(Complaint::new("accept_protocol_versions: MQTT 5.0 alone is not supported").help("add 4"));
+    }
+    reading.listener("accept_protocol_versions").protocol_versions = versions;
     Ok(())
 }
 

@@ -1,0 +1,274 @@
+//! Every key with the values at its borders, one beyond them, and nonsense: taken as it was written, or refused with its
+//! place and what would be right. Nothing in between.
+
+use proptest::prelude::*;
+
+use super::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP};
+use super::rules::ACL_RULE;
+use super::setting::{Key, Setting};
+use super::source::Source;
+use super::value::show_duration;
+use super::*;
+
+/// What is to become of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Taken,
+    Refused,
+    /// It is not this test that says so.
+    Either,
+}
+
+/// Values of each kind, and what is to become of them.
+fn values<T>(setting: &Setting<T>) -> Vec<(String, Fate)> {
+    use Fate::{Refused, Taken};
+    let text = |text: &str| format!("{text:?}");
+    let mut values: Vec<(String, Fate)> = match setting {
+        Setting::Limit { .. } => vec![
+            ("0".to_owned(), Refused),
+            ("1".to_owned(), Taken),
+            (u64::MAX.to_string(), Taken),
+            ("18446744073709551616".to_owned(), Refused),
+            (text("unlimited"), Taken),
+            (text("Unlimited"), Refused),
+        ],
+        Setting::Number { range, .. } => {
+            let (least, most) = (*range.start(), *range.end());
+            vec![
+                ("0".to_owned(), if least == 0 { Taken } else { Refused }),
+                (least.to_string(), Taken),
+                (most.to_string(), Taken),
+                ((i128::from(least) - 1).to_string(), Refused),
+                ((u128::from(most) + 1).to_string(), Refused),
+                (text("unlimited"), Refused),
+            ]
+        }
+        Setting::Duration { range, .. } => {
+            let (least, most) = (*range.start(), *range.end());
+            let one = Duration::from_millis(1);
+            vec![
+                (text("0s"), if least.is_zero() { Taken } else { Refused }),
+                (text(&show_duration(least)), Taken),
+                (text(&show_duration(most)), Taken),
+                (
+                    text(&show_duration(least.saturating_sub(one))),
+                    if least.is_zero() { Taken } else { Refused },
+                ),
+                (text(&show_duration(most + one)), Refused),
+                ("10".to_owned(), Refused),
+                (text("18446744073709551615h"), Refused),
+            ]
+        }
+        Setting::Threads { .. } => vec![
+            ("0".to_owned(), Refused),
+            ("1".to_owned(), Taken),
+            ("1024".to_owned(), Taken),
+            ("1025".to_owned(), Refused),
+            (text("auto"), Taken),
+        ],
+        Setting::Choice { words, .. } | Setting::Choices { words, .. } => {
+            let mut values: Vec<_> = words.iter().map(|word| (text(word), Taken)).collect();
+            values.push((text("nonsense"), Refused));
+            values
+        }
+        Setting::Switch { .. } => {
+            vec![
+                ("true".to_owned(), Taken),
+                ("false".to_owned(), Taken),
+                (text("yes"), Refused),
+                ("1".to_owned(), Refused),
+            ]
+        }
+        Setting::Address { .. } => vec![
+            (text("127.0.0.1:0"), Taken),
+            (text("[::1]:65535"), Taken),
+            (text("127.0.0.1:65536"), Refused),
+            (text("127.0.0.1"), Refused),
+            ("1883".to_owned(), Refused),
+        ],
+        Setting::Path { .. } | Setting::Text { .. } => vec![(text("a"), Taken), ("1".to_owned(), Refused)],
+        Setting::Paths { .. } | Setting::Texts { .. } => {
+            vec![(text("a"), Taken), ("[\"a\", \"b\"]".to_owned(), Taken), ("[1]".to_owned(), Refused)]
+        }
+    };
+    let never =
+        ["-1", "1.5", "nan", "1979-05-27", "[]", "[[]]", "{}", "\"\"", "\"5 parsecs\"", "\"\\u0000\""];
+    values.extend(never.iter().map(|value| {
+        let is_word = matches!(
+            setting,
+            Setting::Path { .. } | Setting::Text { .. } | Setting::Paths { .. } | Setting::Texts { .. }
+        );
+        let is_text = value.len() > 2 && value.starts_with('"');
+        ((*value).to_owned(), if is_word && is_text { Fate::Either } else { Refused })
+    }));
+    values
+}
+
+/// A section: what stands before its key, and what the configuration has of it.
+struct Section<T: 'static> {
+    before: &'static str,
+    keys: &'static [Key<T>],
+    of: fn(&Config) -> T,
+}
+
+const LOCAL: &str = "[[listener]]\naddress = \"127.0.0.1:1\"\n";
+const SECURED: &str = "[[listener]]\naddress = \"127.0.0.1:1\"\n[listener.tls]\ncertificate = \"a\"\nkey = \"b\"\nclient_ca = \"c\"\n";
+
+impl<T: Clone> Section<T> {
+    /// The file with this value, and the line of the value.
+    fn file(&self, key: &Key<T>, value: &str) -> (String, usize) {
+        // A key stands once.
+        let own = format!("{} = ", key.name);
+        let before: Vec<_> = self.before.lines().filter(|line| !line.starts_with(&own)).collect();
+        let before = if before.is_empty() { String::new() } else { before.join("\n") + "\n" };
+        (format!("{before}{own}{value}\n"), before.lines().count() + 1)
+    }
+
+    fn check(&self, key: &Key<T>, value: &str, fate: Fate) {
+        let (text, line) = self.file(key, value);
+        let loaded = load(&text);
+        let refusals: Vec<_> = match &loaded {
+            Ok(_) => Vec::new(),
+            Err(error) => {
+                error.problems().iter().filter(|problem| is_about(problem, key.name, line)).collect()
+            }
+        };
+        match fate {
+            Fate::Taken => assert!(refusals.is_empty(), "{text}\n{refusals:?}"),
+            Fate::Refused => {
+                assert!(!refusals.is_empty(), "{text}\n{loaded:?}");
+                for refusal in refusals {
+                    let says = |part: &str| {
+                        refusal.message.contains(part) || refusal.help.iter().any(|help| help.contains(part))
+                    };
+                    let right = ["expected ", "out of range (", "for example ", "write "];
+                    assert!(right.iter().any(|part| says(part)), "it does not say what is right: {refusal}");
+                }
+            }
+            Fate::Either => {}
+        }
+        // What was taken is what was written, to the last digit.
+        if let Ok(config) = &loaded {
+            let taken = key.setting.value_text((self.of)(config));
+            assert_eq!(plain(&taken), plain(value), "{text}");
+            assert_eq!(&load(&config.to_toml()).unwrap(), config, "{text}\n{}", config.to_toml());
+        }
+    }
+
+    fn check_borders(&self) -> usize {
+        let cases =
+            self.keys.iter().flat_map(|key| values(&key.setting).into_iter().map(move |case| (key, case)));
+        cases.map(|(key, (value, fate))| self.check(key, &value, fate)).count()
+    }
+}
+
+/// A value without what may be written in several ways: a number, and a list of one.
+fn plain(value: &str) -> String {
+    let text = value.trim_matches(['[', ']', '"']);
+    value::number(text, value::Unit::Bytes)
+        .map(|number| number.to_string())
+        .or_else(|| value::duration(text).map(|duration| format!("{duration:?}")))
+        .unwrap_or_else(|| text.to_owned())
+}
+
+fn load(text: &str) -> Result<Config, ConfigError> {
+    let machine = || mosquitto::Machine::with_ipv6(true);
+    let loaded = Config::from_source(&Source::of("culex.toml", text), &Environment::default(), machine);
+    loaded.map(|(config, _)| config)
+}
+
+fn is_about(problem: &Problem, name: &str, line: usize) -> bool {
+    let at = |place: &Place| matches!(place, Place::Position { line: at, .. } if *at == line);
+    at(&problem.place) && problem.message.starts_with(&format!("{name}: "))
+}
+
+const fn top() -> Section<Config> {
+    Section { before: "", keys: TOP, of: Config::clone }
+}
+
+fn listener() -> Section<Listener> {
+    Section { before: LOCAL, keys: LISTENER, of: |config| config.listeners[0].clone() }
+}
+
+fn tls() -> Section<TlsSettings> {
+    Section { before: SECURED, keys: TLS, of: |config| config.listeners[0].tls.clone().unwrap_or_default() }
+}
+
+fn limits() -> Section<Limits> {
+    Section { before: "[limits]\n", keys: LIMITS, of: |config| config.limits.clone() }
+}
+
+#[test]
+fn every_key_is_taken_within_its_borders_and_refused_beyond_them() {
+    let mut cases = top().check_borders() + listener().check_borders() + tls().check_borders();
+    cases += limits().check_borders();
+    cases += Section { before: "[auth]\n", keys: AUTH, of: |config| config.auth.clone() }.check_borders();
+    cases += Section { before: "[acl]\n", keys: ACL, of: |config| config.acl.clone() }.check_borders();
+    cases += Section { before: "[log]\n", keys: LOG, of: |config| config.log }.check_borders();
+    cases += Section { before: "[store]\n", keys: STORE, of: |config| config.store.clone() }.check_borders();
+    // A rule alone is none, so only what is refused for itself is looked at.
+    let rule = Section { before: "[[acl.rule]]\n", keys: ACL_RULE, of: |_| rules::DraftRule::default() };
+    for key in ACL_RULE {
+        for (value, fate) in values(&key.setting).into_iter().filter(|(_, fate)| *fate == Fate::Refused) {
+            rule.check(key, &value, fate);
+            cases += 1;
+        }
+    }
+    println!("{cases} cases");
+    assert!(cases > 700, "{cases}");
+}
+
+/// What the page says of a key is what the key does: its default is taken, and is the default.
+#[test]
+fn the_default_on_the_page_is_the_default() {
+    fn check<T: Clone>(section: &Section<T>, default: &T) {
+        for key in section.keys {
+            let text = key.setting.default_text(default.clone());
+            let is_written = text.starts_with(['"', '[']) || text.starts_with(|c: char| c.is_ascii_digit());
+            if is_written {
+                let config = load(&section.file(key, &text).0).unwrap();
+                assert_eq!(
+                    plain(&key.setting.value_text((section.of)(&config))),
+                    plain(&text),
+                    "{}",
+                    key.name
+                );
+            }
+            let page = reference::page();
+            assert!(page.contains(&format!("\n| `{}` | ", key.name)), "{} is not on the page", key.name);
+        }
+    }
+    check(&top(), &Config::default());
+    check(&listener(), &Listener::default());
+    check(&tls(), &TlsSettings::default());
+    check(&limits(), &Limits::default());
+}
+
+/// Values that a user may write after `key =`: numbers at every border, texts, and nonsense.
+fn any_value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<i128>().prop_map(|n| n.to_string()),
+        any::<f64>().prop_map(|x| format!("{x:?}")),
+        "[0-9]{0,25}[a-zA-Z]{0,4}".prop_map(|text| format!("{text:?}")),
+        "[+-]?(0x|0b|0o)?[0-9a-f_]{1,20}",
+        ".*",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_value_of_any_key_is_taken_otherwise_or_panics(key in any::<prop::sample::Index>(), value in any_value()) {
+        // A value on several lines is several keys.
+        prop_assume!(!value.contains(['\n', '\r', '#']));
+        let (limit, of_listener) = (key.get(LIMITS), key.get(LISTENER));
+        for (text, line) in [limits().file(limit, &value), listener().file(of_listener, &value), tls().file(key.get(TLS), &value)] {
+            match load(&text) {
+                Ok(config) => prop_assert_eq!(load(&config.to_toml()).unwrap(), config, "{}", text),
+                Err(error) => {
+                    let is_there = |problem: &Problem| matches!(&problem.place, Place::Position { line: at, .. } if *at <= line);
+                    prop_assert!(error.problems().iter().all(is_there), "{}\n{}", text, error);
+                }
+            }
+        }
+    }
+}
