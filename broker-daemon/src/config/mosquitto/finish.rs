@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use culex_core::Address;
 use culex_core::limits::Limit;
 
 use crate::config::problem::{Complaint, Note, Place, Report};
@@ -97,7 +98,7 @@ fn draft_of(theirs: &Theirs, reading: &mut Reading, report: &mut Report) -> Vec<
     let is_open = is_anybody_let_in(theirs, &begin, report);
     let draft = |address| {
         let listener = Listener {
-            address,
+            address: Address::Ip(address),
             allow_anonymous: Some(theirs.security.allow_anonymous.unwrap_or(false)),
             protocol_versions: theirs.protocol_versions.clone(),
             tls: tls.clone(),

@@ -282,7 +282,8 @@ fn files_are_included_in_mosquittos_order() {
     let text = format!("listener 99 127.0.0.1\ninclude_dir {}\nallow_anonymous true\n", inside.display());
     std::fs::write(&main, &text).unwrap();
     let config = Config::load(Some(&main), &Environment::default()).unwrap();
-    let ports: Vec<_> = config.listeners.iter().map(|listener| listener.address.port()).collect();
+    let ports: Vec<_> =
+        config.listeners.iter().map(|listener| listener.address.ip().unwrap().port()).collect();
     assert_eq!(ports, [99, 105, 102, 101, 103, 104, 100]);
     // A mistake in one has its name, and one in the main file comes after it if it does.
     std::fs::write(inside.join("a.conf"), "\nmax_conections 3\ninclude_dir x\n").unwrap();
