@@ -172,10 +172,9 @@ impl Peer {
     pub fn connected(address: SocketAddr, connect: &[u8]) -> Self {
         let mut peer = Self::upgraded(address);
         peer.send(frame(BINARY, connect));
-        match peer.packet() {
-            Received::ConnAck { code: 0, .. } => peer,
-            other => panic!("{other:?}"),
-        }
+        let answer = peer.packet();
+        assert!(matches!(answer, Received::ConnAck { code: 0, .. }), "{answer:?}");
+        peer
     }
 
     /// Sends bytes as they are. A connection that the broker has closed already is left to the next read.
