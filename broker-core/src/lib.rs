@@ -20,15 +20,18 @@ pub use engine::shard::{ConnectionInfo, Event, SessionInfo};
 pub use engine::time::WallTime;
 #[cfg(feature = "store-sqlite")]
 pub use server::SqliteStore;
+#[cfg(feature = "websocket")]
+pub use server::WebSocket;
 #[cfg(feature = "server")]
 pub use server::hooks;
 #[cfg(feature = "tls")]
 pub use server::tls;
 #[cfg(feature = "server")]
 pub use server::{
-    Admin, AdminError, Broker, BrokerBuilder, Client, ClientBuilder, ConnectError, Cursor, Delivery,
-    Durability, Events, Failure, Gone, Inbox, Lanes, Listener, Page, Peer, PublishError, RetainedInfo,
-    ServeError, ShutdownError, Snapshot, StartError, Store, StoreError, SubscribeError, Threads, WeakBroker,
+    Address, Admin, AdminError, Broker, BrokerBuilder, Client, ClientBuilder, ConnectError, Cursor, Delivery,
+    Durability, Events, Failure, Gone, Inbox, Lanes, Listener, Network, NetworkError, Page, Peer,
+    PublishError, RetainedInfo, ServeError, ShutdownError, Snapshot, StartError, Store, StoreError,
+    SubscribeError, Threads, WeakBroker,
 };
 
 /// A store without a broker: what is in it, whether it is whole, and how it is made whole.

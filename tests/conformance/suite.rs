@@ -28,6 +28,7 @@ pub(crate) mod subscribe;
 pub(crate) mod topics;
 pub(crate) mod unsubscribe;
 pub(crate) mod v31;
+pub(crate) mod websocket;
 pub(crate) mod will;
 
 /// Every case of every module.
@@ -51,6 +52,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         v31::CASES,
         pubsubclient::CASES,
         limits::CASES,
+        websocket::CASES,
     ]
     .into_iter()
     .flatten()

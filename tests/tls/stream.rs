@@ -13,7 +13,7 @@ use culex_tests::parse::Received;
 use culex_tests::wire::{self, Connect, Publish};
 
 use crate::authority::Authority;
-use crate::peer::{BOTH, Peer, client_config, server_config};
+use crate::peer::{BOTH, Peer, client_config, eventually, server_config};
 
 /// A broker with one TLS listener, and who signed its certificate.
 pub(crate) struct Secured {
@@ -67,6 +67,18 @@ fn payload(peer: &mut Peer) -> Vec<u8> {
     match peer.next().unwrap() {
         Received::Publish(publish) => publish.payload,
         other => panic!("{other:?}"),
+    }
+}
+
+/// The end of the stream came with bytes that are no whole record: no further edge tells of it.
+#[test]
+fn half_a_record_and_the_end_behind_it_is_the_end() {
+    let secured = Secured::start(None);
+    for n in 0..20 {
+        let mut peer = secured.connect(&format!("c{n}"));
+        peer.stream.sock.write_all(&[0x17, 3, 3, 0, 50, 1, 2, 3]).unwrap();
+        peer.stream.sock.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(eventually(|| secured.metric("sockets") == 0), "connection {n} stays");
     }
 }
 

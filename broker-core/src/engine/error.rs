@@ -150,6 +150,9 @@ pub enum CloseReason {
     /// A packet that is not allowed here.
     #[error("protocol error: {0}")]
     Protocol(ProtocolError),
+    /// A rule of the layer under MQTT was broken.
+    #[error("{0}")]
+    Transport(&'static str),
     /// The CONNECT was refused.
     #[error("refused: {0}")]
     Refused(Refusal),
@@ -184,6 +187,7 @@ impl CloseReason {
         match self {
             Self::Malformed(_)
             | Self::Protocol(_)
+            | Self::Transport(_)
             | Self::Refused(_)
             | Self::PartialPacket
             | Self::StoreFull

@@ -8,6 +8,7 @@ use dashmap::DashMap;
 
 use crate::limits::Limits;
 
+use super::listener::Entrance;
 use super::metrics::Metrics;
 
 /// Counts connections and the bytes of those that have not said CONNECT.
@@ -23,6 +24,7 @@ pub(crate) struct Rooms {
 pub(crate) struct Permit {
     rooms: Arc<Rooms>,
     address: Option<IpAddr>,
+    entrance: Option<Arc<Entrance>>,
 }
 
 /// Bytes that a connection holds before its CONNECT is complete; given back when it is dropped.
@@ -42,17 +44,28 @@ impl Rooms {
         })
     }
 
-    /// Room for one more connection, from `address` if it has one, or the name of the limit that is in the way.
-    pub(crate) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, &'static str> {
+    /// Room for one more connection, from `address` if it has one, through `entrance` if it came through one; or the name of
+    /// the limit that is in the way.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+        entrance: Option<&Arc<Entrance>>,
+    ) -> Result<Permit, &'static str> {
         if !take(&self.metrics.front_door.sockets, 1, self.connections_max) {
             return Err("connections");
         }
-        let has_room = address.is_none_or(|address| self.enter_from(address));
-        if !has_room {
-            self.metrics.front_door.sockets.fetch_sub(1, Ordering::Relaxed);
-            return Err("connections_per_address");
+        // What it has got so far is given back when it is dropped.
+        let mut permit = Permit { rooms: Arc::clone(self), address: None, entrance: None };
+        if let Some(entrance) = entrance {
+            if !take(&entrance.connections, 1, entrance.listener.max_connections.get()) {
+                return Err("max_connections");
+            }
+            permit.entrance = Some(Arc::clone(entrance));
         }
-        Ok(Permit { rooms: Arc::clone(self), address })
+        if let Some(address) = address {
+            permit.count_address(address)?;
+        }
+        Ok(permit)
     }
 
     fn enter_from(&self, address: IpAddr) -> bool {
@@ -67,9 +80,25 @@ impl Rooms {
     }
 }
 
+impl Permit {
+    /// Counts a connection that was not counted for an address yet; or says the limit that is in the way.
+    pub(crate) fn count_address(&mut self, address: IpAddr) -> Result<(), &'static str> {
+        if self.address.is_none() {
+            if !self.rooms.enter_from(address) {
+                return Err("connections_per_address");
+            }
+            self.address = Some(address);
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.rooms.metrics.front_door.sockets.fetch_sub(1, Ordering::Relaxed);
+        if let Some(entrance) = &self.entrance {
+            entrance.connections.fetch_sub(1, Ordering::Relaxed);
+        }
         let Some(address) = self.address else { return };
         self.rooms.per_address.remove_if_mut(&address, |_, count| {
             *count = count.saturating_sub(1);

@@ -187,7 +187,8 @@ impl Link {
                 ReadOutcome::Bytes(count)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.is_broken => {
-                self.is_readable = self.transport.has_more();
+                // Where the end is known to follow, only a layer says so; the read of the end itself says 0.
+                self.is_readable = self.transport.has_more() || self.is_hung_up;
                 ReadOutcome::Nothing
             }
             Err(_) => ReadOutcome::Ended,

@@ -10,6 +10,7 @@ use crate::limits::Limits;
 use crate::server::admit::Rooms;
 use crate::server::commons::SharedCommons;
 use crate::server::metrics::Metrics;
+use crate::server::socket::Socket;
 
 /// A link, the other end of its connection, and a poll that has it.
 fn pair() -> (Link, TcpStream, Poll) {
@@ -21,10 +22,11 @@ fn pair() -> (Link, TcpStream, Poll) {
     let commons = Arc::new(SharedCommons::new(&limits, (1, 2), &Stored::default()));
     let metrics =
         Arc::new(Metrics { lanes: Vec::new(), front_door: Default::default(), commons, store: None });
-    let permit =
-        Rooms::new(&limits, metrics).enter(Some(address.ip())).unwrap_or_else(|limit| panic!("{limit}"));
+    let permit = Rooms::new(&limits, metrics)
+        .enter(Some(address.ip()), None)
+        .unwrap_or_else(|limit| panic!("{limit}"));
     let poll = Poll::new().unwrap();
-    let transport = Transport::Tcp(mio::net::TcpStream::from_std(stream));
+    let transport = Transport::Socket(Socket::Tcp(mio::net::TcpStream::from_std(stream)));
     transport.register(poll.registry(), Token(0), || {}).unwrap();
     (Link::new(ConnectionKey { slot: 0, generation: 0 }, transport, Vec::new(), permit), peer, poll)
 }

@@ -47,7 +47,7 @@ macro_rules! front_door_metrics {
 front_door_metrics! {
     sockets: Gauge, "Network Connections that are open, before and after CONNECT.";
     sockets_total: Counter, "Network Connections that were accepted.";
-    sockets_refused: Counter, "Network Connections closed at once (limits connections, connections_per_address).";
+    sockets_refused: Counter, "Network Connections closed at once (limits connections, connections_per_address, max_connections of the listener).";
     accept_errors: Counter, "Failed accepts; accepting paused after each.";
     connect_timeouts: Counter, "Connections closed because CONNECT did not come in time (limit connect_timeout).";
     connect_malformed: Counter, "Connections closed for a malformed first packet, or one that is not CONNECT.";
@@ -58,6 +58,9 @@ front_door_metrics! {
     tls_handshakes: Counter, "TLS handshakes that were completed.";
     tls_handshakes_resumed: Counter, "Of those, the ones that a ticket of an earlier connection made short.";
     tls_handshakes_failed: Counter, "Connections closed in the TLS handshake; the log says why.";
+    websocket_upgrades: Counter, "WebSocket connections that were opened.";
+    websocket_upgrades_failed: Counter, "Connections closed because their request opens no WebSocket connection; the log says why.";
+    proxy_refused: Counter, "Connections closed because they are of no proxy, or their PROXY header is none.";
     pre_auth_bytes: Gauge, "Bytes held for connections whose CONNECT is not complete.";
 }
 

@@ -29,12 +29,15 @@ mod peer;
 mod pipe;
 mod refuse;
 mod serve;
+mod socket;
 mod store;
 mod sync;
 mod sys;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod transport;
+#[cfg(feature = "websocket")]
+mod websocket;
 mod worker;
 
 pub use self::admin::{Admin, AdminError, Cursor, Page, RetainedInfo};
@@ -43,11 +46,13 @@ pub use self::client::{
     Client, ClientBuilder, ConnectError, Delivery, Gone, Inbox, PublishError, SubscribeError,
 };
 pub use self::events::Events;
-pub use self::listener::Listener;
+pub use self::listener::{Address, Listener, Network, NetworkError};
 pub use self::metrics::Snapshot;
 pub use self::peer::Peer;
 pub use self::serve::ServeError;
 #[cfg(feature = "store-sqlite")]
 pub use self::store::{Damage, Inspection, Repair, SqliteStore, inspect, repair};
 pub use self::store::{Durability, Store, StoreError};
+#[cfg(feature = "websocket")]
+pub use self::websocket::WebSocket;
 pub use self::worker::Lanes;

@@ -60,7 +60,7 @@ impl Broker {
             return Err(ServeError::Stopped);
         }
         let front_door = Arc::clone(&self.inner.front_door);
-        let (number, permit) = front_door.number_and_permit(&peer).map_err(ServeError::TooMany)?;
+        let (number, permit) = front_door.number_and_permit(&peer, None).map_err(ServeError::TooMany)?;
         self.inner.runtime.spawn(async move {
             let entered = tokio::select! {
                 entered = front_door.receive(stream, &peer, number) => entered,

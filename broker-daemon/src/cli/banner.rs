@@ -2,13 +2,33 @@
 
 use std::net::SocketAddr;
 
-use crate::config::{Config, PORT, TLS_PORT};
+use culex_core::Address;
+
+use crate::config::{Config, PORT, Protocol, TLS_PORT};
 use crate::users::Users;
 
 /// An address that is listened on.
 pub(super) struct Listening {
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     pub(super) has_tls: bool,
+    pub(super) protocol: Protocol,
+}
+
+impl Listening {
+    /// What is unusual about it.
+    const fn way(&self) -> &'static str {
+        match (self.has_tls, self.protocol) {
+            (false, Protocol::Mqtt) => "",
+            (true, Protocol::Mqtt) => " with TLS",
+            (false, Protocol::WebSockets) => " with WebSocket",
+            (true, Protocol::WebSockets) => " with WebSocket over TLS",
+        }
+    }
+
+    /// Its address, if the clients of `culex` itself can connect there.
+    fn reachable(&self) -> Option<SocketAddr> {
+        self.address.ip().filter(|_| self.protocol == Protocol::Mqtt)
+    }
 }
 
 /// Whom the broker asks for a password.
@@ -55,16 +75,19 @@ impl Access {
 /// The banner. Programs wait for its `listening on` lines and read the port from there.
 pub(super) fn banner(listeners: &[Listening], access: Access, state: &str) -> String {
     let mut text = format!("culex {}\n", env!("CARGO_PKG_VERSION"));
-    for Listening { address, has_tls } in listeners {
-        text.push_str(&format!("listening on {address}{}\n", if *has_tls { " with TLS" } else { "" }));
+    for listener in listeners {
+        text.push_str(&format!("listening on {}{}\n", listener.address, listener.way()));
     }
-    let is_local = listeners.iter().all(|listener| listener.address.ip().is_loopback());
+    let is_local = listeners.iter().all(|listener| listener.address.is_local());
     text.push_str(&access.sentence(is_local));
     text.push_str(&format!("{state}\n"));
     // Plain ones need no further files.
-    if let Some(listener) = listeners.iter().find(|listener| !listener.has_tls).or(listeners.first()) {
+    let mut reachable =
+        listeners.iter().filter_map(|listener| Some((listener.reachable()?, listener.has_tls)));
+    let first = reachable.clone().next();
+    if let Some((address, has_tls)) = reachable.find(|(_, has_tls)| !has_tls).or(first) {
         let login = if access == Access::Open { "" } else { " -u USER -P PASSWORD" };
-        let options = options(listener) + login;
+        let options = options(address, has_tls) + login;
         text.push_str(&format!(
             "\nTry it in two other terminals; Ctrl-C stops the broker:\n  \
              culex sub{options} -t 'hello/#' -v\n  culex pub{options} -t hello/world -m hi\n"
@@ -74,12 +97,12 @@ pub(super) fn banner(listeners: &[Listening], access: Access, state: &str) -> St
 }
 
 /// `-h` and `-p`, where the defaults of `culex pub` would not do.
-fn options(listener: &Listening) -> String {
-    let (ip, port) = (listener.address.ip(), listener.address.port());
+fn options(address: SocketAddr, has_tls: bool) -> String {
+    let (ip, port) = (address.ip(), address.port());
     let host = if ip.is_loopback() || ip.is_unspecified() { String::new() } else { format!(" -h {ip}") };
-    let default = if listener.has_tls { TLS_PORT } else { PORT };
+    let default = if has_tls { TLS_PORT } else { PORT };
     let port = if port == default { String::new() } else { format!(" -p {port}") };
-    let tls = if listener.has_tls { " --cafile CA.crt" } else { "" };
+    let tls = if has_tls { " --cafile CA.crt" } else { "" };
     host + &port + tls
 }
 
@@ -88,7 +111,8 @@ mod tests {
     use super::*;
 
     fn plain(address: &str) -> Listening {
-        Listening { address: address.parse().unwrap(), has_tls: false }
+        let address = Address::Ip(address.parse().unwrap());
+        Listening { address, has_tls: false, protocol: Protocol::Mqtt }
     }
 
     #[test]

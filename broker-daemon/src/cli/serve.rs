@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use culex_core::{Broker, StartError, StoreError};
+use culex_core::{Address, Broker, StartError, StoreError};
 
 use crate::acl::Rules;
 use crate::api::{self, Api};
@@ -80,9 +80,11 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             };
         }
     };
-    let port = arguments.port.filter(|_| config.listeners.len() != 1);
-    if port.is_some() {
-        human::complain("-p sets the port of one listener, and the configuration has several");
+    let has_one_port = matches!(config.listeners.as_slice(), [one] if one.address.ip().is_some());
+    if arguments.port.is_some() && !has_one_port {
+        human::complain(
+            "-p sets the port of one listener, and the configuration has several, or a Unix socket",
+        );
         return Exit::Usage;
     }
     telemetry::init(config.log);
@@ -213,8 +215,8 @@ async fn serve(
             ));
             return Exit::Storage;
         }
-        Err(StartError::Bind { addr, source }) => {
-            human::complain(cannot_bind(addr, &source));
+        Err(StartError::Bind { address, source }) => {
+            human::complain(cannot_bind(&address, &source));
             return Exit::CannotBind;
         }
         Err(error) => {
@@ -224,9 +226,18 @@ async fn serve(
     };
     let _control = control(&broker, state, Arc::clone(&reloader)).await.map(AbortOnDrop);
     // A closed standard output is no reason not to serve.
-    let listening = broker.local_addrs().iter().zip(&config.listeners);
-    let listening: Vec<_> = listening
-        .map(|(address, listener)| Listening { address: *address, has_tls: listener.tls.is_some() })
+    let mut bound = broker.local_addrs().iter();
+    let listening: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|listener| Listening {
+            address: match &listener.address {
+                Address::Ip(wanted) => Address::Ip(*bound.next().unwrap_or(wanted)),
+                unix @ Address::Unix(_) => unix.clone(),
+            },
+            has_tls: listener.tls.is_some(),
+            protocol: listener.protocol,
+        })
         .collect();
     let _ = human::print(&banner(&listening, access, &state.to_string()));
     let reload_on_hangup = async {
@@ -289,9 +300,28 @@ async fn stop(broker: &Broker, interrupt: &mut Interrupt) -> Exit {
 }
 
 /// Why an address cannot be listened on, and how to mend it.
-fn cannot_bind(address: SocketAddr, error: &io::Error) -> String {
-    let kind = error.kind();
-    let help = if kind == io::ErrorKind::AddrInUse {
+fn cannot_bind(address: &Address, error: &io::Error) -> String {
+    let help = match address {
+        Address::Ip(address) => help_of_port(*address, error.kind()),
+        Address::Unix(path) => help_of_socket(&path.display().to_string(), error.kind()),
+    };
+    format!("cannot listen on {address}: {}{help}", human::io(error))
+}
+
+fn help_of_socket(path: &str, kind: io::ErrorKind) -> String {
+    if kind == io::ErrorKind::AddrInUse {
+        ". Another program listens there. Stop it, or take another path".to_owned()
+    } else if kind == io::ErrorKind::AlreadyExists {
+        format!(". What is there is no socket, so it was left alone; is {path} the path that was meant?")
+    } else if kind == io::ErrorKind::NotFound {
+        ". Its folder must be there before".to_owned()
+    } else {
+        String::new()
+    }
+}
+
+fn help_of_port(address: SocketAddr, kind: io::ErrorKind) -> String {
+    if kind == io::ErrorKind::AddrInUse {
         let port = address.port().checked_add(1).unwrap_or(crate::config::PORT);
         format!(
             ". Another program, perhaps a broker, has that port. Stop it, or take another port: `culex -p {port}`"
@@ -303,8 +333,7 @@ fn cannot_bind(address: SocketAddr, error: &io::Error) -> String {
         format!(". This computer has no such address; {all} means all that it has")
     } else {
         String::new()
-    };
-    format!("cannot listen on {address}: {}{help}", human::io(error))
+    }
 }
 
 #[cfg(test)]
@@ -313,13 +342,13 @@ mod tests {
 
     #[test]
     fn a_port_that_cannot_be_had_is_explained() {
-        let address = "127.0.0.1:1883".parse().unwrap();
+        let address = Address::Ip("127.0.0.1:1883".parse().unwrap());
         for (kind, expected) in [
             (io::ErrorKind::AddrInUse, "`culex -p 1884`"),
             (io::ErrorKind::PermissionDenied, "need privileges"),
             (io::ErrorKind::AddrNotAvailable, "0.0.0.0"),
         ] {
-            let message = cannot_bind(address, &io::Error::from(kind));
+            let message = cannot_bind(&address, &io::Error::from(kind));
             assert!(message.starts_with("cannot listen on 127.0.0.1:1883: "), "{message}");
             assert!(message.contains(expected), "{message}");
         }

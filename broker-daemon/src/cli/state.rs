@@ -46,11 +46,14 @@ impl State {
             // Nobody's home: started by the system.
             return Self::Directory(OF_SERVICES.into(), mode);
         };
-        match config.listeners.first().map_or(0, |listener| listener.address.port()) {
-            0 => Self::Memory(
+        match config.listeners.iter().find_map(|listener| listener.address.ip()).map(|address| address.port())
+        {
+            Some(0) => Self::Memory(
                 "a port that changes with each start has no directory; `--data-dir DIR` names one",
             ),
-            port => Self::Directory(base.join("culex").join(format!("port-{port}")), mode),
+            Some(port) => Self::Directory(base.join("culex").join(format!("port-{port}")), mode),
+            // All it has are Unix sockets.
+            None => Self::Directory(base.join("culex").join("unix"), mode),
         }
     }
 

@@ -66,7 +66,7 @@ fn section<T: Clone>(
 
 fn listeners(changes: &mut Vec<Change>, old: &[Listener], new: &[Listener]) {
     // How a listener is secured can change while it runs; whether it is, cannot.
-    let plain = |listener: &Listener| (listener.address, listener.tls.is_some());
+    let plain = |listener: &Listener| (listener.address.clone(), listener.tls.is_some());
     if !old.iter().map(plain).eq(new.iter().map(plain)) {
         let text = |listeners: &[Listener]| {
             listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>().join(", ")

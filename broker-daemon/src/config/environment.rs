@@ -126,7 +126,8 @@ fn apply_one(draft: &mut Draft, name: &str, value: &str, place: &Place) -> Resul
             set(LISTENER, "[[listener]]", key, value, &mut entry.listener)?;
             match key {
                 "address" => entry.address = Some(place.clone()),
-                _ => entry.allow_anonymous = Some(place.clone()),
+                "allow_anonymous" => entry.allow_anonymous = Some(place.clone()),
+                _ => {}
             }
             Ok(())
         }

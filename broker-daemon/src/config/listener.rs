@@ -1,10 +1,12 @@
 //! Where clients connect, and how those connections are secured.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use culex_codec::ProtocolVersion;
+use culex_core::limits::Limit;
 use culex_core::tls::Tls;
+use culex_core::{Address, Network, WebSocket};
 
 use crate::config::PORT;
 
@@ -12,14 +14,38 @@ use crate::config::PORT;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listener {
-    /// Address and port; port 0 takes a free one.
-    pub address: SocketAddr,
+    /// IP address and port, or a socket of the Unix domain.
+    pub address: Address,
+    /// What its clients speak.
+    pub protocol: Protocol,
+    /// The only path of WebSocket requests; `None` for any.
+    pub websocket_path: Option<String>,
+    /// Origins of web pages that may connect; empty for pages of the same host.
+    pub websocket_origins: Vec<String>,
+    /// Permissions of a Unix socket.
+    pub socket_mode: u32,
+    /// The only network interface of its connections; `None` for any.
+    pub bind_device: Option<String>,
+    /// Proxies that say by the PROXY protocol whom they speak for; where there are some, nobody else may connect.
+    pub proxy_protocol: Vec<Network>,
+    /// Connections at a time.
+    pub max_connections: Limit,
     /// Whether clients need no user name and password; `None` if the user did not say.
     pub allow_anonymous: Option<bool>,
     /// Versions of MQTT that its clients may have; empty for all.
     pub protocol_versions: Vec<ProtocolVersion>,
     /// How connections are secured; `None` is plain TCP.
     pub tls: Option<TlsSettings>,
+}
+
+/// What the clients of a listener speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// MQTT (default).
+    #[default]
+    Mqtt,
+    /// MQTT over WebSocket.
+    WebSockets,
 }
 
 impl Listener {
@@ -31,9 +57,24 @@ impl Listener {
 
     /// What the broker takes.
     pub(crate) fn build(&self, tls: Option<&Tls>) -> culex_core::Listener {
-        let mut listener = culex_core::Listener::from(self.address);
+        let mut listener = culex_core::Listener::from(self.address.clone())
+            .mode(self.socket_mode)
+            .max_connections(self.max_connections);
         if let Some(tls) = tls {
             listener = listener.tls(tls.clone());
+        }
+        if self.protocol == Protocol::WebSockets {
+            let websocket = WebSocket::default().origins(self.websocket_origins.iter().map(String::as_str));
+            listener = listener.websocket(match &self.websocket_path {
+                Some(path) => websocket.path(path.as_str()),
+                None => websocket,
+            });
+        }
+        if let Some(device) = &self.bind_device {
+            listener = listener.bind_device(device.as_str());
+        }
+        if !self.proxy_protocol.is_empty() {
+            listener = listener.proxy_protocol(self.proxy_protocol.iter().copied());
         }
         if !self.protocol_versions.is_empty() {
             listener = listener.protocol_versions(self.protocol_versions.iter().copied());
@@ -44,8 +85,19 @@ impl Listener {
 
 impl Default for Listener {
     fn default() -> Self {
-        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
-        Self { address, allow_anonymous: None, protocol_versions: Vec::new(), tls: None }
+        Self {
+            address: Address::Ip((Ipv4Addr::LOCALHOST, PORT).into()),
+            protocol: Protocol::default(),
+            websocket_path: None,
+            websocket_origins: Vec::new(),
+            socket_mode: 0o660,
+            bind_device: None,
+            proxy_protocol: Vec::new(),
+            max_connections: Limit::Unlimited,
+            allow_anonymous: None,
+            protocol_versions: Vec::new(),
+            tls: None,
+        }
     }
 }
 

@@ -35,7 +35,9 @@ mod write;
 pub use crate::config::change::Change;
 pub use crate::config::environment::Environment;
 pub use crate::config::format::Format;
-pub use crate::config::listener::{CertificateUser, KeyPermissions, Listener, TlsSettings, TlsVersion};
+pub use crate::config::listener::{
+    CertificateUser, KeyPermissions, Listener, Protocol, TlsSettings, TlsVersion,
+};
 pub use crate::config::problem::{ConfigError, Note, Place, Problem};
 
 use crate::acl::{Subscribing, WrittenRule};

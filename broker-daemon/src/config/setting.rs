@@ -1,13 +1,13 @@
 //! What a setting is: a typed way from a written value into a field, with its range and default.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use culex_core::limits::Limit;
+use culex_core::{Address, Network};
 
 use crate::config::problem::Complaint;
 use crate::config::value::{
@@ -41,13 +41,17 @@ pub(crate) enum Setting<T> {
     /// `true` or `false`, or not said.
     Switch { field: fn(&mut T) -> &mut Option<bool> },
     /// An address to listen on.
-    Address { field: fn(&mut T) -> &mut SocketAddr },
+    Address { field: fn(&mut T) -> &mut Address },
     /// A directory or file, or not said.
     Path { field: fn(&mut T) -> &mut Option<PathBuf> },
     /// A word, or not said.
     Text { field: fn(&mut T) -> &mut Option<String> },
     /// Files: one, or a list.
     Paths { field: fn(&mut T) -> &mut Vec<PathBuf> },
+    /// Permissions of a file, as text in octal digits.
+    Mode { field: fn(&mut T) -> &mut u32 },
+    /// Networks: one, or a list.
+    Networks { field: fn(&mut T) -> &mut Vec<Network> },
     /// Words: one, or a list.
     Texts { field: fn(&mut T) -> &mut Vec<String> },
     /// A number of threads or `"auto"`.
@@ -125,12 +129,6 @@ impl<T> Setting<T> {
                 }
                 *field(target) = Some(text.into());
             }
-            Self::Text { field } => match input {
-                Input::Text(text) if !text.is_empty() => *field(target) = Some(text.clone()),
-                Input::Text(_) | Input::Integer(_) | Input::Switch(_) | Input::List(_) | Input::Other(_) => {
-                    return Err(self.mismatch(input));
-                }
-            },
             Self::Paths { field } => {
                 *field(target) = self.texts(input)?.into_iter().map(PathBuf::from).collect();
             }
@@ -141,6 +139,24 @@ impl<T> Setting<T> {
                     return Err(Complaint::new("a word of more than 255 bytes"));
                 }
                 *field(target) = texts;
+            }
+            Self::Text { field } => match input {
+                Input::Text(text) if !text.is_empty() => *field(target) = Some(text.clone()),
+                Input::Text(_) | Input::Integer(_) | Input::Switch(_) | Input::List(_) | Input::Other(_) => {
+                    return Err(self.mismatch(input));
+                }
+            },
+            Self::Mode { field } => {
+                let Input::Text(text) = input else { return Err(self.mismatch(input)) };
+                let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+                *field(target) = mode.ok_or_else(|| self.mismatch(input))?;
+            }
+            Self::Networks { field } => {
+                let network = |text: &String| {
+                    let wrong = |error| Complaint::new(format!("\"{}\": {error}", text.escape_debug()));
+                    text.parse::<Network>().map_err(wrong)
+                };
+                *field(target) = self.texts(input)?.iter().map(network).collect::<Result<_, _>>()?;
             }
             Self::Threads { field } => *field(target) = threads(input).ok_or_else(|| self.mismatch(input))?,
         }
@@ -178,7 +194,9 @@ impl<T> Setting<T> {
                 )
             }
             Self::Switch { .. } => "true or false".to_owned(),
-            Self::Address { .. } => "address with port".to_owned(),
+            Self::Address { .. } => "address with port, or \"unix:PATH\"".to_owned(),
+            Self::Mode { .. } => "text of octal digits".to_owned(),
+            Self::Networks { .. } => "network or list of networks".to_owned(),
             Self::Path { .. } => "path".to_owned(),
             Self::Text { .. } => "text".to_owned(),
             Self::Paths { .. } => "path or list of paths".to_owned(),
@@ -205,6 +223,8 @@ impl<T> Setting<T> {
             | Self::Path { .. }
             | Self::Text { .. }
             | Self::Paths { .. }
+            | Self::Mode { .. }
+            | Self::Networks { .. }
             | Self::Texts { .. } => String::new(),
         }
     }
@@ -222,6 +242,8 @@ impl<T> Setting<T> {
             | Self::Switch { .. }
             | Self::Text { .. }
             | Self::Paths { .. }
+            | Self::Mode { .. }
+            | Self::Networks { .. }
             | Self::Texts { .. }
             | Self::Threads { .. } => self.value_text(section),
         }
@@ -265,7 +287,15 @@ impl<T> Setting<T> {
                 [] => "none".to_owned(),
                 paths => write_list(paths.iter().map(|path| path.display().to_string())),
             },
-            Self::Texts { field } => write_list(field(&mut section).iter().cloned()),
+            Self::Mode { field } => format!("\"{:04o}\"", *field(&mut section)),
+            Self::Networks { field } => match field(&mut section).as_slice() {
+                [] => "none".to_owned(),
+                networks => write_list(networks.iter().map(ToString::to_string)),
+            },
+            Self::Texts { field } => match field(&mut section).as_slice() {
+                [] => "none".to_owned(),
+                texts => write_list(texts.iter().cloned()),
+            },
             Self::Threads { field } => match *field(&mut section) {
                 Threads::Auto => "\"auto\"".to_owned(),
                 Threads::Exactly(n) => n.to_string(),

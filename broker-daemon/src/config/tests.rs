@@ -1,5 +1,6 @@
 //! Configurations, right and wrong, and what is said about them.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -357,7 +358,7 @@ fn environment_variables_override() {
         assert_eq!(config.log.level, LogLevel::Warn);
         assert_eq!(config.threads, Threads::Exactly(NonZeroUsize::new(2).unwrap()));
         let expected = Listener {
-            address: "0.0.0.0:7".parse().unwrap(),
+            address: "0.0.0.0:7".parse::<SocketAddr>().unwrap().into(),
             allow_anonymous: Some(true),
             ..Listener::default()
         };
@@ -391,7 +392,7 @@ fn references_in_text_are_replaced() {
     std::fs::write(&file, "[[listener]]\naddress = \"${file:port.txt}\"\n[limits]\nin_flight = \"${env:N}\"")
         .unwrap();
     let config = Config::load(Some(&file), &Environment::of([("N", "9")])).unwrap();
-    assert_eq!(config.listeners[0].address.port(), 99);
+    assert_eq!(config.listeners[0].address.ip().unwrap().port(), 99);
     assert_eq!(config.limits.in_flight, 9);
     check("[log]\nlevel = \"${env:NONE}\"", &["2:9: level: environment variable NONE is not set"]);
     check(

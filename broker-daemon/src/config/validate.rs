@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use culex_core::limits::Limits;
-use culex_core::{Lanes, Threads};
+use culex_core::{Address, Lanes, Threads};
 
 use crate::config::problem::{Complaint, Place, Report};
 use crate::config::{
-    AclSettings, AuthSettings, CertificateUser, Config, Listener, LogSettings, StoreSettings, TlsSettings,
+    AclSettings, AuthSettings, CertificateUser, Config, Listener, LogSettings, Protocol, StoreSettings,
+    TlsSettings,
 };
 
 /// A configuration that may still be wrong.
@@ -64,6 +65,7 @@ pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
     for (n, listener) in draft.listeners.iter().enumerate() {
         check_exposure(listener, draft.auth.password_file.is_some(), report);
         check_tls(listener, report);
+        check_together(listener, report);
         let earlier = draft.listeners.iter().take(n);
         check_unique(listener, earlier, report);
     }
@@ -91,7 +93,7 @@ pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
 /// Without users nobody is asked for a password, so whoever can reach the port may read and write everything. That
 /// must be said, not inherited.
 fn check_exposure(draft: &DraftListener, has_users: bool, report: &mut Report) {
-    let Listener { address, allow_anonymous, ref tls, .. } = draft.listener;
+    let Listener { ref address, allow_anonymous, ref tls, .. } = draft.listener;
     // Whoever comes in has shown who it is.
     if has_users || tls.as_ref().is_some_and(TlsSettings::requires_certificate) {
         return;
@@ -109,7 +111,7 @@ fn check_exposure(draft: &DraftListener, has_users: bool, report: &mut Report) {
         return;
     }
     let Some(place) = &draft.address else { return };
-    if !address.ip().is_loopback() && allow_anonymous.is_none() {
+    if !address.is_local() && allow_anonymous.is_none() {
         let message = format!("other computers can reach {address}, and nobody is asked for a password");
         let complaint = Complaint::new(message).help(
             "add users (`password_file` under [auth]; `culex passwd -c FILE USER` makes the file), or \
@@ -156,15 +158,56 @@ fn check_tls(draft: &DraftListener, report: &mut Report) {
     }
 }
 
+/// What means something with another setting alone.
+fn check_together(draft: &DraftListener, report: &mut Report) {
+    let Some(place) = &draft.address else { return };
+    let listener = &draft.listener;
+    let mut complain = |complaint| report.add(place.clone(), complaint);
+    let is_set = listener.websocket_path.is_some() || !listener.websocket_origins.is_empty();
+    if is_set && listener.protocol != Protocol::WebSockets {
+        complain(
+            Complaint::new("websocket_path and websocket_origins are for WebSocket, which this [[listener]] does not speak")
+                .help("add `protocol = \"websockets\"`"),
+        );
+    }
+    if listener.websocket_path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+        complain(
+            Complaint::new("websocket_path does not begin with /")
+                .help("for example `websocket_path = \"/mqtt\"`"),
+        );
+    }
+    let is_origin = |origin: &String| match origin.split_once("://") {
+        Some((_, host)) => !host.is_empty() && !host.contains('/'),
+        None => origin == "*" || origin == "null",
+    };
+    if let Some(wrong) = listener.websocket_origins.iter().find(|origin| !is_origin(origin)) {
+        complain(
+            Complaint::new(format!("\"{}\" in websocket_origins is no origin", wrong.escape_debug()))
+                .help("browsers send scheme and host, without a path: \"https://example.org\""),
+        );
+    }
+    if matches!(listener.address, Address::Unix(_)) {
+        for (key, _) in [
+            ("bind_device", listener.bind_device.is_some()),
+            ("proxy_protocol", !listener.proxy_protocol.is_empty()),
+        ]
+        .iter()
+        .filter(|(_, is_set)| *is_set)
+        {
+            complain(Complaint::new(format!("{key} means nothing for a Unix socket")));
+        }
+    }
+}
+
 fn check_unique<'a>(
     draft: &DraftListener,
     mut earlier: impl Iterator<Item = &'a DraftListener>,
     report: &mut Report,
 ) {
-    let address = draft.listener.address;
+    let address = &draft.listener.address;
     let Some(place) = &draft.address else { return };
-    if address.port() != 0
-        && earlier.any(|other| other.address.is_some() && other.listener.address == address)
+    if address.ip().is_none_or(|address| address.port() != 0)
+        && earlier.any(|other| other.address.is_some() && other.listener.address == *address)
     {
         report.add(place.clone(), Complaint::new(format!("an earlier listener has {address} already")));
     }

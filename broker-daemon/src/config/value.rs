@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use culex_core::Address;
+
 use crate::config::problem::Complaint;
 
 /// What a number counts.
@@ -88,10 +90,17 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// An address to listen on.
-pub(crate) fn address(text: &str) -> Result<SocketAddr, Complaint> {
+pub(crate) fn address(text: &str) -> Result<Address, Complaint> {
     let text = text.trim();
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return Ok(address);
+        return Ok(Address::Ip(address));
+    }
+    match text.strip_prefix("unix:") {
+        Some("") => {
+            return Err(Complaint::new("\"unix:\" has no path").help("write \"unix:/run/culex/mqtt.sock\""));
+        }
+        Some(path) => return Ok(Address::Unix(path.into())),
+        None => {}
     }
     let complaint = Complaint::new(format!("\"{}\" is not an IP address with a port", text.escape_debug()));
     let port = text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());

@@ -1,7 +1,9 @@
 //! A configuration as TOML: what differs from the defaults.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
+use culex_core::Address;
 use culex_core::limits::Limits;
 
 use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP};
@@ -14,9 +16,11 @@ impl Config {
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         section(&mut text, "", TOP, self, &Self::default());
+        // An address is required, be it the default or not.
+        let default = Listener { address: Address::Unix(PathBuf::new()), ..Listener::default() };
         for listener in &self.listeners {
             let _ = write!(text, "\n[[listener]]\n");
-            keys(&mut text, LISTENER, listener, &anywhere_else(listener));
+            keys(&mut text, LISTENER, listener, &default);
             if let Some(tls) = &listener.tls {
                 let _ = write!(text, "\n[listener.tls]\n");
                 keys(&mut text, TLS, tls, &TlsSettings::default());
@@ -41,13 +45,6 @@ fn section<T: Clone>(text: &mut String, title: &str, table: &[Key<T>], section: 
         let title = if title.is_empty() { String::new() } else { format!("\n{title}\n") };
         let _ = write!(text, "{title}{lines}");
     }
-}
-
-/// The default but for the address, which is required and so always written.
-fn anywhere_else(listener: &Listener) -> Listener {
-    let mut default = Listener::default();
-    default.address.set_port(!listener.address.port());
-    default
 }
 
 fn keys<T: Clone>(text: &mut String, table: &[Key<T>], section: &T, default: &T) {

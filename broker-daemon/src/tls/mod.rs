@@ -10,10 +10,10 @@ mod resolver;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use culex_core::Address;
 use culex_core::tls::Tls;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
@@ -39,7 +39,7 @@ pub struct Secured(Vec<Option<Listening>>);
 /// The TLS of one listener.
 #[derive(Debug, Clone)]
 struct Listening {
-    address: SocketAddr,
+    address: Address,
     tls: Tls,
     trust: Trust,
 }
@@ -77,9 +77,9 @@ impl Secured {
         let mut report = Report::default();
         let load = |(number, listener): (usize, &Listener)| {
             let settings = listener.tls.as_ref()?;
-            let (trust, config) = load(settings, self.at(number, listener.address), &mut report)?;
+            let (trust, config) = load(settings, self.at(number, &listener.address), &mut report)?;
             let tls = identify(Tls::new(config), settings.user_name());
-            Some(Listening { address: listener.address, tls, trust })
+            Some(Listening { address: listener.address.clone(), tls, trust })
         };
         let listening = config.listeners.iter().enumerate().map(load).collect();
         report.finish(Self(listening))
@@ -94,7 +94,7 @@ impl Secured {
     pub fn replace(&mut self, new: &Self) {
         for (number, listening) in self.0.iter_mut().enumerate() {
             if let Some(listening) = listening
-                && let Some(new) = new.at(number, listening.address)
+                && let Some(new) = new.at(number, &listening.address)
             {
                 listening.tls.replace(&new.tls);
                 listening.trust = new.trust.clone();
@@ -103,11 +103,12 @@ impl Secured {
     }
 
     /// The listener with this address; with this number, if it takes any port, as others may.
-    fn at(&self, number: usize, address: SocketAddr) -> Option<&Listening> {
-        let is_it = |at: usize| address.port() != 0 || at == number;
+    fn at(&self, number: usize, address: &Address) -> Option<&Listening> {
+        let is_fixed = address.ip().is_none_or(|address| address.port() != 0);
+        let is_it = |at: usize| is_fixed || at == number;
         let mut listening = self.0.iter().enumerate();
         listening.find_map(|(at, listening)| {
-            listening.as_ref().filter(|found| found.address == address && is_it(at))
+            listening.as_ref().filter(|found| found.address == *address && is_it(at))
         })
     }
 }

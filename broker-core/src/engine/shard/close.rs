@@ -33,7 +33,9 @@ impl Shard {
             self.stats.partial_bytes.saturating_sub(u64::from(connection.partial_bytes));
         match reason {
             CloseReason::Malformed(_) => self.stats.connections_malformed += 1,
-            CloseReason::Protocol(_) => self.stats.connections_protocol_error += 1,
+            CloseReason::Protocol(_) | CloseReason::Transport(_) => {
+                self.stats.connections_protocol_error += 1
+            }
             CloseReason::KeepAlive => self.stats.connections_keep_alive += 1,
             CloseReason::Hook(_) => self.stats.connections_hook_failed += 1,
             CloseReason::PartialPacket => self.stats.connections_partial += 1,

@@ -238,10 +238,10 @@ impl BrokerBuilder {
             events: events.clone(),
         });
         let (closing, _) = watch::channel(false);
-        let addresses = sockets.iter().filter_map(|socket| socket.get_ref().local_addr().ok()).collect();
+        let addresses = sockets.iter().filter_map(ListeningSocket::local_addr).collect();
         let entrances = self.listeners.into_iter().enumerate();
         let accept = |(socket, (number, listener))| {
-            let entrance = Arc::new(Entrance { number, listener });
+            let entrance = Arc::new(Entrance::new(number, listener));
             handle.spawn(Arc::clone(&front_door).accept(socket, entrance, closing.subscribe()))
         };
         let mut accepting: Vec<_> = sockets.into_iter().zip(entrances).map(accept).collect();
@@ -272,7 +272,7 @@ impl BrokerBuilder {
 
     fn bind(&self) -> Result<Vec<ListeningSocket>, StartError> {
         let bind = |listener: &Listener| {
-            let failed = |source| StartError::Bind { addr: listener.address, source };
+            let failed = |source| StartError::Bind { address: listener.address.clone(), source };
             with_driver(|| listener.open())?.map_err(failed)
         };
         self.listeners.iter().map(bind).collect()

@@ -1,9 +1,9 @@
 //! What can go wrong with a broker as a whole.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::super::listener::Address;
 use super::super::store::StoreError;
 
 /// Why a broker did not start. Nothing of it is left running.
@@ -25,11 +25,11 @@ pub enum StartError {
     NoListener,
     /// A listener's address cannot be had.
     #[error(
-        "cannot listen on {addr}: {source}; choose an address that is free and allowed (port 0 takes a free one)"
+        "cannot listen on {address}: {source}; choose an address that is free and allowed (port 0 takes a free one)"
     )]
     Bind {
         /// The address.
-        addr: SocketAddr,
+        address: Address,
         /// What the operating system says.
         source: io::Error,
     },

@@ -66,7 +66,7 @@ impl Broker {
         BrokerBuilder::default()
     }
 
-    /// The addresses that are listened on, in the order of [`BrokerBuilder::listen`].
+    /// The IP addresses that are listened on, in the order of [`BrokerBuilder::listen`].
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.inner.addresses
     }

@@ -205,7 +205,7 @@ impl Newcomer {
         let mut hold = self.hold().await;
         let session = hold.as_mut().map_or_else(Session::default, Hold::take_session);
         let (number, permit) =
-            self.front_door.number_and_permit(&Peer::from(PEER)).map_err(ServeError::TooMany)?;
+            self.front_door.number_and_permit(&Peer::from(PEER), None).map_err(ServeError::TooMany)?;
         let admission = self.admission(number);
         let (end, stream) = pipe();
         let fate = stream.fate();

@@ -93,7 +93,8 @@ impl FrontDoor {
     ) -> Result<Arrival, Turned> {
         loop {
             let count = match stream.read(self.room(beginning)?).await {
-                Ok(0) | Err(_) => return Err(Turned::Gone),
+                Ok(0) => return Err(Turned::Gone),
+                Err(error) => return Err(Turned::of_read(&error)),
                 Ok(count) => count,
             };
             if let Some(arrival) = self.examine(beginning, count, caller)? {

@@ -7,23 +7,29 @@
 //!                                                      └─ turn_away: told, counted, closed
 //! ```
 //!
-//! A listener may secure its connections ([`secure`]): then the handshake comes first, within the same time.
+//! Before CONNECT, and within the same time, comes what the listener wants, from outside to inside:
+//!
+//! ```text
+//!   socket ─► proxy: whom it speaks for ─► secure: handshake of TLS ─► upgrade: WebSocket ─► CONNECT
+//! ```
 
 mod connect;
+mod proxy;
 #[cfg(feature = "tls")]
 mod secure;
 mod turn_away;
+#[cfg(feature = "websocket")]
+mod upgrade;
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, Interest};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use crate::engine::Admission;
@@ -38,6 +44,7 @@ use super::listener::{Entrance, INHERITS_NODELAY, ListeningSocket};
 use super::mailbox::Mailbox;
 use super::metrics::Metrics;
 use super::peer::Peer;
+use super::socket::{Socket, Waiting};
 use super::transport::Transport;
 
 use self::connect::{Arrival, Beginning};
@@ -95,12 +102,12 @@ impl FrontDoor {
     ) {
         loop {
             let accepted = tokio::select! {
-                accepted = socket.async_io(Interest::READABLE, mio::net::TcpListener::accept) => accepted,
+                accepted = socket.accept() => accepted,
                 Some(_) = entering.join_next() => continue,
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    self.enter(stream, Peer::from(peer), entrance, entering);
+                    self.enter(stream, peer, entrance, entering);
                 }
                 // That one is gone already; the next may be there.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -115,43 +122,49 @@ impl FrontDoor {
 
     fn enter(
         self: &Arc<Self>,
-        stream: mio::net::TcpStream,
+        socket: Socket,
         peer: Peer,
         entrance: &Arc<Entrance>,
         entering: &mut JoinSet<()>,
     ) {
         let peer = peer.through(entrance.number);
-        let Ok((number, permit)) = self.number_and_permit(&peer) else { return };
+        if !entrance.listener.admits(peer.address) {
+            self.metrics.front_door.proxy_refused.fetch_add(1, Ordering::Relaxed);
+            warn!(%peer, "connection closed: only proxies may connect here (proxy_protocol), and this is none of them");
+            return;
+        }
+        let Ok((number, permit)) = self.number_and_permit(&peer, Some(entrance)) else { return };
         let caller = self.caller(peer, number, Some(Arc::clone(entrance)));
         if !INHERITS_NODELAY {
             // Small packets in both directions; the end of a turn is where we collect them.
-            let _ = stream.set_nodelay(true);
+            let _ = socket.set_nodelay();
         }
-        #[cfg(feature = "tls")]
-        if let Some(tls) = entrance.listener.tls.clone() {
-            let front_door = Arc::clone(self);
-            entering.spawn(async move { front_door.receive_tls(stream, caller, permit, tls).await });
-            return;
+        if entrance.listener.is_plain() {
+            self.enter_plain(socket, caller, permit, entering);
+        } else {
+            let (front_door, entrance) = (Arc::clone(self), Arc::clone(entrance));
+            entering
+                .spawn(async move { front_door.receive_layered(socket, caller, permit, &entrance).await });
         }
-        self.enter_plain(stream, caller, permit, entering);
     }
 
     fn enter_plain(
         self: &Arc<Self>,
-        mut stream: mio::net::TcpStream,
+        mut socket: Socket,
         caller: Caller,
         permit: Permit,
         entering: &mut JoinSet<()>,
     ) {
         let mut beginning = self.begin();
-        match self.read_at_once(&mut stream, &mut beginning, &caller) {
+        match self.read_at_once(&mut socket, &mut beginning, &caller) {
             Ok(Some(arrival)) if !self.is_asked(&arrival) => {
-                self.hand_over(Transport::Tcp(stream), arrival.admission, arrival.unread, permit);
+                self.hand_over(Transport::Socket(socket), arrival.admission, arrival.unread, permit);
             }
             begun => {
                 let front_door = Arc::clone(self);
                 entering.spawn(async move {
-                    front_door.receive_tcp(stream, caller, permit, beginning, begun).await;
+                    let Some(stream) = to_waiting(socket, &caller) else { return };
+                    front_door.receive_stream(stream, caller, permit, beginning, begun).await;
                 });
             }
         }
@@ -166,11 +179,11 @@ impl FrontDoor {
     /// `Ok(None)` if something is still to come.
     fn read_at_once(
         &self,
-        stream: &mut mio::net::TcpStream,
+        socket: &mut Socket,
         beginning: &mut Beginning,
         caller: &Caller,
     ) -> Result<Option<Arrival>, Turned> {
-        match stream.read(self.room(beginning)?) {
+        match socket.read(self.room(beginning)?) {
             Ok(0) => Err(Turned::Gone),
             Ok(count) => self.examine(beginning, count, caller),
             // Whatever else is wrong with it, the next read says so again.
@@ -178,19 +191,81 @@ impl FrontDoor {
         }
     }
 
-    async fn receive_tcp(
+    /// A connection whose listener wants something before CONNECT.
+    async fn receive_layered(
         &self,
-        stream: mio::net::TcpStream,
+        socket: Socket,
+        mut caller: Caller,
+        mut permit: Permit,
+        entrance: &Entrance,
+    ) {
+        let Some(mut stream) = to_waiting(socket, &caller) else { return };
+        let mut beginning = self.begin();
+        if entrance.listener.has_proxies() {
+            let deadline = caller.deadline;
+            let introduced = self.introduce(&mut stream, &mut caller, &mut permit, &mut beginning);
+            let introduced = timeout_at(deadline, introduced).await;
+            if let Err(turned) = introduced.unwrap_or(Err(Turned::Late(self.limits.connect_timeout))) {
+                self.note_turned(&caller.peer, &turned);
+                return;
+            }
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &entrance.listener.tls {
+            let secured = self.receive_tls(stream, &caller, &mut beginning, tls).await;
+            if let Some(stream) = secured {
+                self.receive_inner(stream, caller, permit, beginning, entrance).await;
+            }
+            return;
+        }
+        self.receive_inner(stream, caller, permit, beginning, entrance).await;
+    }
+
+    /// A connection that is secured, if its listener wants that.
+    async fn receive_inner<S: IntoTransport>(
+        &self,
+        #[cfg_attr(not(feature = "websocket"), expect(unused_mut, reason = "an upgrade reads from it"))]
+        mut stream: S,
+        caller: Caller,
+        permit: Permit,
+        #[cfg_attr(not(feature = "websocket"), expect(unused_mut, reason = "an upgrade counts there"))]
+        mut beginning: Beginning,
+        #[cfg_attr(
+            not(feature = "websocket"),
+            expect(unused_variables, reason = "it says whether to upgrade")
+        )]
+        entrance: &Entrance,
+    ) {
+        #[cfg(feature = "websocket")]
+        if let Some(settings) = &entrance.listener.websocket {
+            let upgraded =
+                timeout_at(caller.deadline, self.upgrade(&mut stream, settings, &mut beginning)).await;
+            match upgraded.unwrap_or(Err(Turned::Late(self.limits.connect_timeout))) {
+                Ok(()) => {
+                    let stream = upgrade::Upgraded::new(stream);
+                    self.receive_stream(stream, caller, permit, beginning, Ok(None)).await;
+                }
+                Err(turned) => self.turn_away(stream, &caller.peer, &turned).await,
+            }
+            return;
+        }
+        self.receive_stream(stream, caller, permit, beginning, Ok(None)).await;
+    }
+
+    /// A connection that goes on with CONNECT.
+    async fn receive_stream<S: IntoTransport>(
+        &self,
+        stream: S,
         caller: Caller,
         permit: Permit,
         beginning: Beginning,
         begun: Result<Option<Arrival>, Turned>,
     ) {
-        let Some(waiting) = to_tokio(stream, &caller) else { return };
-        let received = self.receive_rest(waiting, &caller, beginning, begun).await;
+        let received = self.receive_rest(stream, &caller, beginning, begun).await;
         let Some((stream, admission, unread)) = received else { return };
-        if let Some(stream) = to_mio(stream, &caller) {
-            self.hand_over(Transport::Tcp(stream), admission, unread, permit);
+        match stream.into_transport() {
+            Ok(transport) => self.hand_over(transport, admission, unread, permit),
+            Err(error) => warn!(peer = %caller.peer, %error, "connection lost on its way to its session"),
         }
     }
 
@@ -207,10 +282,17 @@ impl FrontDoor {
 
     /// The place of a new connection in the order of all, and its room; or the limit that is in the way, which is
     /// counted and told.
-    pub(crate) fn number_and_permit(&self, peer: &Peer) -> Result<(u64, Permit), &'static str> {
+    pub(crate) fn number_and_permit(
+        &self,
+        peer: &Peer,
+        entrance: Option<&Arc<Entrance>>,
+    ) -> Result<(u64, Permit), &'static str> {
         self.metrics.front_door.sockets_total.fetch_add(1, Ordering::Relaxed);
         let number = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
-        match self.rooms.enter(peer.address) {
+        // What comes through a proxy counts for its client, when that is known.
+        let address =
+            peer.address.filter(|_| !entrance.is_some_and(|entrance| entrance.listener.has_proxies()));
+        match self.rooms.enter(address, entrance) {
             Ok(permit) => Ok((number, permit)),
             Err(limit) => {
                 self.metrics.front_door.sockets_refused.fetch_add(1, Ordering::Relaxed);
@@ -244,19 +326,22 @@ impl FrontDoor {
     }
 }
 
-/// For a task that waits for it.
-fn to_tokio(stream: mio::net::TcpStream, caller: &Caller) -> Option<TcpStream> {
-    TcpStream::from_std(stream.into())
-        .inspect_err(|error| warn!(peer = %caller.peer, %error, "connection lost before CONNECT"))
-        .ok()
+/// What CONNECT is read from, and a lane reads and writes later.
+trait IntoTransport: AsyncRead + AsyncWrite + Unpin {
+    /// For a lane.
+    fn into_transport(self) -> io::Result<Transport>;
 }
 
-/// For a lane.
-fn to_mio(stream: TcpStream, caller: &Caller) -> Option<mio::net::TcpStream> {
-    let stream = stream
-        .into_std()
-        .inspect_err(|error| warn!(peer = %caller.peer, %error, "connection lost on its way to its session"));
-    stream.ok().map(mio::net::TcpStream::from_std)
+impl IntoTransport for Waiting {
+    fn into_transport(self) -> io::Result<Transport> {
+        self.into_socket().map(Transport::Socket)
+    }
+}
+
+/// For a task that waits for it.
+fn to_waiting(socket: Socket, caller: &Caller) -> Option<Waiting> {
+    let waiting = socket.into_waiting();
+    waiting.inspect_err(|error| warn!(peer = %caller.peer, %error, "connection lost before CONNECT")).ok()
 }
 
 /// A ClientId that nobody can guess or has already [MQTT-3.1.3-6].

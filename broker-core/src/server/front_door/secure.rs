@@ -8,18 +8,17 @@ use std::task::{Context, Poll, ready};
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
 use crate::engine::Admission;
 use crate::engine::error::Refusal;
 
-use super::super::admit::Permit;
+use super::super::socket::Waiting;
 use super::super::tls::{Certified, End, Greeting, PLAINTEXT_BYTES_MAX, Session, Tls};
 use super::super::transport::{self, Transport};
 use super::connect::Beginning;
 use super::turn_away::Turned;
-use super::{Caller, FrontDoor, to_mio, to_tokio};
+use super::{Caller, FrontDoor, IntoTransport};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 4 << 10;
@@ -28,18 +27,16 @@ const READ_BYTES: usize = 4 << 10;
 const HANDSHAKE_BYTES: usize = 16 << 10;
 
 impl FrontDoor {
-    /// Does the handshake and reads CONNECT, within the same time.
+    /// Does the handshake. A client that is not accepted is told why.
     pub(super) async fn receive_tls(
         &self,
-        stream: mio::net::TcpStream,
-        caller: Caller,
-        permit: Permit,
-        tls: Tls,
-    ) {
-        let Some(mut stream) = to_tokio(stream, &caller) else { return };
-        let mut beginning = self.begin();
+        mut stream: Waiting,
+        caller: &Caller,
+        beginning: &mut Beginning,
+        tls: &Tls,
+    ) -> Option<Secured> {
         let greeting = tls.greeting();
-        let secured = timeout_at(caller.deadline, self.secure(&mut stream, &greeting, &mut beginning))
+        let secured = timeout_at(caller.deadline, self.secure(&mut stream, &greeting, beginning))
             .await
             .unwrap_or(Err(Turned::LateHandshake(self.limits.connect_timeout)));
         let session = match secured {
@@ -49,26 +46,20 @@ impl FrontDoor {
                 // The alert is on its way, and would be lost if the close were a reset because of unread bytes.
                 let _ = stream.shutdown().await;
                 let _ = stream.try_read(&mut [0; READ_BYTES]);
-                return;
+                return None;
             }
         };
         let cells = &self.metrics.front_door;
         cells.tls_handshakes.fetch_add(1, Ordering::Relaxed);
         cells.tls_handshakes_resumed.fetch_add(u64::from(session.is_resumed()), Ordering::Relaxed);
         beginning.certified = greeting.certify(session.peer_certificates());
-        let stream = Secured { stream, session };
-        let received = self.receive_rest(stream, &caller, beginning, Ok(None)).await;
-        let Some((Secured { stream, session }, admission, unread)) = received else { return };
-        if let Some(stream) = to_mio(stream, &caller) {
-            let transport = Transport::Tls(Box::new(transport::Tls::new(stream, session)));
-            self.hand_over(transport, admission, unread, permit);
-        }
+        Some(Secured { stream, session })
     }
 
-    /// The Server's side of a handshake. A client that is not accepted is told why.
+    /// The Server's side of a handshake.
     async fn secure(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut Waiting,
         greeting: &Greeting,
         beginning: &mut Beginning,
     ) -> Result<Session, Turned> {
@@ -180,8 +171,15 @@ impl Certified {
 
 /// A connection after its handshake, for a task that waits for CONNECT.
 pub(super) struct Secured {
-    stream: TcpStream,
+    stream: Waiting,
     session: Session,
+}
+
+impl IntoTransport for Secured {
+    fn into_transport(self) -> io::Result<Transport> {
+        let socket = self.stream.into_socket()?;
+        Ok(Transport::Tls(Box::new(transport::Tls::new(socket, self.session))))
+    }
 }
 
 impl Secured {

@@ -11,8 +11,11 @@ use tracing::{debug, info, warn};
 use crate::engine::error::{Refusal, statement_of};
 use crate::engine::shard::Event;
 
+use super::super::listener::HeaderError;
 use super::super::peer::Peer;
 use super::super::refuse::connack_bytes;
+#[cfg(feature = "websocket")]
+use super::super::websocket::Refused;
 use super::FrontDoor;
 
 /// How long a refused client has to read its CONNACK.
@@ -42,12 +45,27 @@ pub(super) enum Turned {
     Gone,
     #[error("no CONNECT within {0:?} (limit connect_timeout)")]
     Late(Duration),
+    /// It broke a rule of the layer under MQTT.
+    #[error("{0}")]
+    Broken(String),
+    #[error("{0} (proxy_protocol)")]
+    Proxy(HeaderError),
+    #[cfg(feature = "websocket")]
+    #[error("WebSocket: {0}")]
+    Upgrade(Refused),
     #[cfg(feature = "tls")]
     #[error("TLS handshake: {0}")]
     Handshake(String),
     #[cfg(feature = "tls")]
     #[error("no TLS handshake within {0:?} (limit connect_timeout)")]
     LateHandshake(Duration),
+}
+
+impl Turned {
+    /// Why nothing could be read. A layer under MQTT says what is wrong; of a socket it does not matter.
+    pub(super) fn of_read(error: &io::Error) -> Self {
+        error.get_ref().map_or(Self::Gone, |why| Self::Broken(why.to_string()))
+    }
 }
 
 impl FrontDoor {
@@ -57,8 +75,16 @@ impl FrontDoor {
         peer: &Peer,
         turned: &Turned,
     ) {
-        if let Some((version, code)) = self.note_turned(peer, turned) {
-            refuse(stream, version, code).await;
+        let refusal = self.note_turned(peer, turned);
+        #[cfg(feature = "websocket")]
+        if let Turned::Upgrade(refused) = turned {
+            return say_goodbye(stream, refused.response().as_bytes()).await;
+        }
+        let connack = refusal.and_then(|(version, code)| connack_bytes(version, code));
+        match connack {
+            Some(connack) => say_goodbye(stream, &connack).await,
+            None if matches!(turned, Turned::Broken(_)) => say_goodbye(stream, &[]).await,
+            None => {}
         }
     }
 
@@ -99,6 +125,19 @@ impl FrontDoor {
                 count(&cells.connect_malformed);
                 warn!(%peer, "connection closed: malformed CONNECT: {error}{}", statement_of(error));
             }
+            Turned::Broken(_) => {
+                count(&cells.connect_malformed);
+                warn!(%peer, "connection closed before CONNECT: {turned}");
+            }
+            Turned::Proxy(_) => {
+                count(&cells.proxy_refused);
+                warn!(%peer, "connection closed: {turned}");
+            }
+            #[cfg(feature = "websocket")]
+            Turned::Upgrade(_) => {
+                count(&cells.websocket_upgrades_failed);
+                info!(%peer, "connection closed: {turned}");
+            }
             Turned::NotConnect => {
                 count(&cells.connect_malformed);
                 warn!(%peer, "connection closed: {turned}");
@@ -127,15 +166,10 @@ impl FrontDoor {
     }
 }
 
-/// Says no and lets the peer read it: a close with unread bytes would destroy the CONNACK on its way.
-async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: S,
-    version: ProtocolVersion,
-    code: ReasonCode,
-) {
-    let Some(packet) = connack_bytes(version, code) else { return };
+/// Says a last word and lets the peer read it: a close with unread bytes would destroy it on its way.
+async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last_word: &[u8]) {
     let goodbye = async {
-        stream.write_all(&packet).await?;
+        stream.write_all(last_word).await?;
         stream.shutdown().await?;
         let mut sink = [0; 256];
         let mut left = 64;

@@ -34,7 +34,10 @@ impl Lane {
             match outcome {
                 Ok(ReadOutcome::Bytes(count)) => bytes_left = bytes_left.saturating_sub(count),
                 Ok(ReadOutcome::Nothing) => {}
-                Ok(ReadOutcome::Ended) => self.shard.handle_lost(turn, key),
+                Ok(ReadOutcome::Ended) => match link.transport.fault() {
+                    Some(fault) => self.shard.disconnect(turn, key, CloseReason::Transport(fault)),
+                    None => self.shard.handle_lost(turn, key),
+                },
                 Err(Panicked) => self.survive_panic(turn, key),
             }
             if link_of(&mut self.links, key).is_some_and(|link| link.is_ready()) {

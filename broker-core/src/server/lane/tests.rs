@@ -14,6 +14,7 @@ use crate::server::admit::Rooms;
 use crate::server::clock::tick_of;
 use crate::server::hooks::HookSet;
 use crate::server::metrics::Metrics;
+use crate::server::socket::Socket;
 use crate::server::store::Door;
 use crate::server::transport::Transport;
 
@@ -88,8 +89,9 @@ impl Bench {
         };
         let limits = Limits::default();
         let admission = admit(&connect, || "".into(), &limits, u64::from(number), "".into()).unwrap();
-        let permit = self.rooms.enter(Some(address.ip())).unwrap_or_else(|limit| panic!("{limit}"));
-        let transport = Transport::Tcp(mio::net::TcpStream::from_std(end.try_clone().unwrap()));
+        let permit = self.rooms.enter(Some(address.ip()), None).unwrap_or_else(|limit| panic!("{limit}"));
+        let transport =
+            Transport::Socket(Socket::Tcp(mio::net::TcpStream::from_std(end.try_clone().unwrap())));
         let newcomer = Newcomer { transport, admission, unread: Vec::new(), permit };
         self.lane.mailbox.send([LaneMessage::Attach(Box::new(newcomer))], 0);
         self.round();

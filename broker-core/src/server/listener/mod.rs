@@ -1,14 +1,27 @@
 //! A place where clients connect: what an embedder says of it, its socket, and what its connections share.
 
+mod address;
+mod network;
+mod proxy;
 mod socket;
+mod unix;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 
 use culex_codec::ProtocolVersion;
 
+use crate::limits::Limit;
+
 #[cfg(feature = "tls")]
 use super::tls::Tls;
+#[cfg(feature = "websocket")]
+use super::websocket::WebSocket;
 
+pub use self::address::Address;
+pub use self::network::{Network, NetworkError};
+pub(crate) use self::proxy::{Header, HeaderError, header};
 pub(crate) use self::socket::{INHERITS_NODELAY, ListeningSocket};
 
 /// A place where clients connect, with all that is particular to it. An address alone is one: plain TCP, port 0 takes a free
@@ -16,12 +29,13 @@ pub(crate) use self::socket::{INHERITS_NODELAY, ListeningSocket};
 ///
 /// ```no_run
 /// # #[tokio::main] async fn main() -> Result<(), culex_core::StartError> {
+/// use culex_core::codec::ProtocolVersion;
 /// use culex_core::{Broker, Listener};
-/// use std::net::Ipv6Addr;
 ///
 /// let broker = Broker::builder()
 ///     .listen(([127, 0, 0, 1], 1883))
-///     .listen(Listener::from((Ipv6Addr::LOCALHOST, 1883)))
+///     .listen(Listener::from(([0, 0, 0, 0], 1884)).protocol_versions([ProtocolVersion::V311]))
+///     .listen(Listener::unix("/run/culex/mqtt.sock").mode(0o666))
 ///     .start()
 ///     .await?;
 /// # Ok(()) }
@@ -29,21 +43,44 @@ pub(crate) use self::socket::{INHERITS_NODELAY, ListeningSocket};
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Listener {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
+    /// Permissions of a Unix socket.
+    mode: u32,
+    bind_device: Option<Box<str>>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Tls>,
+    #[cfg(feature = "websocket")]
+    pub(crate) websocket: Option<WebSocket>,
+    /// Who begins with a header of the PROXY protocol; then nobody else may connect.
+    proxies: Option<Box<[Network]>>,
+    pub(crate) max_connections: Limit,
     /// `None` for all.
     protocol_versions: Option<Box<[ProtocolVersion]>>,
 }
 
-impl From<SocketAddr> for Listener {
-    fn from(address: SocketAddr) -> Self {
+/// The owner of the broker, and its group.
+const MODE: u32 = 0o660;
+
+impl From<Address> for Listener {
+    fn from(address: Address) -> Self {
         Self {
             address,
+            mode: MODE,
+            bind_device: None,
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(feature = "websocket")]
+            websocket: None,
+            proxies: None,
+            max_connections: Limit::Unlimited,
             protocol_versions: None,
         }
+    }
+}
+
+impl From<SocketAddr> for Listener {
+    fn from(address: SocketAddr) -> Self {
+        Address::Ip(address).into()
     }
 }
 
@@ -54,10 +91,51 @@ impl<I: Into<IpAddr>> From<(I, u16)> for Listener {
 }
 
 impl Listener {
+    /// A socket of the Unix domain at this path. What a broker that was killed has left there is replaced, anything else there
+    /// is not touched; the file is removed when the broker ends. The log names clients by user and process.
+    pub fn unix(path: impl Into<PathBuf>) -> Self {
+        Address::Unix(path.into()).into()
+    }
+
+    /// Permissions of a Unix socket; who may write may connect. `0o660` otherwise.
+    pub const fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Connections come through this network interface alone, such as `eth0`. Linux has that; elsewhere the listener cannot
+    /// be had.
+    pub fn bind_device(mut self, interface: impl Into<Box<str>>) -> Self {
+        self.bind_device = Some(interface.into());
+        self
+    }
+
     /// Its connections are secured as `tls` says; plain otherwise.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Its clients speak MQTT over WebSocket, within TLS if there is that too; MQTT alone otherwise.
+    #[cfg(feature = "websocket")]
+    pub fn websocket(mut self, websocket: WebSocket) -> Self {
+        self.websocket = Some(websocket);
+        self
+    }
+
+    /// Its clients come through proxies of these networks, which say by the PROXY protocol, version 1 or 2, whom they speak
+    /// for; the client's address is then that of logs, hooks and limits. Connections from elsewhere are closed, and so are
+    /// those without the header. Without this a header is no CONNECT.
+    pub fn proxy_protocol(mut self, proxies: impl IntoIterator<Item = Network>) -> Self {
+        self.proxies = Some(proxies.into_iter().collect());
+        self
+    }
+
+    /// Connections at a time through this listener; one more is closed at once. Unlimited otherwise, but for
+    /// [`Limits::connections`](crate::limits::Limits::connections).
+    pub const fn max_connections(mut self, connections: Limit) -> Self {
+        self.max_connections = connections;
         self
     }
 
@@ -71,6 +149,30 @@ impl Listener {
     pub(crate) fn speaks(&self, version: ProtocolVersion) -> bool {
         self.protocol_versions.as_ref().is_none_or(|versions| versions.contains(&version))
     }
+
+    pub(crate) const fn has_proxies(&self) -> bool {
+        self.proxies.is_some()
+    }
+
+    /// Whether a connection may come from there.
+    pub(crate) fn admits(&self, address: Option<IpAddr>) -> bool {
+        self.proxies.as_ref().is_none_or(|proxies| {
+            address.is_some_and(|address| proxies.iter().any(|proxy| proxy.contains(address)))
+        })
+    }
+
+    /// Whether the first bytes of its connections are CONNECT.
+    pub(crate) const fn is_plain(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return false;
+        }
+        #[cfg(feature = "websocket")]
+        if self.websocket.is_some() {
+            return false;
+        }
+        !self.has_proxies()
+    }
 }
 
 /// A listener that is open, as its connections see it.
@@ -79,4 +181,12 @@ pub(crate) struct Entrance {
     /// Its place in the order of all.
     pub(crate) number: usize,
     pub(crate) listener: Listener,
+    /// Connections that came through it and are open.
+    pub(crate) connections: AtomicU64,
+}
+
+impl Entrance {
+    pub(crate) fn new(number: usize, listener: Listener) -> Self {
+        Self { number, listener, connections: AtomicU64::new(0) }
+    }
 }

@@ -12,8 +12,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 
-use mio::net::TcpStream;
-
+use super::super::socket::Socket;
 use super::super::tls::{End, PLAINTEXT_BYTES_MAX, RECORD_BYTES_MAX, Session};
 use super::{READ_ROOM_MIN, retry_interrupted};
 
@@ -29,19 +28,23 @@ const _: () = assert!(LEAD + INCOMING_BYTES_MAX < READ_ROOM_MIN);
 
 /// One connection.
 pub(crate) struct Tls {
-    socket: TcpStream,
+    socket: Socket,
     session: Session,
     has_more: bool,
 }
 
 impl Tls {
     /// After the handshake. What came behind it may be waiting in `session`, so there is always a first read.
-    pub(crate) fn new(socket: TcpStream, session: Session) -> Self {
+    pub(crate) fn new(socket: Socket, session: Session) -> Self {
         Self { socket, session, has_more: true }
     }
 
-    pub(super) fn socket(&self) -> &TcpStream {
+    pub(super) const fn socket(&self) -> &Socket {
         &self.socket
+    }
+
+    pub(super) const fn socket_mut(&mut self) -> &mut Socket {
+        &mut self.socket
     }
 
     pub(super) fn has_more(&self) -> bool {

@@ -4,15 +4,60 @@ use culex_codec::ProtocolVersion;
 
 use crate::config::setting::NumberField::U16;
 use crate::config::setting::{Key, Setting};
-use crate::config::value::Unit::Bytes;
-use crate::config::{KeyPermissions, Listener, TlsSettings, TlsVersion};
+use crate::config::value::Unit::{Bytes, Count};
+use crate::config::{KeyPermissions, Listener, Protocol, TlsSettings, TlsVersion};
 
 /// Keys of `[[listener]]`.
 pub(crate) const LISTENER: &[Key<Listener>] = &[
     Key {
         name: "address",
         setting: Setting::Address { field: |listener| &mut listener.address },
-        doc: "Where to listen. `127.0.0.1` is this computer alone, `0.0.0.0` every network. Port 0 takes a free one.",
+        doc: "Where to listen. `127.0.0.1` is this computer alone, `0.0.0.0` every network. Port 0 takes a free one. \
+              `unix:/run/culex/mqtt.sock` is a socket of the Unix domain.",
+    },
+    Key {
+        name: "protocol",
+        setting: Setting::Choice {
+            words: &["mqtt", "websockets"],
+            get: |listener| usize::from(listener.protocol == Protocol::WebSockets),
+            set: |listener, index| {
+                listener.protocol = if index == 0 { Protocol::Mqtt } else { Protocol::WebSockets }
+            },
+        },
+        doc: "What its clients speak: MQTT, or MQTT over WebSocket, as web pages do. With `[listener.tls]` that is within \
+              TLS.",
+    },
+    Key {
+        name: "websocket_path",
+        setting: Setting::Text { field: |listener| &mut listener.websocket_path },
+        doc: "The only path of WebSocket requests, such as `/mqtt`. Any without it.",
+    },
+    Key {
+        name: "websocket_origins",
+        setting: Setting::Texts { field: |listener| &mut listener.websocket_origins },
+        doc: "Web pages that may connect, such as `https://example.org`; `*` for all. Without it those of the host that they \
+              connect to, on any port. Clients that are no browsers always may.",
+    },
+    Key {
+        name: "socket_mode",
+        setting: Setting::Mode { field: |listener| &mut listener.socket_mode },
+        doc: "Permissions of a Unix socket: who may write may connect.",
+    },
+    Key {
+        name: "bind_device",
+        setting: Setting::Text { field: |listener| &mut listener.bind_device },
+        doc: "The only network interface that clients come through, such as `eth0`. Linux has that.",
+    },
+    Key {
+        name: "proxy_protocol",
+        setting: Setting::Networks { field: |listener| &mut listener.proxy_protocol },
+        doc: "Proxies that say by the PROXY protocol (1 or 2) whom they speak for. Where there are some, connections from \
+              elsewhere, and those without its header, are closed.",
+    },
+    Key {
+        name: "max_connections",
+        setting: Setting::Limit { field: |listener| &mut listener.max_connections, unit: Count },
+        doc: "Connections at a time through this listener. One more is closed at once.",
     },
     Key {
         name: "allow_anonymous",

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use culex_core::Address;
 use culex_core::limits::Limit;
 
 use crate::config::problem::{Complaint, Note, Place, Report};
@@ -83,14 +84,20 @@ fn draft_of(theirs: &Theirs, reading: &mut Reading, report: &mut Report) -> Vec<
     let Some(begin) = theirs.begin.clone() else { return Vec::new() };
     reading.here.clone_from(&begin);
     let port = theirs.port.unwrap_or(PORT);
-    let addresses = match reading.machine.addresses(theirs.host.as_deref(), port, theirs.domain) {
+    let found = if theirs.is_unix {
+        Ok(vec![theirs.taken.address.clone()])
+    } else {
+        let found = reading.machine.addresses(theirs.host.as_deref(), port, theirs.domain);
+        found.map(|addresses| addresses.into_iter().map(Address::Ip).collect())
+    };
+    let addresses: Vec<_> = match found {
         Ok(addresses) => addresses,
         Err(complaint) => {
             report.add(begin, complaint);
             return Vec::new();
         }
     };
-    if theirs.host.is_none() && theirs.domain.is_none() && addresses.len() == 1 {
+    if !theirs.is_unix && theirs.host.is_none() && theirs.domain.is_none() && addresses.len() == 1 {
         reading.note("this computer has no IPv6, so this listener is for IPv4 alone");
     }
     let tls = tls_of(theirs, reading, report);
@@ -99,8 +106,8 @@ fn draft_of(theirs: &Theirs, reading: &mut Reading, report: &mut Report) -> Vec<
         let listener = Listener {
             address,
             allow_anonymous: Some(theirs.security.allow_anonymous.unwrap_or(false)),
-            protocol_versions: theirs.protocol_versions.clone(),
             tls: tls.clone(),
+            ..theirs.taken.clone()
         };
         DraftListener {
             listener,

@@ -6,11 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddr
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use culex_codec::ProtocolVersion;
-
 use crate::config::problem::{Complaint, Note, Place};
 use crate::config::validate::Draft;
-use crate::config::{Config, LogLevel, TlsVersion};
+use crate::config::{Config, Listener, LogLevel, TlsVersion};
 
 use super::options::{Meaning, OptionOf, Scope};
 
@@ -69,8 +67,9 @@ pub(super) struct Theirs {
     pub(super) port: Option<u16>,
     pub(super) host: Option<String>,
     pub(super) domain: Option<Domain>,
-    /// Empty for all.
-    pub(super) protocol_versions: Vec<ProtocolVersion>,
+    /// What its options say as `[[listener]]` has it; its address comes at the end, if it is no Unix socket.
+    pub(super) taken: Listener,
+    pub(super) is_unix: bool,
     /// The first option that was meant for it: name and place.
     pub(super) first: Option<(&'static str, Place)>,
     pub(super) security: Security,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::options::{GROUPS, Meaning, all};
 use super::*;
-use crate::config::{Config, ConfigError, Environment, Format, LogLevel, StoreMode, TlsVersion};
+use crate::config::{Config, ConfigError, Environment, Format, LogLevel, Protocol, StoreMode, TlsVersion};
 
 fn load(text: &str) -> Result<(Config, Vec<Note>), ConfigError> {
     load_on(text, true)
@@ -282,7 +282,8 @@ fn files_are_included_in_mosquittos_order() {
     let text = format!("listener 99 127.0.0.1\ninclude_dir {}\nallow_anonymous true\n", inside.display());
     std::fs::write(&main, &text).unwrap();
     let config = Config::load(Some(&main), &Environment::default()).unwrap();
-    let ports: Vec<_> = config.listeners.iter().map(|listener| listener.address.port()).collect();
+    let ports: Vec<_> =
+        config.listeners.iter().map(|listener| listener.address.ip().unwrap().port()).collect();
     assert_eq!(ports, [99, 105, 102, 101, 103, 104, 100]);
     // A mistake in one has its name, and one in the main file comes after it if it does.
     std::fs::write(inside.join("a.conf"), "\nmax_conections 3\ninclude_dir x\n").unwrap();
@@ -405,6 +406,21 @@ fn the_page_has_every_option() {
             assert!(page.contains(&format!("\n| `{}` | ", option.name)), "{}", option.name);
         }
     }
+}
+
+#[test]
+fn listeners_are_what_they_were() {
+    let text = "allow_anonymous true\nlistener 9001 127.0.0.1\nprotocol websockets\nmax_connections 10\n\
+                bind_interface lo\nlistener 0 /run/m.sock\nlistener 9002 127.0.0.1\n\
+                websockets_origin https://a.example\nprotocol websockets\nmax_connections -1\n";
+    let config = config(text);
+    let [first, second, third] = config.listeners.as_slice() else { panic!("{:?}", config.listeners) };
+    assert_eq!((first.protocol, first.max_connections.get()), (Protocol::WebSockets, 10));
+    assert_eq!(first.websocket_origins, ["*"]);
+    assert_eq!(first.bind_device.as_deref(), Some("lo"));
+    assert_eq!(second.address.to_string(), "unix:/run/m.sock");
+    assert_eq!(third.websocket_origins, ["https://a.example"]);
+    assert_eq!(third.max_connections, Limit::Unlimited);
 }
 
 fn line() -> impl Strategy<Value = String> {

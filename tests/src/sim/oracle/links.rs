@@ -84,6 +84,7 @@ impl Oracle {
             },
             CloseReason::Malformed(_)
             | CloseReason::Protocol(_)
+            | CloseReason::Transport(_)
             | CloseReason::Refused(_)
             | CloseReason::PartialPacket
             | CloseReason::StoreFull

@@ -1,7 +1,10 @@
 //! Options of listeners.
 
 use culex_codec::ProtocolVersion;
+use culex_core::Address;
+use culex_core::limits::Limit;
 
+use crate::config::Protocol;
 use crate::config::problem::Complaint;
 
 use super::super::reading::{Domain, Outcome, Reading, is_empty};
@@ -13,7 +16,8 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         name: "listener",
         scope: Scope::All,
         meaning: Meaning::Words(listener),
-        doc: "`[[listener]]`. Without an address there are two, `0.0.0.0` and `[::]`, the second where the computer has IPv6",
+        doc: "`[[listener]]`. Without an address there are two, `0.0.0.0` and `[::]`, the second where the computer has IPv6. \
+              `listener 0 PATH` is a Unix socket",
     },
     OptionOf {
         name: "port",
@@ -59,26 +63,50 @@ pub(super) const OPTIONS: &[OptionOf] = &[
     OptionOf {
         name: "protocol",
         scope: Scope::Listener,
-        meaning: Meaning::Only(
-            &["mqtt"],
-            "remove this listener, or put a proxy for WebSocket before a plain one",
-        ),
-        doc: "there is no WebSocket yet",
+        meaning: Meaning::Words(|r, value| {
+            let word = r.first_word("protocol", value)?;
+            let taken = &mut r.listener("protocol").taken;
+            match word {
+                "mqtt" => taken.protocol = Protocol::Mqtt,
+                "websockets" => {
+                    taken.protocol = Protocol::WebSockets;
+                    if taken.websocket_origins.is_empty() {
+                        taken.websocket_origins = vec!["*".to_owned()];
+                    }
+                }
+                other => {
+                    let other = other.escape_debug();
+                    return Err(Complaint::new(format!("protocol: `{other}` is not supported"))
+                        .help("`mqtt` and `websockets` are"));
+                }
+            }
+            Ok(())
+        }),
+        doc: "`protocol`. With `websockets` every page may connect, as in mosquitto (`websocket_origins = \"*\"`)",
     },
-    refused("bind_interface", "a listener is bound to addresses alone", "write `listener PORT ADDRESS`"),
+    OptionOf {
+        name: "bind_interface",
+        scope: Scope::Listener,
+        meaning: Meaning::Text(|r, device| {
+            r.listener("bind_interface").taken.bind_device = Some(device.to_owned());
+            Ok(())
+        }),
+        doc: "`bind_device`",
+    },
     OptionOf {
         name: "max_connections",
         scope: Scope::Listener,
-        meaning: Meaning::Number(-1..=i32::MAX as i64, |_, most| {
-            if most == -1 {
-                return Ok(());
-            }
-            Err(Complaint::new(
-                "`max_connections` is not supported: connections are counted over all listeners",
-            )
-            .help("remove it; the limit for all is `global_max_connections`"))
+        meaning: Meaning::Number(-1..=i32::MAX as i64, |r, most| {
+            let most = match u64::try_from(most) {
+                Err(_) => Limit::Unlimited,
+                Ok(most) => Limit::at_most(most).ok_or_else(|| {
+                    Complaint::new("max_connections: nobody could connect").help("remove this listener")
+                })?,
+            };
+            r.listener("max_connections").taken.max_connections = most;
+            Ok(())
         }),
-        doc: "-1 alone: connections are counted over all listeners, see `global_max_connections`",
+        doc: "`max_connections`; -1 is `\"unlimited\"`",
     },
     refused(
         "mount_point",
@@ -116,14 +144,29 @@ pub(super) const OPTIONS: &[OptionOf] = &[
     },
     refused(
         "enable_proxy_protocol",
-        "the PROXY protocol is not spoken yet",
-        "remove it, here and in the proxy",
+        "Culex wants to know the proxies, and takes their header from nobody else",
+        "write a culex.toml (`culex config translate`) with `proxy_protocol = [\"NETWORK\"]`",
     ),
-    refused("proxy_protocol_v2_require_tls", "the PROXY protocol is not spoken yet", "remove it"),
+    refused(
+        "proxy_protocol_v2_require_tls",
+        "what a proxy says of TLS is not looked at",
+        "remove it, and let the proxy take TLS alone",
+    ),
     refused("http_dir", "Culex serves no files", "let a web server do that"),
     ignored("websockets_log_level", "there is no such library in it"),
     ignored("websockets_headers_size", "headers have a bound of their own"),
-    refused("websockets_origin", "there is no WebSocket yet", "remove it"),
+    OptionOf {
+        name: "websockets_origin",
+        scope: Scope::Listener,
+        meaning: Meaning::Words(|r, value| {
+            let origin = r.first_word("websockets_origin", value)?.to_owned();
+            let origins = &mut r.listener("websockets_origin").taken.websocket_origins;
+            origins.retain(|origin| origin != "*");
+            origins.push(origin);
+            Ok(())
+        }),
+        doc: "`websocket_origins`",
+    },
     ignored("packet_buffer_size", "buffers grow as they are needed, up to their limits"),
 ];
 
@@ -137,11 +180,16 @@ fn listener(reading: &mut Reading, value: &str) -> Outcome {
             .help("a port is a number from 1 to 65535: `listener 1883`")
     })?;
     if number == 0 {
-        return Err(match host {
-            Some(_) => Complaint::new("`listener 0 PATH` is not supported: there are no Unix sockets yet")
-                .help("write `listener 1883 127.0.0.1`, which this computer alone can reach"),
-            None => Complaint::new("listener: 0 is not a port").help("write `listener 1883`"),
-        });
+        let Some(path) = host else {
+            return Err(Complaint::new("listener: 0 is not a port").help("write `listener 1883`"));
+        };
+        reading.begin(number, None);
+        let theirs = reading.listener("listener");
+        theirs.is_unix = true;
+        theirs.taken.address = Address::Unix(path.into());
+        // mosquitto leaves it to the umask, which is 022 nearly everywhere.
+        theirs.taken.socket_mode = 0o755;
+        return Ok(());
     }
     for word in words {
         reading.note(format!("listener: `{}` behind the address is not read", word.escape_debug()));
@@ -166,7 +214,7 @@ fn accept_protocol_versions(reading: &mut Reading, value: &str) -> Outcome {
     if versions.is_empty() {
         return Err(Complaint::new("accept_protocol_versions: MQTT 5.0 alone is not supported").help("add 4"));
     }
-    reading.listener("accept_protocol_versions").protocol_versions = versions;
+    reading.listener("accept_protocol_versions").taken.protocol_versions = versions;
     Ok(())
 }
 
