@@ -86,6 +86,19 @@ fn values<T>(setting: &Setting<T>) -> Vec<(String, Fate)> {
             (text("127.0.0.1"), Refused),
             ("1883".to_owned(), Refused),
         ],
+        Setting::Mode { .. } => vec![
+            (text("0"), Taken),
+            (text("777"), Taken),
+            (text("1000"), Refused),
+            (text("8"), Refused),
+            ("660".to_owned(), Refused),
+        ],
+        Setting::Networks { .. } => vec![
+            (text("10.0.0.0/8"), Taken),
+            ("[\"192.0.2.1/32\", \"2001:db8::/32\"]".to_owned(), Taken),
+            (text("10.0.0.0/33"), Refused),
+            ("10".to_owned(), Refused),
+        ],
         Setting::Path { .. } | Setting::Text { .. } => vec![(text("a"), Taken), ("1".to_owned(), Refused)],
         Setting::Paths { .. } | Setting::Texts { .. } => {
             vec![(text("a"), Taken), ("[\"a\", \"b\"]".to_owned(), Taken), ("[1]".to_owned(), Refused)]

@@ -153,7 +153,10 @@ impl<T> Setting<T> {
             }
             Self::Networks { field } => {
                 let network = |text: &String| {
-                    let wrong = |error| Complaint::new(format!("\"{}\": {error}", text.escape_debug()));
+                    let wrong = |error| {
+                        Complaint::new(format!("\"{}\": {error}", text.escape_debug()))
+                            .help("write an address, or a network such as \"10.0.0.0/8\"")
+                    };
                     text.parse::<Network>().map_err(wrong)
                 };
                 *field(target) = self.texts(input)?.iter().map(network).collect::<Result<_, _>>()?;
