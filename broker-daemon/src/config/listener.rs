@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use culex_codec::ProtocolVersion;
+use culex_core::MountPoint;
+use culex_core::limits::Limits;
 use culex_core::tls::Tls;
 
 use crate::config::PORT;
@@ -18,6 +20,10 @@ pub struct Listener {
     pub allow_anonymous: Option<bool>,
     /// Versions of MQTT that its clients may have; empty for all.
     pub protocol_versions: Vec<ProtocolVersion>,
+    /// What stands before every topic of its clients.
+    pub mount_point: Option<MountPoint>,
+    /// Limits of its clients; `None` for those of the broker.
+    pub limits: Option<Limits>,
     /// How connections are secured; `None` is plain TCP.
     pub tls: Option<TlsSettings>,
 }
@@ -38,6 +44,12 @@ impl Listener {
         if !self.protocol_versions.is_empty() {
             listener = listener.protocol_versions(self.protocol_versions.iter().copied());
         }
+        if let Some(mount_point) = &self.mount_point {
+            listener = listener.mount_point(mount_point.clone());
+        }
+        if let Some(limits) = &self.limits {
+            listener = listener.limits(limits.clone());
+        }
         listener
     }
 }
@@ -45,7 +57,14 @@ impl Listener {
 impl Default for Listener {
     fn default() -> Self {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
-        Self { address, allow_anonymous: None, protocol_versions: Vec::new(), tls: None }
+        Self {
+            address,
+            allow_anonymous: None,
+            protocol_versions: Vec::new(),
+            mount_point: None,
+            limits: None,
+            tls: None,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::config::problem::Complaint;
 use crate::config::value::{
     Input, Unit, address, duration, number, show_duration, show_number, write_list, write_number, write_text,
 };
-use culex_core::Threads;
+use culex_core::{MountPoint, Threads};
 
 /// One key of a section `T`.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub(crate) enum Setting<T> {
     Paths { field: fn(&mut T) -> &mut Vec<PathBuf> },
     /// Words: one, or a list.
     Texts { field: fn(&mut T) -> &mut Vec<String> },
+    /// The beginning of topics, or not said.
+    MountPoint { field: fn(&mut T) -> &mut Option<MountPoint> },
     /// A number of threads or `"auto"`.
     Threads { field: fn(&mut T) -> &mut Threads },
 }
@@ -142,6 +144,14 @@ impl<T> Setting<T> {
                 }
                 *field(target) = texts;
             }
+            Self::MountPoint { field } => {
+                let Input::Text(text) = input else { return Err(self.mismatch(input)) };
+                let mount_point = MountPoint::new(text);
+                *field(target) = Some(mount_point.map_err(|error| {
+                    let complaint = Complaint::new(format!("\"{}\": {error}", text.escape_debug()));
+                    complaint.help("write whole levels, such as `mount_point = \"house/\"`")
+                })?);
+            }
             Self::Threads { field } => *field(target) = threads(input).ok_or_else(|| self.mismatch(input))?,
         }
         Ok(())
@@ -183,6 +193,7 @@ impl<T> Setting<T> {
             Self::Text { .. } => "text".to_owned(),
             Self::Paths { .. } => "path or list of paths".to_owned(),
             Self::Texts { .. } => "text or list of texts".to_owned(),
+            Self::MountPoint { .. } => "text".to_owned(),
             Self::Threads { .. } => "number or \"auto\"".to_owned(),
         }
     }
@@ -204,6 +215,7 @@ impl<T> Setting<T> {
             | Self::Address { .. }
             | Self::Path { .. }
             | Self::Text { .. }
+            | Self::MountPoint { .. }
             | Self::Paths { .. }
             | Self::Texts { .. } => String::new(),
         }
@@ -221,6 +233,7 @@ impl<T> Setting<T> {
             | Self::Choices { .. }
             | Self::Switch { .. }
             | Self::Text { .. }
+            | Self::MountPoint { .. }
             | Self::Paths { .. }
             | Self::Texts { .. }
             | Self::Threads { .. } => self.value_text(section),
@@ -266,6 +279,10 @@ impl<T> Setting<T> {
                 paths => write_list(paths.iter().map(|path| path.display().to_string())),
             },
             Self::Texts { field } => write_list(field(&mut section).iter().cloned()),
+            Self::MountPoint { field } => match field(&mut section) {
+                Some(mount_point) => write_text(mount_point.as_str()),
+                None => "none".to_owned(),
+            },
             Self::Threads { field } => match *field(&mut section) {
                 Threads::Auto => "\"auto\"".to_owned(),
                 Threads::Exactly(n) => n.to_string(),

@@ -241,7 +241,7 @@ impl BrokerBuilder {
         let addresses = sockets.iter().filter_map(|socket| socket.get_ref().local_addr().ok()).collect();
         let entrances = self.listeners.into_iter().enumerate();
         let accept = |(socket, (number, listener))| {
-            let entrance = Arc::new(Entrance { number, listener });
+            let entrance = Arc::new(Entrance::new(number, listener, &front_door.limits));
             handle.spawn(Arc::clone(&front_door).accept(socket, entrance, closing.subscribe()))
         };
         let mut accepting: Vec<_> = sockets.into_iter().zip(entrances).map(accept).collect();
