@@ -582,13 +582,14 @@ in_flight = 7
     assert_eq!(config.listeners[0].limits, Some(own));
     assert_eq!(config.listeners[0].mount_point.as_ref().map(culex_core::MountPoint::as_str), Some("house/"));
     assert_eq!((&config.listeners[1].limits, &config.listeners[1].mount_point), (&None, &None));
+    assert_eq!(load(&config.to_toml()).unwrap(), config);
     let mut new = config.clone();
     new.listeners[0].limits = None;
     new.listeners[1].mount_point = culex_core::MountPoint::new("yard/").ok();
     let changes: Vec<_> = config.changes(&new).iter().map(ToString::to_string).collect();
     let expected = [
         "listener.limits.packet_bytes: \"1KiB\" -> \"1MiB\" (from the next start on)",
-        "listener.limits.queue_messages: 5 -> 10000 (from the next start on)",
+        "listener.limits.queue_messages: 5 -> 10_000 (from the next start on)",
         "listener.limits.max_keep_alive: 60 -> \"unlimited\" (from the next start on)",
         "listener.mount_point: none -> \"yard/\" (from the next start on)",
     ];
@@ -606,7 +607,7 @@ fn mistakes_in_what_a_listener_has_of_its_own_are_named() {
         ),
         (
             "[listener.limits]\nin_flight = 0\n",
-            "4:13: in_flight: 0 is out of range (1 … 65535) | 0 is no limit's value; leave the key out for the default",
+            "4:13: in_flight: 0 is out of range (1 … 65,535) | 0 is no limit's value; leave the key out for the default",
         ),
         (
             "mount_point = \"house\"\n",
@@ -615,7 +616,7 @@ fn mistakes_in_what_a_listener_has_of_its_own_are_named() {
         ),
         (
             "mount_point = \"+/\"\n",
-            "3:15: mount_point: \"+/\": not the beginning of a topic: wildcard in a topic name | write whole levels, such \
+            "3:15: mount_point: \"+/\": not the beginning of a topic: wildcard at byte 0 of a topic name | write whole levels, such \
              as `mount_point = \"house/\"`",
         ),
     ] {
@@ -625,7 +626,7 @@ fn mistakes_in_what_a_listener_has_of_its_own_are_named() {
 
 #[test]
 fn limits_that_a_listener_can_have_are_limits() {
-    for name in super::own_limits::NAMES {
+    for name in own_limits::NAMES {
         assert!(LIMITS.iter().any(|key| key.name == *name), "{name}");
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Draft {
     pub(crate) auth: AuthSettings,
     threads: Threads,
     lanes: Lanes,
-    sys_interval: Duration,
+    pub(crate) sys_interval: Duration,
 }
 
 impl Default for Draft {

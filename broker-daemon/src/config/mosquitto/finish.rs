@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use culex_core::limits::Limit;
 
+use crate::config::own_limits::OwnLimits;
 use crate::config::problem::{Complaint, Note, Place, Report};
 use crate::config::validate::{Draft, DraftListener};
 use crate::config::{Listener, PORT, StoreMode, TlsSettings};
@@ -100,6 +101,8 @@ fn draft_of(theirs: &Theirs, reading: &mut Reading, report: &mut Report) -> Vec<
             address,
             allow_anonymous: Some(theirs.security.allow_anonymous.unwrap_or(false)),
             protocol_versions: theirs.protocol_versions.clone(),
+            mount_point: theirs.mount_point.clone(),
+            limits: None,
             tls: tls.clone(),
         };
         DraftListener {
@@ -108,6 +111,7 @@ fn draft_of(theirs: &Theirs, reading: &mut Reading, report: &mut Report) -> Vec<
             address: is_open.then(|| begin.clone()),
             allow_anonymous: None,
             tls: theirs.tls.clone().filter(|_| is_open),
+            limits: OwnLimits::default(),
         }
     };
     addresses.into_iter().map(draft).collect()

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use culex_codec::ProtocolVersion;
+use culex_core::MountPoint;
 
 use crate::config::problem::{Complaint, Note, Place};
 use crate::config::validate::Draft;
@@ -71,6 +72,7 @@ pub(super) struct Theirs {
     pub(super) domain: Option<Domain>,
     /// Empty for all.
     pub(super) protocol_versions: Vec<ProtocolVersion>,
+    pub(super) mount_point: Option<MountPoint>,
     /// The first option that was meant for it: name and place.
     pub(super) first: Option<(&'static str, Place)>,
     pub(super) security: Security,

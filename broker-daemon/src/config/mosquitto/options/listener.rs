@@ -1,6 +1,7 @@
 //! Options of listeners.
 
 use culex_codec::ProtocolVersion;
+use culex_core::MountPoint;
 
 use crate::config::problem::Complaint;
 
@@ -80,11 +81,19 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         }),
         doc: "-1 alone: connections are counted over all listeners, see `global_max_connections`",
     },
-    refused(
-        "mount_point",
-        "there are no prefixes of topics for a listener yet",
-        "remove it, and put the prefix into the topics",
-    ),
+    OptionOf {
+        name: "mount_point",
+        scope: Scope::Listener,
+        meaning: Meaning::Text(|r, text| {
+            let mount_point = MountPoint::new(text).map_err(|error| {
+                let complaint = Complaint::new(format!("mount_point: `{}`: {error}", text.escape_debug()));
+                complaint.help("write whole levels, such as `mount_point house/`")
+            })?;
+            r.listener("mount_point").mount_point = Some(mount_point);
+            Ok(())
+        }),
+        doc: "`mount_point`, which ends with `/`; see [limits.md](limits.md)",
+    },
     OptionOf {
         name: "max_qos",
         scope: Scope::Listener,
