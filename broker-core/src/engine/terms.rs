@@ -103,15 +103,9 @@ impl MountPoint {
         packet: Packet<'s>,
         full: &'s mut String,
     ) -> Result<Packet<'s>, ProtocolError> {
-        if let Packet::Publish(Publish { topic: Some(topic), .. }) = packet {
-            *full = self.join(topic.as_str())?;
-        }
-        Ok(match packet {
-            Packet::Publish(publish) if publish.topic.is_some() => {
-                Packet::Publish(Publish { topic: Some(TopicName::assume_valid(full)), ..publish })
-            }
-            other => other,
-        })
+        let Packet::Publish(publish @ Publish { topic: Some(topic), .. }) = packet else { return Ok(packet) };
+        *full = self.join(topic.as_str())?;
+        Ok(Packet::Publish(Publish { topic: Some(TopicName::assume_valid(full)), ..publish }))
     }
 
     /// A full topic as a client below this mount point knows it; `None` if it is not below it.

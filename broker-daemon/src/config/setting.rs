@@ -226,12 +226,11 @@ impl<T> Setting<T> {
         match self {
             Self::Address { .. } => "none; required".to_owned(),
             Self::Path { .. } => "none; see below".to_owned(),
-            Self::Choices { get, .. } if get(&section).is_empty() => "all".to_owned(),
-            Self::Choices { .. } => self.value_text(section),
             Self::Limit { .. }
             | Self::Number { .. }
             | Self::Duration { .. }
             | Self::Choice { .. }
+            | Self::Choices { .. }
             | Self::Switch { .. }
             | Self::Text { .. }
             | Self::MountPoint { .. }
@@ -257,7 +256,7 @@ impl<T> Setting<T> {
             Self::Duration { field, .. } => format!("\"{}\"", show_duration(*field(&mut section))),
             Self::Choice { words, get, .. } => format!("\"{}\"", words.get(get(&section)).unwrap_or(&"")),
             Self::Choices { words, get, .. } => match get(&section) {
-                indices if indices.is_empty() => "none".to_owned(),
+                indices if indices.is_empty() => "all".to_owned(),
                 indices => {
                     format!("{:?}", indices.iter().filter_map(|at| words.get(*at)).collect::<Vec<_>>())
                 }
