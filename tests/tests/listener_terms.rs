@@ -55,7 +55,7 @@ fn subscribed(address: SocketAddr, id: &str, filter: &str) -> Client {
 fn next_topic(client: &mut Client) -> String {
     match client.next_event() {
         Next::Packet(Received::Publish(publish)) => publish.topic,
-        other => panic!("no PUBLISH but {other:?}"),
+        other @ (Next::Packet(_) | Next::Closed | Next::Silence) => panic!("no PUBLISH but {other:?}"),
     }
 }
 
