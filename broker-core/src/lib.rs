@@ -18,6 +18,8 @@ pub use engine::error::{CloseReason, ProtocolError, Refusal};
 pub use engine::shard::{ConnectionInfo, Event, SessionInfo};
 #[cfg(feature = "server")]
 pub use engine::time::WallTime;
+#[cfg(feature = "server")]
+pub use engine::{MountPoint, MountPointError};
 #[cfg(feature = "store-sqlite")]
 pub use server::SqliteStore;
 #[cfg(feature = "websocket")]

@@ -3,6 +3,7 @@
 //! Messages between shards travel when [`World::run`] is called; the store answers at once or when the test says so.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use culex_codec::{ConnAck, Decoded, Packet, ProtocolVersion, TopicName, decode};
 use culex_core::engine::commons::LocalCommons;
@@ -16,7 +17,7 @@ use culex_core::engine::shard::{
 use culex_core::engine::stats::Stats;
 use culex_core::engine::store::{Record, StoreBatch, Stored, Tables};
 use culex_core::engine::time::{Now, Tick, WallTime};
-use culex_core::engine::{Admission, admit};
+use culex_core::engine::{Admission, Terms, admit};
 use culex_core::limits::{Limit, Limits};
 
 use crate::wire;
@@ -199,6 +200,17 @@ impl World {
         self.bind(admission)
     }
 
+    /// A CONNECT through a listener with terms of its own.
+    ///
+    /// # Errors
+    /// The broker refuses it.
+    pub fn connect_through(&mut self, connect: &wire::Connect, terms: &Arc<Terms>) -> Result<Peer, Refusal> {
+        let number = self.accept();
+        let mut admission = admission(connect, number, &terms.limits)?;
+        admission.enter(Arc::clone(terms))?;
+        self.bind(admission)
+    }
+
     /// Whether a CONNECT that comes now waits until the store has room.
     ///
     /// # Errors
@@ -224,14 +236,7 @@ impl World {
     }
 
     fn admission(&self, connect: &wire::Connect, number: u64) -> Result<Admission, Refusal> {
-        let bytes = connect.encode();
-        let Ok(Decoded::Packet { packet: Packet::Connect(connect), .. }) =
-            decode(&bytes, ProtocolVersion::V311, u32::MAX)
-        else {
-            return Err(Refusal::UnsupportedVersion);
-        };
-        let generated = || format!("auto-{number}").into();
-        admit(&connect, generated, &self.limits, number, "test".into())
+        admission(connect, number, &self.limits)
     }
 
     fn owner(&self, admission: &Admission) -> u16 {
@@ -454,6 +459,17 @@ impl World {
         }
         result
     }
+}
+
+fn admission(connect: &wire::Connect, number: u64, limits: &Limits) -> Result<Admission, Refusal> {
+    let bytes = connect.encode();
+    let Ok(Decoded::Packet { packet: Packet::Connect(connect), .. }) =
+        decode(&bytes, ProtocolVersion::V311, u32::MAX)
+    else {
+        return Err(Refusal::UnsupportedVersion);
+    };
+    let generated = || format!("auto-{number}").into();
+    admit(&connect, generated, limits, number, "test".into())
 }
 
 fn line(packet: &Packet<'_>) -> String {

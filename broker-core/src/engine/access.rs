@@ -16,6 +16,7 @@ use culex_codec::{TopicFilter, TopicName};
 use super::connection::Admission;
 pub use super::question::Identity;
 use super::session::Session;
+use super::terms::Terms;
 
 /// The rules of a broker. Called while messages are routed: it must answer from memory.
 pub trait AccessControl: fmt::Debug + Send + Sync {
@@ -83,8 +84,13 @@ impl Gatekeeper {
         self.control.is_some()
     }
 
+    /// Whether there is anything that may not reach a session.
+    pub(crate) fn looks_at(&self, session: &Session) -> bool {
+        self.is_on() || Terms::mount_point(&session.terms).is_some()
+    }
+
     /// Whether a message on this topic may reach a session.
     pub(crate) fn lets_receive(&self, session: &mut Session, topic: TopicName<'_>) -> bool {
-        self.rights(session).is_none_or(|rights| rights.may_receive(topic))
+        session.knows(topic) && self.rights(session).is_none_or(|rights| rights.may_receive(topic))
     }
 }

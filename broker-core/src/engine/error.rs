@@ -115,7 +115,7 @@ impl Refusal {
     pub const fn reason_code(&self) -> ReasonCode {
         match self {
             Self::UnsupportedVersion => ReasonCode::UnsupportedProtocolVersion,
-            // 3.x has no code for a Keep Alive; this is the one that mosquitto gives.
+            // 3.x has no code for a Keep Alive.
             Self::EmptyClientId | Self::ReservedClientId | Self::KeepAlive { .. } => {
                 ReasonCode::ClientIdentifierNotValid
             }

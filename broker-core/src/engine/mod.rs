@@ -24,11 +24,13 @@ pub mod shard;
 mod slots;
 pub mod stats;
 pub mod store;
+mod terms;
 pub mod time;
 mod timers;
 mod topics;
 
 pub use connection::{Admission, Will, admit};
+pub use terms::{MountPoint, MountPointError, Terms};
 pub use topics::TopicLimits;
 #[cfg(feature = "server")]
 pub(crate) use topics::is_reserved;

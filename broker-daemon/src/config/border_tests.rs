@@ -99,6 +99,17 @@ fn values<T>(setting: &Setting<T>) -> Vec<(String, Fate)> {
             (text("10.0.0.0/33"), Refused),
             ("10".to_owned(), Refused),
         ],
+        Setting::MountPoint { .. } => vec![
+            (text("a/"), Taken),
+            (text("/"), Taken),
+            (text("a"), Refused),
+            (text("+/"), Refused),
+            (text("#"), Refused),
+            (text("$SYS/"), Refused),
+            (text(&format!("{}/", "x".repeat(1023))), Taken),
+            (text(&format!("{}/", "x".repeat(1024))), Refused),
+            ("1".to_owned(), Refused),
+        ],
         Setting::Path { .. } | Setting::Text { .. } => vec![(text("a"), Taken), ("1".to_owned(), Refused)],
         Setting::Paths { .. } | Setting::Texts { .. } => {
             vec![(text("a"), Taken), ("[\"a\", \"b\"]".to_owned(), Taken), ("[1]".to_owned(), Refused)]

@@ -31,7 +31,7 @@ impl Config {
     pub fn changes(&self, new: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
         section(&mut changes, "", TOP, self, new, false);
-        listeners(&mut changes, &self.listeners, &new.listeners);
+        listeners(&mut changes, self, new);
         section(&mut changes, "acl.", ACL, &self.acl, &new.acl, true);
         if self.acl.rules != new.acl.rules {
             let count = |config: &Self| format!("{} rules", config.acl.rules.len());
@@ -64,7 +64,8 @@ fn section<T: Clone>(
     }
 }
 
-fn listeners(changes: &mut Vec<Change>, old: &[Listener], new: &[Listener]) {
+fn listeners(changes: &mut Vec<Change>, old_config: &Config, new_config: &Config) {
+    let (old, new) = (&old_config.listeners, &new_config.listeners);
     // How a listener is secured can change while it runs; whether it is, cannot.
     let plain = |listener: &Listener| (listener.address.clone(), listener.tls.is_some());
     if !old.iter().map(plain).eq(new.iter().map(plain)) {
@@ -81,6 +82,11 @@ fn listeners(changes: &mut Vec<Change>, old: &[Listener], new: &[Listener]) {
     for old in old {
         let Some(new) = new.iter().find(|new| new.address == old.address) else { continue };
         section(changes, "listener.", LISTENER, old, new, false);
+        if old.limits.is_some() || new.limits.is_some() {
+            let old = old.limits.as_ref().unwrap_or(&old_config.limits);
+            let new = new.limits.as_ref().unwrap_or(&new_config.limits);
+            section(changes, "listener.limits.", LIMITS, old, new, false);
+        }
         if let (Some(old), Some(new)) = (&old.tls, &new.tls) {
             section(changes, "listener.tls.", TLS, old, new, true);
         }

@@ -121,6 +121,9 @@ fn apply_one(draft: &mut Draft, name: &str, value: &str, place: &Place) -> Resul
             entry.tls.get_or_insert_with(|| place.clone());
             applied
         }
+        (Some("listener"), Some(index), Some("limits"), Some(key), None) => {
+            listener(draft, index, place)?.limits.set(key, Input::Text(value.to_owned()))
+        }
         (Some("listener"), Some(index), Some(key), None, _) => {
             let entry = listener(draft, index, place)?;
             set(LISTENER, "[[listener]]", key, value, &mut entry.listener)?;

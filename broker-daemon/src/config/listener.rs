@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use culex_codec::ProtocolVersion;
-use culex_core::limits::Limit;
+use culex_core::limits::{Limit, Limits};
 use culex_core::tls::Tls;
-use culex_core::{Address, Network, WebSocket};
+use culex_core::{Address, MountPoint, Network, WebSocket};
 
 use crate::config::PORT;
 
@@ -34,6 +34,10 @@ pub struct Listener {
     pub allow_anonymous: Option<bool>,
     /// Versions of MQTT that its clients may have; empty for all.
     pub protocol_versions: Vec<ProtocolVersion>,
+    /// What stands before every topic of its clients.
+    pub mount_point: Option<MountPoint>,
+    /// Limits of its clients; `None` for those of the broker.
+    pub limits: Option<Limits>,
     /// How connections are secured; `None` is plain TCP.
     pub tls: Option<TlsSettings>,
 }
@@ -79,6 +83,12 @@ impl Listener {
         if !self.protocol_versions.is_empty() {
             listener = listener.protocol_versions(self.protocol_versions.iter().copied());
         }
+        if let Some(mount_point) = &self.mount_point {
+            listener = listener.mount_point(mount_point.clone());
+        }
+        if let Some(limits) = &self.limits {
+            listener = listener.limits(limits.clone());
+        }
         listener
     }
 }
@@ -96,6 +106,8 @@ impl Default for Listener {
             max_connections: Limit::Unlimited,
             allow_anonymous: None,
             protocol_versions: Vec::new(),
+            mount_point: None,
+            limits: None,
             tls: None,
         }
     }

@@ -19,6 +19,7 @@ mod format;
 mod keys;
 mod listener;
 mod mosquitto;
+mod own_limits;
 pub(crate) mod problem;
 mod raw;
 pub mod reference;

@@ -9,6 +9,7 @@ use toml::de::{DeArray, DeString, DeTable, DeValue};
 use crate::acl::WrittenRule;
 use crate::config::environment::Environment;
 use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP, sections};
+use crate::config::own_limits::OwnLimits;
 use crate::config::problem::{Complaint, ConfigError, Place, Problem, Report};
 use crate::config::rules::{ACL_RULE, DraftRule};
 use crate::config::setting::Key;
@@ -144,6 +145,10 @@ impl Reader<'_> {
                     listener.tls = Some(tls);
                     draft.tls = Some(self.source.place(&key.span()));
                 }
+                ("limits", DeValue::Table(table)) => self.own_limits(table, &mut draft.limits),
+                ("limits", _) => {
+                    self.complain(&key.span(), Complaint::new("`limits` is written [listener.limits]"));
+                }
                 ("tls", _) => {
                     self.complain(&key.span(), Complaint::new("`tls` is written [listener.tls]"));
                 }
@@ -162,6 +167,17 @@ impl Reader<'_> {
         }
         draft.listener = listener;
         draft
+    }
+
+    fn own_limits(&mut self, table: &DeTable<'_>, limits: &mut OwnLimits) {
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            let taken = self.input(value.get_ref()).and_then(|input| limits.set(name, input));
+            if let Err(complaint) = taken {
+                let span = if OwnLimits::has(name) { value.span() } else { key.span() };
+                self.complain(&span, complaint);
+            }
+        }
     }
 
     /// One key; its name if its value was taken.

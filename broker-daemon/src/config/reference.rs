@@ -5,6 +5,7 @@ use std::fmt::Write;
 use culex_core::limits::Limits;
 
 use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP};
+use crate::config::own_limits::NAMES;
 use crate::config::rules::{ACL_RULE, DraftRule};
 use crate::config::setting::Key;
 use crate::config::{AclSettings, AuthSettings, Config, Listener, LogSettings, StoreSettings, TlsSettings};
@@ -17,6 +18,11 @@ pub fn page() -> String {
     page.push_str(LISTENER_NOTE);
     table(&mut page, "`[listener.tls]`", "CULEX__LISTENER__0__TLS__", TLS, TlsSettings::default);
     page.push_str(TLS_NOTE);
+    page.push_str(LIMITS_NOTE);
+    let names: Vec<_> = NAMES.iter().map(|name| format!("`{name}`")).collect();
+    // Writing to a String cannot fail.
+    let _ = writeln!(page, "{}.", names.join(", "));
+    page.push_str("\nAs an environment variable: `CULEX__LISTENER__0__LIMITS__PACKET_BYTES`.\n");
     table(&mut page, "`[auth]`", "CULEX__AUTH__", AUTH, AuthSettings::default);
     page.push_str(AUTH_NOTE);
     table(&mut page, "`[acl]`", "CULEX__ACL__", ACL, AclSettings::default);
@@ -57,6 +63,12 @@ const HEAD: &str = include_str!("reference_head.md");
 const LISTENER_NOTE: &str = "
 Without a `[[listener]]` there is one on `127.0.0.1:1883`, which only this computer can reach. `culex -p PORT` changes
 the port of a single listener.
+";
+const LIMITS_NOTE: &str = "
+## `[listener.limits]`
+
+What the listener before it has otherwise than `[limits]`, for its connections and their sessions; a session has the limits
+of the listener that its client came through last. See [limits.md](limits.md). The keys are those of `[limits]`:
 ";
 const TLS_NOTE: &str = "
 It belongs to the `[[listener]]` before it. TLS 1.2 and 1.3 are spoken, with cipher suites of ECDHE and AEAD alone. See

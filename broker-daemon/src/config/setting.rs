@@ -13,7 +13,7 @@ use crate::config::problem::Complaint;
 use crate::config::value::{
     Input, Unit, address, duration, number, show_duration, show_number, write_list, write_number, write_text,
 };
-use culex_core::Threads;
+use culex_core::{MountPoint, Threads};
 
 /// One key of a section `T`.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ pub(crate) enum Setting<T> {
     Networks { field: fn(&mut T) -> &mut Vec<Network> },
     /// Words: one, or a list.
     Texts { field: fn(&mut T) -> &mut Vec<String> },
+    /// The beginning of topics, or not said.
+    MountPoint { field: fn(&mut T) -> &mut Option<MountPoint> },
     /// A number of threads or `"auto"`.
     Threads { field: fn(&mut T) -> &mut Threads },
 }
@@ -161,6 +163,14 @@ impl<T> Setting<T> {
                 };
                 *field(target) = self.texts(input)?.iter().map(network).collect::<Result<_, _>>()?;
             }
+            Self::MountPoint { field } => {
+                let Input::Text(text) = input else { return Err(self.mismatch(input)) };
+                let mount_point = MountPoint::new(text);
+                *field(target) = Some(mount_point.map_err(|error| {
+                    let complaint = Complaint::new(format!("\"{}\": {error}", text.escape_debug()));
+                    complaint.help("write whole levels, such as `mount_point = \"house/\"`")
+                })?);
+            }
             Self::Threads { field } => *field(target) = threads(input).ok_or_else(|| self.mismatch(input))?,
         }
         Ok(())
@@ -204,6 +214,7 @@ impl<T> Setting<T> {
             Self::Text { .. } => "text".to_owned(),
             Self::Paths { .. } => "path or list of paths".to_owned(),
             Self::Texts { .. } => "text or list of texts".to_owned(),
+            Self::MountPoint { .. } => "text".to_owned(),
             Self::Threads { .. } => "number or \"auto\"".to_owned(),
         }
     }
@@ -225,6 +236,7 @@ impl<T> Setting<T> {
             | Self::Address { .. }
             | Self::Path { .. }
             | Self::Text { .. }
+            | Self::MountPoint { .. }
             | Self::Paths { .. }
             | Self::Mode { .. }
             | Self::Networks { .. }
@@ -244,6 +256,7 @@ impl<T> Setting<T> {
             | Self::Choices { .. }
             | Self::Switch { .. }
             | Self::Text { .. }
+            | Self::MountPoint { .. }
             | Self::Paths { .. }
             | Self::Mode { .. }
             | Self::Networks { .. }
@@ -298,6 +311,10 @@ impl<T> Setting<T> {
             Self::Texts { field } => match field(&mut section).as_slice() {
                 [] => "none".to_owned(),
                 texts => write_list(texts.iter().cloned()),
+            },
+            Self::MountPoint { field } => match field(&mut section) {
+                Some(mount_point) => write_text(mount_point.as_str()),
+                None => "none".to_owned(),
             },
             Self::Threads { field } => match *field(&mut section) {
                 Threads::Auto => "\"auto\"".to_owned(),

@@ -545,3 +545,89 @@ proptest! {
         let _ = load(&format!("[[listener]]\naddress = {value}\n[log]\nlevel = {value}"));
     }
 }
+
+#[test]
+fn a_listener_may_have_limits_and_a_mount_point_of_its_own() {
+    // Whatever stands first in the file.
+    let text = r#"
+[[listener]]
+address = "127.0.0.1:1"
+mount_point = "house/"
+[listener.limits]
+packet_bytes = "1KiB"
+max_keep_alive = 60
+
+[[listener]]
+address = "127.0.0.1:2"
+
+[limits]
+packet_bytes = "1MiB"
+in_flight = 7
+"#;
+    let variables =
+        [("CULEX__LISTENER__0__LIMITS__QUEUE_MESSAGES", "5"), ("CULEX__LIMITS__TOPIC_LEVELS", "9")];
+    let config = load_with(text, &variables).unwrap();
+    let all = Limits {
+        packet_bytes: 1 << 20,
+        in_flight: 7,
+        topic_levels: Limit::at_most(9).unwrap(),
+        ..Limits::default()
+    };
+    let own = Limits {
+        packet_bytes: 1 << 10,
+        max_keep_alive: Limit::at_most(60).unwrap(),
+        queue_messages: Limit::at_most(5).unwrap(),
+        ..all.clone()
+    };
+    assert_eq!(config.limits, all);
+    assert_eq!(config.listeners[0].limits, Some(own));
+    assert_eq!(config.listeners[0].mount_point.as_ref().map(culex_core::MountPoint::as_str), Some("house/"));
+    assert_eq!((&config.listeners[1].limits, &config.listeners[1].mount_point), (&None, &None));
+    assert_eq!(load(&config.to_toml()).unwrap(), config);
+    let mut new = config.clone();
+    new.listeners[0].limits = None;
+    new.listeners[1].mount_point = culex_core::MountPoint::new("yard/").ok();
+    let changes: Vec<_> = config.changes(&new).iter().map(ToString::to_string).collect();
+    let expected = [
+        "listener.limits.packet_bytes: \"1KiB\" -> \"1MiB\" (from the next start on)",
+        "listener.limits.queue_messages: 5 -> 10_000 (from the next start on)",
+        "listener.limits.max_keep_alive: 60 -> \"unlimited\" (from the next start on)",
+        "listener.mount_point: none -> \"yard/\" (from the next start on)",
+    ];
+    assert_eq!(changes, expected);
+}
+
+#[test]
+fn mistakes_in_what_a_listener_has_of_its_own_are_named() {
+    let listener = "[[listener]]\naddress = \"127.0.0.1:1\"\n";
+    for (text, expected) in [
+        ("limits = 1\n", "3:1: `limits` is written [listener.limits]"),
+        (
+            "[listener.limits]\nsessions = 1\n",
+            "4:1: unknown key `sessions` in [listener.limits] | it belongs under [limits]",
+        ),
+        (
+            "[listener.limits]\nin_flight = 0\n",
+            "4:13: in_flight: 0 is out of range (1 … 65,535) | 0 is no limit's value; leave the key out for the default",
+        ),
+        (
+            "mount_point = \"house\"\n",
+            "3:15: mount_point: \"house\": a mount point ends with `/`; otherwise `a` would hold what is in `ab` | write \
+             whole levels, such as `mount_point = \"house/\"`",
+        ),
+        (
+            "mount_point = \"+/\"\n",
+            "3:15: mount_point: \"+/\": not the beginning of a topic: wildcard at byte 0 of a topic name | write whole levels, such \
+             as `mount_point = \"house/\"`",
+        ),
+    ] {
+        check(&format!("{listener}{text}"), &[expected]);
+    }
+}
+
+#[test]
+fn limits_that_a_listener_can_have_are_limits() {
+    for name in own_limits::NAMES {
+        assert!(LIMITS.iter().any(|key| key.name == *name), "{name}");
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use culex_core::limits::Limits;
 use culex_core::{Address, Lanes, Threads};
 
+use crate::config::own_limits::OwnLimits;
 use crate::config::problem::{Complaint, Place, Report};
 use crate::config::{
     AclSettings, AuthSettings, CertificateUser, Config, Listener, LogSettings, Protocol, StoreSettings,
@@ -25,7 +26,7 @@ pub(crate) struct Draft {
     pub(crate) auth: AuthSettings,
     threads: Threads,
     lanes: Lanes,
-    sys_interval: Duration,
+    pub(crate) sys_interval: Duration,
 }
 
 impl Default for Draft {
@@ -59,6 +60,8 @@ pub(crate) struct DraftListener {
     pub(crate) allow_anonymous: Option<Place>,
     /// Where `tls` stands.
     pub(crate) tls: Option<Place>,
+    /// What of the limits it has otherwise.
+    pub(crate) limits: OwnLimits,
 }
 
 pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
@@ -73,7 +76,11 @@ pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
         let complaint = Complaint::new("there are both [[acl.rule]] and `file`, and one list decides");
         report.add(place.clone(), complaint.help("remove one of the two"));
     }
-    let mut listeners: Vec<_> = draft.listeners.into_iter().map(|draft| draft.listener).collect();
+    let complete = |listener: DraftListener| {
+        let limits = listener.limits.over(&draft.limits);
+        Listener { limits, ..listener.listener }
+    };
+    let mut listeners: Vec<_> = draft.listeners.into_iter().map(complete).collect();
     if listeners.is_empty() {
         listeners.push(Listener::default());
     }

@@ -21,6 +21,9 @@ impl Config {
         for listener in &self.listeners {
             let _ = write!(text, "\n[[listener]]\n");
             keys(&mut text, LISTENER, listener, &default);
+            if let Some(limits) = &listener.limits {
+                section(&mut text, "[listener.limits]", LIMITS, limits, &self.limits);
+            }
             if let Some(tls) = &listener.tls {
                 let _ = write!(text, "\n[listener.tls]\n");
                 keys(&mut text, TLS, tls, &TlsSettings::default());

@@ -1,10 +1,13 @@
 //! From a CONNECT packet to what the shard needs to know of it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use culex_codec::{Connect, ProtocolVersion, QoS, TopicName};
 
 use crate::engine::error::Refusal;
 use crate::engine::question::{Identity, Message};
+use crate::engine::terms::Terms;
 use crate::engine::topics::TopicLimits;
 use crate::limits::Limits;
 
@@ -33,6 +36,8 @@ pub struct Admission {
     pub receive_maximum: u16,
     /// The Will Message.
     pub will: Option<Will>,
+    /// What holds for it; `None` if that is what holds for everybody.
+    pub terms: Option<Arc<Terms>>,
     /// Order of accept() over the whole broker.
     pub accept_number: u64,
     /// Address of the peer, for the log.
@@ -40,6 +45,20 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// It came in where these terms hold. To be called once, before anybody is asked about its will.
+    ///
+    /// # Errors
+    /// [`Refusal::WillTopic`].
+    pub fn enter(&mut self, terms: Arc<Terms>) -> Result<(), Refusal> {
+        if let (Some(mount), Some(will)) = (&terms.mount_point, &mut self.will) {
+            let topic = mount.join(&will.topic).map_err(|_| Refusal::WillTopic)?;
+            TopicLimits::from(&terms.limits).check(&topic).map_err(|_| Refusal::WillTopic)?;
+            will.topic = topic.into();
+        }
+        self.terms = Some(terms);
+        Ok(())
+    }
+
     /// Who it is about, for the host.
     pub(crate) fn identity(&self) -> Identity {
         Identity::new(&self.client_id, self.user_name.as_deref())
@@ -128,6 +147,7 @@ pub fn admit(
         keep_alive: connect.keep_alive,
         receive_maximum: u16::MAX,
         will,
+        terms: None,
         accept_number,
         peer,
     })

@@ -13,12 +13,15 @@ mod admission;
 mod outbound;
 mod pace;
 
+use std::sync::Arc;
+
 use culex_codec::ProtocolVersion;
 
 use super::keys::{ConnectionKey, SessionKey};
 use super::outbox::{BufferPool, Outbox};
 use super::question::Pending;
 use super::slots::Slots;
+use super::terms::Terms;
 use super::time::{Now, Tick, WallTime};
 
 pub use self::admission::{Admission, Will, admit};
@@ -54,6 +57,8 @@ pub(crate) struct Connection {
     pub(crate) held: u32,
     /// Its next packet waits until the store has room.
     pub(crate) is_parked: bool,
+    /// What holds for it; `None` if that is what holds for everybody.
+    pub(crate) terms: Option<Arc<Terms>>,
     /// How fast it may send; `None` if that is not limited.
     pub(crate) pace: Option<Box<Pace>>,
     /// Since when such a packet of it, or the answer to one, waits for the store.
@@ -88,6 +93,7 @@ impl Connection {
             pending: None,
             held: 0,
             is_parked: false,
+            terms: admission.terms.clone(),
             pace: None,
             waits_since: None,
             silence_max_ms: u32::from(admission.keep_alive) * SILENCE_MS_PER_KEEP_ALIVE_S,

@@ -9,6 +9,7 @@ use culex_codec::{Packet, PacketId, Properties, ProtocolVersion, PublishHead, Pu
 
 use crate::engine::keys::{ConnectionKey, PublicationId};
 use crate::engine::publication::Publication;
+use crate::engine::terms::Terms;
 
 use super::Connections;
 
@@ -82,9 +83,19 @@ impl Connections {
     /// Appends a PUBLISH. `false` if the connection is gone or the message cannot be encoded for it.
     pub(crate) fn send_publish(&mut self, key: ConnectionKey, message: &Message<'_>, flags: Flags) -> bool {
         let Some(connection) = self.slots.get_mut(key.slot, key.generation) else { return false };
-        let Some(head) = self.heads.get(connection.version, message, flags.packet_id.is_some()) else {
-            return false;
+        let has_id = flags.packet_id.is_some();
+        let own_head;
+        let head = match Terms::mount_point(&connection.terms) {
+            None => self.heads.get(connection.version, message, has_id),
+            Some(mount) => {
+                own_head = mount.strip(message.topic).and_then(|topic| {
+                    let len = message.payload.len();
+                    PublishHead::encode(connection.version, topic, has_id, Properties::EMPTY, len).ok()
+                });
+                own_head.as_ref()
+            }
         };
+        let Some(head) = head else { return false };
         let patch = PublishPatch {
             qos: flags.qos,
             dup: flags.is_dup,

@@ -15,6 +15,7 @@ use super::keys::{BatchNumber, ConnectionKey, PublicationId, RetainedVersion, Se
 use super::publication::Publication;
 use super::qos::{Outgoing, Receiver, Sender};
 use super::question::Identity;
+use super::terms::Terms;
 use super::time::Tick;
 
 pub(crate) use self::feed::Feed;
@@ -39,6 +40,8 @@ pub(crate) struct Session {
     /// Whom it belongs to, with `is_trusted`, from its start to its end.
     pub(crate) user_name: Option<Box<str>>,
     pub(crate) is_trusted: bool,
+    /// What holds for it since its client came in last; `None` if that is what holds for everybody.
+    pub(crate) terms: Option<Arc<Terms>>,
     /// What it may do, as of some rules.
     pub(crate) rights: Option<Box<Picked>>,
     /// Its name in the store, if it outlives its connection.
@@ -76,6 +79,7 @@ impl Session {
             client_id,
             user_name: None,
             is_trusted: false,
+            terms: None,
             rights: None,
             id: None,
             recorded_in: BatchNumber(0),
@@ -99,6 +103,11 @@ impl Session {
     /// Whether who connects is who it began with. Anybody else must neither get its messages nor speak for it.
     pub(crate) fn belongs_to(&self, admission: &Admission) -> bool {
         self.is_trusted == admission.is_trusted && self.user_name == admission.user_name
+    }
+
+    /// Whether a topic has a name for its client.
+    pub(crate) fn knows(&self, topic: TopicName<'_>) -> bool {
+        Terms::mount_point(&self.terms).is_none_or(|mount| mount.strip(topic).is_some())
     }
 
     /// Who it is about, for the host.

@@ -8,6 +8,7 @@ use crate::engine::error::{CloseReason, Refusal};
 use crate::engine::keys::{ConnectionKey, SessionId, SessionKey};
 use crate::engine::session::Session;
 use crate::engine::store::Record;
+use crate::engine::terms::Terms;
 use crate::engine::timers::Timer;
 
 use super::answers::{Answer, connack};
@@ -63,13 +64,15 @@ impl Shard {
         };
         let mut connection = Connection::new(admission, session_key, turn.now);
         // The host knows itself how fast it wants to be.
-        connection.pace = if admission.is_trusted { None } else { Pace::of(&self.limits) };
+        let limits = Terms::limits(&admission.terms, &self.limits);
+        connection.pace = if admission.is_trusted { None } else { Pace::of(limits) };
+        let (in_flight, incoming) =
+            (limits.in_flight.min(admission.receive_maximum), limits.incoming_in_flight);
         let deadline = connection.silence_deadline();
         let key = self.connections.insert(connection).ok_or(Refusal::TooManySessions)?;
         if let Some(deadline) = deadline {
             self.arm_keep_alive(key, deadline);
         }
-        let in_flight = self.limits.in_flight.min(admission.receive_maximum);
         let Some(session) = self.sessions.get_mut(session_key.slot, session_key.generation) else {
             return Err(Refusal::TooManySessions);
         };
@@ -91,7 +94,8 @@ impl Shard {
         }
         session.will = will;
         session.sender.resume(in_flight);
-        session.receiver.resume(self.limits.incoming_in_flight);
+        session.receiver.resume(incoming);
+        session.terms = admission.terms.clone();
         let timer = session.timer.take();
         // Otherwise the store has said that it has what is resumed, and may be full by now. And a session of this ClientId
         // may have ended a moment ago, with this connection or with one before it.

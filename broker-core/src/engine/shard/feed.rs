@@ -11,6 +11,7 @@ use crate::engine::qos::Outgoing;
 use crate::engine::route::{Budget, Cursor};
 use crate::engine::session::Queued;
 use crate::engine::store::Record;
+use crate::engine::terms::Terms;
 use crate::limits::Limit;
 
 use super::{Shard, Turn};
@@ -37,9 +38,10 @@ impl Shard {
         }
         // A slice fits into queue and outbox, its last message and its headers aside: the feed waits for room and never
         // drops.
+        let limits = Terms::limits(&connection.terms, &self.limits);
         let budget = Budget {
-            messages: room(self.limits.queue_messages, queued_len, SLICE.messages),
-            bytes: room(self.limits.queue_bytes, queued_bytes, SLICE.bytes).min(room(
+            messages: room(limits.queue_messages, queued_len, SLICE.messages),
+            bytes: room(limits.queue_bytes, queued_bytes, SLICE.bytes).min(room(
                 self.limits.outbox_bytes,
                 connection.outbox.len(),
                 SLICE.bytes,

@@ -9,6 +9,7 @@ use crate::engine::keys::{ConnectionKey, PublicationId};
 use crate::engine::qos::{PublishOutcome, PubrelOutcome};
 use crate::engine::question::Handshake;
 use crate::engine::store::Record;
+use crate::engine::terms::Terms;
 use crate::engine::topics::is_reserved;
 
 use super::answers::Answer;
@@ -36,7 +37,7 @@ impl Shard {
         let Some(topic) = publish.topic else {
             return Err(CloseReason::Malformed(DecodeError::TopicMissing));
         };
-        self.topic_limits.check(topic.as_str()).map_err(CloseReason::Protocol)?;
+        self.topic_limits(key).check(topic.as_str()).map_err(CloseReason::Protocol)?;
         self.stats.messages_received += 1;
         self.stats.payload_bytes_received += publish.payload.len() as u64;
         let handshake = Handshake::new(publish.qos, publish.packet_id);
@@ -89,6 +90,7 @@ impl Shard {
     ) -> Result<(), CloseReason> {
         let Some(connection) = self.connections.get(key) else { return Ok(()) };
         let publisher = connection.session;
+        let incoming_max = Terms::limits(&connection.terms, &self.limits).incoming_in_flight;
         let mut inbound = content.map(|content| Inbound {
             message: Message {
                 id: PublicationId(0),
@@ -110,12 +112,11 @@ impl Shard {
                 self.answer(turn, key, Answer::PubAck(packet_id), is_promise); // [MQTT-4.3.2-2]
             }
             Handshake::PubRec(packet_id) => {
-                let max = self.limits.incoming_in_flight;
                 let Some(session) = self.session_mut(publisher) else { return Ok(()) };
                 let arrival = session
                     .receiver
                     .on_publish(packet_id)
-                    .map_err(|_| CloseReason::Protocol(ProtocolError::TooManyInFlight(max)))?;
+                    .map_err(|_| CloseReason::Protocol(ProtocolError::TooManyInFlight(incoming_max)))?;
                 let incoming = session.id.map(|id| (id, packet_id));
                 let is_promise = match arrival {
                     PublishOutcome::Fresh => {

@@ -1,12 +1,14 @@
 //! Bytes of a connection, packet by packet.
 
-use culex_codec::{Decoded, Packet, PacketType, decode};
+use culex_codec::{Decoded, Packet, PacketType, ProtocolVersion, decode};
 
 use crate::engine::error::{CloseReason, ProtocolError};
 use crate::engine::keys::ConnectionKey;
 use crate::engine::question::HookFailure;
+use crate::engine::terms::{MountPoint, Terms};
 use crate::engine::time::Tick;
 use crate::engine::timers::Timer;
+use crate::limits::Limits;
 
 use super::room::Passage;
 use super::{Shard, ShardMessage, Turn};
@@ -42,7 +44,10 @@ impl Shard {
                 return Consumed { bytes: done, is_cut_short: true };
             }
             let is_paced = connection.pace.is_some();
-            let result = match decode(rest, connection.version, self.limits.packet_bytes) {
+            let limits = Terms::limits(&connection.terms, &self.limits);
+            let mount = Terms::mount_point(&connection.terms).cloned();
+            let mut full = String::new();
+            let result = match read(rest, connection.version, limits, mount.as_ref(), &mut full) {
                 Ok(Decoded::Incomplete { .. }) => {
                     self.note_partial(turn, key, rest.len(), done > 0);
                     return Consumed { bytes: done, is_cut_short: false };
@@ -65,7 +70,7 @@ impl Shard {
                     }
                     self.on_packet(turn, key, &packet)
                 }
-                Err(error) => Err(CloseReason::Malformed(error)),
+                Err(reason) => Err(reason),
             };
             if let Err(reason) = result {
                 self.close(turn, key, reason);
@@ -186,5 +191,23 @@ impl Shard {
             connection.is_resuming = true;
             self.resuming.push_back(key);
         }
+    }
+}
+
+/// A packet as its client sent it; below a mount point with its topic in `full`.
+fn read<'p>(
+    bytes: &'p [u8],
+    version: ProtocolVersion,
+    limits: &Limits,
+    mount: Option<&MountPoint>,
+    full: &'p mut String,
+) -> Result<Decoded<'p>, CloseReason> {
+    let decoded = decode(bytes, version, limits.packet_bytes).map_err(CloseReason::Malformed)?;
+    match (decoded, mount) {
+        (Decoded::Packet { packet, len }, Some(mount)) => {
+            let packet = mount.place(packet, full).map_err(CloseReason::Protocol)?;
+            Ok(Decoded::Packet { packet, len })
+        }
+        (decoded, _) => Ok(decoded),
     }
 }

@@ -60,6 +60,7 @@ use super::route::{CacheLimits, RouteCache, Routes};
 use super::session::Session;
 use super::slots::Slots;
 use super::stats::Stats;
+use super::terms::Terms;
 use super::time::{Now, Tick};
 use super::timers::Timers;
 use super::topics::TopicLimits;
@@ -111,7 +112,6 @@ pub struct Shard {
     asks: Asks,
     gatekeeper: Gatekeeper,
     limits: Limits,
-    topic_limits: TopicLimits,
     connections: Connections,
     sessions: Slots<Session>,
     by_client_id: HashMap<Box<str>, SessionKey, SipKeys>,
@@ -148,7 +148,6 @@ impl Shard {
             id,
             asks,
             gatekeeper: Gatekeeper::default(),
-            topic_limits: TopicLimits::from(&limits),
             queue_room: QueueRoom::new(limits.queue_total_bytes),
             paging: Paging::default(),
             limits,
@@ -253,6 +252,12 @@ impl Shard {
 
     fn session(&self, key: SessionKey) -> Option<&Session> {
         self.sessions.get(key.slot, key.generation)
+    }
+
+    /// How long and how deep a topic of this connection may be.
+    fn topic_limits(&self, key: ConnectionKey) -> TopicLimits {
+        let connection = self.connections.get(key);
+        connection.map_or(&self.limits, |connection| Terms::limits(&connection.terms, &self.limits)).into()
     }
 
     /// The session of a connection.

@@ -9,6 +9,7 @@ use crate::engine::qos::{Outgoing, SendAction, Sending};
 use crate::engine::session::{Queued, Stub};
 use crate::engine::stats::Stats;
 use crate::engine::store::Record;
+use crate::engine::terms::Terms;
 use crate::engine::time::Tick;
 use crate::limits::WhenFull;
 
@@ -83,8 +84,9 @@ impl Shard {
 
     /// The limit that is in the way of a message of `bytes`.
     fn full_for(&mut self, turn: &Turn<'_>, key: SessionKey, bytes: usize) -> Option<Full> {
-        let (messages_max, bytes_max) = (self.limits.queue_messages, self.limits.queue_bytes);
         let session = self.sessions.get(key.slot, key.generation)?;
+        let limits = Terms::limits(&session.terms, &self.limits);
+        let (messages_max, bytes_max) = (limits.queue_messages, limits.queue_bytes);
         // An empty queue takes any message that was accepted at all. So whoever keeps up is served, however much waits
         // for others.
         if session.queued_len() == 0 && session.connection.is_some() {
@@ -136,7 +138,7 @@ impl Shard {
             {
                 return;
             }
-            let session = if self.gatekeeper.is_on() {
+            let session = if self.gatekeeper.looks_at(session) {
                 self.drop_denied(turn, key);
                 let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
                 session

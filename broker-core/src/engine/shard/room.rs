@@ -22,6 +22,7 @@ use crate::engine::error::{CloseReason, Refusal};
 use crate::engine::keys::ConnectionKey;
 use crate::engine::question::Handshake;
 use crate::engine::session::Session;
+use crate::engine::terms::Terms;
 use crate::engine::time::Tick;
 use crate::engine::timers::Timer;
 use crate::engine::topics::is_reserved;
@@ -173,7 +174,7 @@ impl Shard {
         handshake: Handshake,
     ) -> bool {
         let Some(topic) = publish.topic else { return false };
-        if is_reserved(topic.as_str()) || self.topic_limits.check(topic.as_str()).is_err() {
+        if is_reserved(topic.as_str()) || self.topic_limits(key).check(topic.as_str()).is_err() {
             return false;
         }
         match handshake {
@@ -201,7 +202,13 @@ impl Shard {
     fn is_again(&self, key: ConnectionKey, subscribe: &Subscribe<'_>) -> bool {
         let session = self.connected_session(key);
         let is_subscribed = |session: &Session| {
-            subscribe.filters.iter().all(|request| session.is_subscribed(request.filter.as_str()))
+            let mount = Terms::mount_point(&session.terms);
+            subscribe.filters.iter().all(|request| match mount {
+                None => session.is_subscribed(request.filter.as_str()),
+                Some(mount) => {
+                    mount.join(request.filter.as_str()).is_ok_and(|full| session.is_subscribed(&full))
+                }
+            })
         };
         session.is_some_and(|session| self.gate.is_stored(session.subscribed_in) && is_subscribed(session))
     }

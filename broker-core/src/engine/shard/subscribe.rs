@@ -8,6 +8,8 @@ use crate::engine::keys::{ConnectionKey, SessionKey};
 use crate::engine::question::{FilterRequest, PendingPacket};
 use crate::engine::route::{RouteOptions, Subscriber};
 use crate::engine::store::Record;
+use crate::engine::terms::Terms;
+use crate::engine::topics::TopicLimits;
 
 use super::answers::Answer;
 use super::{Effect, Event, Shard, Turn};
@@ -29,16 +31,36 @@ impl Shard {
         let beyond = subscribe.filters.len().saturating_sub(room);
         let requests =
             subscribe.filters.iter().take(room).map(|request| (request.filter, request.options.qos));
+        let connection = self.connections.get(key);
+        let Some(mount) = connection.and_then(|connection| Terms::mount_point(&connection.terms)) else {
+            self.request(turn, key, subscribe.packet_id, requests, beyond);
+            return Ok(());
+        };
+        let full = requests.map(|(filter, qos)| Ok((mount.join(filter.as_str())?, qos)));
+        let full = full.collect::<Result<Vec<_>, _>>().map_err(CloseReason::Protocol)?;
+        let requests = full.iter().map(|(filter, qos)| (TopicFilter::assume_valid(filter), *qos));
+        self.request(turn, key, subscribe.packet_id, requests, beyond);
+        Ok(())
+    }
+
+    /// Asks the host about filters, or subscribes to them at once.
+    fn request<'a>(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: ConnectionKey,
+        packet_id: PacketId,
+        requests: impl Iterator<Item = (TopicFilter<'a>, QoS)>,
+        beyond: usize,
+    ) {
         if self.is_asked(key, |shard| shard.asks.subscribe) {
             let filters = requests.map(|(filter, qos)| FilterRequest { filter: filter.as_str().into(), qos });
             let filters = filters.collect();
-            let packet = PendingPacket::Subscribe { packet_id: subscribe.packet_id, filters, beyond };
+            let packet = PendingPacket::Subscribe { packet_id, filters, beyond };
             self.ask_subscribe(turn, key, packet);
         } else {
             let requests = requests.map(|(filter, qos)| (filter, qos, true));
-            self.grant(turn, key, subscribe.packet_id, requests, beyond);
+            self.grant(turn, key, packet_id, requests, beyond);
         }
-        Ok(())
     }
 
     /// Subscribes to what is allowed and answers for all of it. `beyond` are filters of the packet behind `requests`.
@@ -81,8 +103,9 @@ impl Shard {
         qos: QoS,
         is_allowed: bool,
     ) -> bool {
-        let limits = (self.topic_limits, self.limits.subscriptions_per_session);
         let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return false };
+        let limits = Terms::limits(&session.terms, &self.limits);
+        let limits = (TopicLimits::from(limits), limits.subscriptions_per_session);
         let is_new = !session.is_subscribed(filter.as_str());
         let count = session.subscription_count() as u64 + u64::from(is_new);
         let is_granted =
@@ -136,8 +159,19 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_key.slot, session_key.generation) else {
             return Ok(());
         };
+        let mount = Terms::mount_point(&session.terms).cloned();
         let mut has_left = false;
         for filter in unsubscribe.filters.iter() {
+            let full;
+            let filter = match &mount {
+                None => filter,
+                Some(mount) => {
+                    // One that is too long was never granted.
+                    let Ok(joined) = mount.join(filter.as_str()) else { continue };
+                    full = joined;
+                    TopicFilter::assume_valid(&full)
+                }
+            };
             turn.deliveries_left = turn.deliveries_left.saturating_sub(DELIVERIES_PER_FILTER);
             if session.unsubscribe(filter) {
                 has_left = true;

@@ -241,7 +241,7 @@ impl BrokerBuilder {
         let addresses = sockets.iter().filter_map(ListeningSocket::local_addr).collect();
         let entrances = self.listeners.into_iter().enumerate();
         let accept = |(socket, (number, listener))| {
-            let entrance = Arc::new(Entrance::new(number, listener));
+            let entrance = Arc::new(Entrance::new(number, listener, &front_door.limits));
             handle.spawn(Arc::clone(&front_door).accept(socket, entrance, closing.subscribe()))
         };
         let mut accepting: Vec<_> = sockets.into_iter().zip(entrances).map(accept).collect();

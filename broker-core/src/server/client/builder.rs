@@ -251,6 +251,7 @@ impl Newcomer {
             keep_alive: 0,
             receive_maximum: self.inbox_messages,
             will: None,
+            terms: None,
             accept_number,
             peer: PEER.into(),
         }

@@ -1,5 +1,7 @@
 //! The CONNECT packet: read as it comes, within a budget, and checked.
 
+use std::sync::Arc;
+
 use culex_codec::{Decoded, Packet, PacketType, ProtocolVersion, decode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
@@ -72,7 +74,7 @@ impl FrontDoor {
         let result = match timeout_at(deadline, read).await {
             Ok(Ok(arrival)) => self.ask_hooks(arrival, deadline).await,
             Ok(Err(turned)) => Err(turned),
-            Err(_) => Err(Turned::Late(self.limits.connect_timeout)),
+            Err(_) => Err(Turned::Late(self.limits(caller).connect_timeout)),
         };
         // The bytes count until it is admitted.
         drop(beginning);
@@ -92,7 +94,7 @@ impl FrontDoor {
         beginning: &mut Beginning,
     ) -> Result<Arrival, Turned> {
         loop {
-            let count = match stream.read(self.room(beginning)?).await {
+            let count = match stream.read(self.room(beginning, caller)?).await {
                 Ok(0) => return Err(Turned::Gone),
                 Err(error) => return Err(Turned::of_read(&error)),
                 Ok(count) => count,
@@ -104,12 +106,17 @@ impl FrontDoor {
     }
 
     /// Where the next bytes go. What follows a CONNECT of the allowed size does not count: it stays where it is.
-    pub(super) fn room<'a>(&self, beginning: &'a mut Beginning) -> Result<&'a mut [u8], Turned> {
-        let left = (self.limits.pre_auth_bytes as usize).saturating_sub(beginning.len);
+    pub(super) fn room<'a>(
+        &self,
+        beginning: &'a mut Beginning,
+        caller: &Caller,
+    ) -> Result<&'a mut [u8], Turned> {
+        let bytes_max = self.limits(caller).pre_auth_bytes;
+        let left = (bytes_max as usize).saturating_sub(beginning.len);
         beginning.bytes.resize(beginning.len + left.min(READ_BYTES), 0);
         match beginning.bytes.get_mut(beginning.len..) {
             Some(room) if !room.is_empty() => Ok(room),
-            _ => Err(Turned::OverBudget(u64::from(self.limits.pre_auth_bytes), "pre_auth_bytes")),
+            _ => Err(Turned::OverBudget(u64::from(bytes_max), "pre_auth_bytes")),
         }
     }
 
@@ -127,7 +134,8 @@ impl FrontDoor {
         if bytes.first().is_some_and(|first| first >> 4 != PacketType::Connect as u8) {
             return Err(Turned::NotConnect);
         }
-        let max = self.limits.pre_auth_bytes.min(self.limits.packet_bytes);
+        let limits = self.limits(caller);
+        let max = limits.pre_auth_bytes.min(limits.packet_bytes);
         let (connect, len) = match decode(bytes, ProtocolVersion::V311, max)? {
             Decoded::Incomplete { .. } => return Ok(None),
             Decoded::Packet { packet: Packet::Connect(connect), len } => (connect, len),
@@ -137,12 +145,15 @@ impl FrontDoor {
             return Err(Turned::NotSpoken(connect.version));
         }
         let label = caller.peer.label.clone();
-        let admission = admit(&connect, generated_client_id, &self.limits, caller.number, label);
-        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "a certificate may change it"))]
-        let mut admission = admission.map_err(|refusal| {
+        let refused = |refusal| {
             let client_id = connect.client_id.as_str().into();
             Turned::Refused { refusal, version: connect.version, client_id }
-        })?;
+        };
+        let admission = admit(&connect, generated_client_id, limits, caller.number, label);
+        let mut admission = admission.map_err(refused)?;
+        if let Some(terms) = caller.terms() {
+            admission.enter(Arc::clone(terms)).map_err(refused)?;
+        }
         #[cfg(feature = "tls")]
         let is_certified = beginning.certified.apply(&mut admission)?;
         #[cfg(not(feature = "tls"))]

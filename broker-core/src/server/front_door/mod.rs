@@ -32,8 +32,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
-use crate::engine::Admission;
 use crate::engine::shard::{Event, shard_of};
+use crate::engine::{Admission, Terms};
 use crate::limits::Limits;
 
 use super::admit::{Permit, Rooms};
@@ -62,6 +62,13 @@ struct Caller {
     number: u64,
     /// When it must have come in.
     deadline: Instant,
+}
+
+impl Caller {
+    /// What holds for it, if that is other than for everybody.
+    fn terms(&self) -> Option<&Arc<Terms>> {
+        self.entrance.as_ref()?.terms.as_ref()
+    }
 }
 
 /// What all listeners of a broker share.
@@ -172,7 +179,14 @@ impl FrontDoor {
 
     /// From now on its time runs.
     fn caller(&self, peer: Peer, number: u64, entrance: Option<Arc<Entrance>>) -> Caller {
-        Caller { peer, entrance, number, deadline: Instant::now() + self.limits.connect_timeout }
+        let caller = Caller { peer, entrance, number, deadline: Instant::now() };
+        let deadline = caller.deadline + self.limits(&caller).connect_timeout;
+        Caller { deadline, ..caller }
+    }
+
+    /// What holds for it.
+    fn limits<'a>(&'a self, caller: &'a Caller) -> &'a Limits {
+        caller.terms().map_or(&self.limits, |terms| &terms.limits)
     }
 
     /// A client often has sent CONNECT by the time that it is accepted: that is one system call, and no task.
@@ -183,7 +197,7 @@ impl FrontDoor {
         beginning: &mut Beginning,
         caller: &Caller,
     ) -> Result<Option<Arrival>, Turned> {
-        match socket.read(self.room(beginning)?) {
+        match socket.read(self.room(beginning, caller)?) {
             Ok(0) => Err(Turned::Gone),
             Ok(count) => self.examine(beginning, count, caller),
             // Whatever else is wrong with it, the next read says so again.

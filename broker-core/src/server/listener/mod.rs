@@ -8,11 +8,13 @@ mod unix;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use culex_codec::ProtocolVersion;
 
-use crate::limits::Limit;
+use crate::engine::{MountPoint, Terms};
+use crate::limits::{Limit, Limits};
 
 #[cfg(feature = "tls")]
 use super::tls::Tls;
@@ -56,6 +58,8 @@ pub struct Listener {
     pub(crate) max_connections: Limit,
     /// `None` for all.
     protocol_versions: Option<Box<[ProtocolVersion]>>,
+    limits: Option<Limits>,
+    mount_point: Option<MountPoint>,
 }
 
 /// The owner of the broker, and its group.
@@ -74,6 +78,8 @@ impl From<Address> for Listener {
             proxies: None,
             max_connections: Limit::Unlimited,
             protocol_versions: None,
+            limits: None,
+            mount_point: None,
         }
     }
 }
@@ -146,6 +152,23 @@ impl Listener {
         self
     }
 
+    /// Limits of its connections and their sessions, where they are other than those of the broker: `packet_bytes`,
+    /// `topic_levels`, `topic_bytes`, `subscriptions_per_session`, `in_flight`, `incoming_in_flight`, `queue_messages`,
+    /// `queue_bytes`, `max_keep_alive`, `messages_per_second`, `bytes_per_second`, `pre_auth_bytes`, `connect_timeout`. The
+    /// others mean nothing here. A session has those of the listener that its client came through last; after a restart
+    /// those of the broker, until its client comes again.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// Stands before every topic and filter of its clients, by their Will Messages too, and is taken away from what they
+    /// receive, so they see what is below it and nothing else. Access control, hooks and events know the full topics.
+    pub fn mount_point(mut self, mount_point: MountPoint) -> Self {
+        self.mount_point = Some(mount_point);
+        self
+    }
+
     pub(crate) fn speaks(&self, version: ProtocolVersion) -> bool {
         self.protocol_versions.as_ref().is_none_or(|versions| versions.contains(&version))
     }
@@ -183,10 +206,19 @@ pub(crate) struct Entrance {
     pub(crate) listener: Listener,
     /// Connections that came through it and are open.
     pub(crate) connections: AtomicU64,
+    /// What holds for its connections; `None` if that is what holds for everybody.
+    pub(crate) terms: Option<Arc<Terms>>,
 }
 
 impl Entrance {
-    pub(crate) fn new(number: usize, listener: Listener) -> Self {
-        Self { number, listener, connections: AtomicU64::new(0) }
+    /// Of a broker with these limits.
+    pub(crate) fn new(number: usize, mut listener: Listener, limits: &Limits) -> Self {
+        let (own, mount_point) = (listener.limits.take(), listener.mount_point.take());
+        let is_other = own.is_some() || mount_point.is_some();
+        let terms = is_other.then(|| {
+            let limits = own.unwrap_or_else(|| limits.clone());
+            Arc::new(Terms { limits, mount_point })
+        });
+        Self { number, listener, connections: AtomicU64::new(0), terms }
     }
 }

@@ -78,6 +78,12 @@ pub(crate) const LISTENER: &[Key<Listener>] = &[
         },
         doc: "Versions of MQTT that clients may have. Others are refused with the return code 0x01.",
     },
+    Key {
+        name: "mount_point",
+        setting: Setting::MountPoint { field: |listener| &mut listener.mount_point },
+        doc: "Stands before every topic of its clients, and is taken away from what they receive: with `house/` they see \
+              what is below `house`, and nothing else. Access control lists know the full topics.",
+    },
 ];
 
 /// Keys of `[listener.tls]`, which belongs to the `[[listener]]` before it.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use culex_core::Address;
 use culex_core::limits::Limit;
 
+use crate::config::own_limits::OwnLimits;
 use crate::config::problem::{Complaint, Note, Place, Report};
 use crate::config::validate::{Draft, DraftListener};
 use crate::config::{Listener, PORT, StoreMode, TlsSettings};
@@ -115,6 +116,7 @@ fn draft_of(theirs: &Theirs, reading: &mut Reading, report: &mut Report) -> Vec<
             address: is_open.then(|| begin.clone()),
             allow_anonymous: None,
             tls: theirs.tls.clone().filter(|_| is_open),
+            limits: OwnLimits::default(),
         }
     };
     addresses.into_iter().map(draft).collect()

@@ -243,7 +243,7 @@ pub(super) const OPTIONS: &[OptionOf] = &[
             r.set_top(|top| top.sys_interval = Duration::from_secs(seconds.unsigned_abs()));
             Ok(())
         }),
-        doc: "`sys_interval`; 0 is never",
+        doc: "`sys_interval`, in seconds; 0 is never. See [sys.md](sys.md)",
     },
     OptionOf {
         name: "enable_control_api",

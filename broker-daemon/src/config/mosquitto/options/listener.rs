@@ -1,8 +1,8 @@
 //! Options of listeners.
 
 use culex_codec::ProtocolVersion;
-use culex_core::Address;
 use culex_core::limits::Limit;
+use culex_core::{Address, MountPoint};
 
 use crate::config::Protocol;
 use crate::config::problem::Complaint;
@@ -108,11 +108,19 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         }),
         doc: "`max_connections`; -1 is `\"unlimited\"`",
     },
-    refused(
-        "mount_point",
-        "there are no prefixes of topics for a listener yet",
-        "remove it, and put the prefix into the topics",
-    ),
+    OptionOf {
+        name: "mount_point",
+        scope: Scope::Listener,
+        meaning: Meaning::Text(|r, text| {
+            let mount_point = MountPoint::new(text).map_err(|error| {
+                let complaint = Complaint::new(format!("mount_point: `{}`: {error}", text.escape_debug()));
+                complaint.help("write whole levels, such as `mount_point house/`")
+            })?;
+            r.listener("mount_point").taken.mount_point = Some(mount_point);
+            Ok(())
+        }),
+        doc: "`mount_point`, which ends with `/`; see [limits.md](limits.md)",
+    },
     OptionOf {
         name: "max_qos",
         scope: Scope::Listener,
