@@ -34,7 +34,7 @@ pub(crate) fn has_mosquitto() -> bool {
     is_there
 }
 
-const MOSQUITTO: &str = "/usr/sbin/mosquitto";
+pub(crate) const MOSQUITTO: &str = "/usr/sbin/mosquitto";
 
 /// The two kinds of client programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

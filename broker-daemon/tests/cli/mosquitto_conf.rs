@@ -1,12 +1,15 @@
 //! Configurations of mosquitto as people have them: each starts the broker, or names what it cannot do.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
 use crate::certificates::Authority;
-use crate::harness::{Running, culex, run, run_ok, text};
+use crate::harness::{MOSQUITTO, Running, culex, has_mosquitto, run, run_ok, text};
 
 /// A configuration, and the files that it names.
 struct Setup {
@@ -69,8 +72,8 @@ impl Setup {
         assert_eq!(text(&output.stdout), "");
     }
 
-    /// It starts with this many listeners, each on a free port of this computer; `culex check` says this of it, and the
-    /// log as well.
+    /// It starts with this many listeners, each on a free port of this computer, or with none as the file has them;
+    /// `culex check` says this of it, and the log as well.
     #[track_caller]
     fn starts(&self, listeners: usize, notes: &[&str]) -> Started {
         let path = self.path(self.file);
@@ -89,18 +92,18 @@ impl Setup {
         }
         let running = Running::start_both(command);
         let (mut ports, mut said) = (Vec::new(), 0);
-        // The last line that a start prints; what goes to the log has been written by then.
+        // The line behind all listeners; what goes to the log has been written by then.
         while let Some(line) = running.line() {
             if let Some(address) = line.strip_prefix("listening on ") {
                 let address = address.split(' ').next().unwrap();
                 ports.push(address.rsplit(':').next().unwrap().to_owned());
             }
             said += usize::from(line.contains(" WARN ") && line.contains(self.file));
-            if line.starts_with("  culex pub") {
+            if line.starts_with("Sessions and retained messages ") {
                 break;
             }
         }
-        assert_eq!(ports.len(), listeners);
+        assert!(listeners == 0 || ports.len() == listeners, "{ports:?}");
         // The log is another pipe, and may come later.
         while said < notes.len() {
             let line = running.line_with(" WARN ");
@@ -235,10 +238,15 @@ fn a_file_of_long_ago() {
 
 #[test]
 fn websockets_behind_a_proxy() {
-    Setup::new("websockets.conf", include_str!("mosquitto/websockets.conf")).refuses(&[
-        "error: @DIR@/websockets.conf:6:1: `protocol websockets` is not supported: there is no WebSocket yet",
-        "  help: remove this listener, or put a proxy for WebSocket before a plain one",
-    ]);
+    let setup = Setup::new("websockets.conf", include_str!("mosquitto/websockets.conf"));
+    let started =
+        setup.starts(3, &["7:1: `websockets_headers_size` is ignored: headers have a bound of their own"]);
+    assert!(started.takes(0, &["-t", "a"]));
+    let mut page = TcpStream::connect(format!("127.0.0.1:{}", started.ports[2])).unwrap();
+    let upgrade = "GET /mqtt HTTP/1.1\r\nHost: a\r\nOrigin: https://a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+    assert_eq!(answer(&mut page, upgrade.as_bytes(), 12), b"HTTP/1.1 101");
+    started.end();
 }
 
 #[test]
@@ -263,10 +271,22 @@ fn a_bridge_to_aws() {
 
 #[test]
 fn a_unix_socket() {
-    Setup::new("unix-socket.conf", include_str!("mosquitto/unix-socket.conf")).refuses(&[
-        "error: @DIR@/unix-socket.conf:2:1: `listener 0 PATH` is not supported: there are no Unix sockets yet",
-        "  help: write `listener 1883 127.0.0.1`, which this computer alone can reach",
-    ]);
+    let setup = Setup::new("unix-socket.conf", include_str!("mosquitto/unix-socket.conf"));
+    let started = setup.starts(0, &[]);
+    assert_eq!(started.ports, [setup.path("mosquitto.sock")]);
+    let mut program = UnixStream::connect(setup.path("mosquitto.sock")).unwrap();
+    // CONNECT of MQTT 3.1.1, a clean session, the ClientId `a`.
+    let connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a";
+    assert_eq!(answer(&mut program, connect, 4), [0x20, 2, 0, 0]);
+    started.end();
+}
+
+/// What comes first.
+fn answer(stream: &mut (impl Read + Write), sent: &[u8], count: usize) -> Vec<u8> {
+    stream.write_all(sent).unwrap();
+    let mut received = vec![0; count];
+    stream.read_exact(&mut received).unwrap();
+    received
 }
 
 #[test]
@@ -287,4 +307,111 @@ fn a_plugin() {
         "error: @DIR@/plugin.conf:8:1: `check_retain_source true` is not supported: a retained message is delivered whether or not its publisher may still publish there",
         "  help: remove it, and clear what somebody has retained when you take his rights away",
     ]);
+}
+
+/// Lines that both programs take, or neither.
+const ALIKE: [(&str, bool); 56] = [
+    ("allow_anonymous true # comment", true),
+    ("allow_anonymous  true", true),
+    ("allow_anonymous 1", true),
+    ("allow_anonymous yes", false),
+    ("allow_anonymous TRUE", false),
+    ("allow_anonymous true false", true),
+    ("allow_anonymous", false),
+    (" allow_anonymous true", true),
+    ("\tallow_anonymous true", false),
+    ("allow_anonymous\ttrue", false),
+    ("allow_anonymous true\r", true),
+    ("# comment", true),
+    (" # comment", false),
+    ("   ", true),
+    ("max_queued_messages 10", true),
+    ("max_queued_messages -5", true),
+    ("max_queued_messages +5", true),
+    ("max_inflight_messages 65536", false),
+    ("max_inflight_messages 65535", true),
+    ("max_inflight_messages -1", true),
+    ("max_packet_size 19", false),
+    ("max_packet_size 20", true),
+    ("max_keepalive 10", true),
+    ("max_keepalive 65536", false),
+    ("sys_interval -1", false),
+    ("sys_interval 0", true),
+    ("sys_interval 65535", true),
+    ("sys_interval 65536", false),
+    ("persistent_client_expiration 1d", true),
+    ("persistent_client_expiration 1", false),
+    ("persistent_client_expiration 0d", false),
+    ("persistent_client_expiration d", false),
+    ("log_type all", true),
+    ("log_type everything", false),
+    ("log_dest stderr", true),
+    ("log_dest nowhere", false),
+    ("log_dest", false),
+    ("listener 0", false),
+    ("listener 70000", false),
+    ("listener x", false),
+    ("port 0", false),
+    ("protocol mqtt", true),
+    ("protocol http", false),
+    ("socket_domain ipv4", true),
+    ("socket_domain ipv5", false),
+    ("max_qos 3", false),
+    ("max_connections -7", true),
+    ("unknown_option 1", false),
+    ("address 192.0.2.1", false),
+    ("include_dir /no/such/folder", false),
+    ("include_dir", false),
+    ("persistence_location", false),
+    ("persistence_location a\npersistence_location b", false),
+    ("per_listener_settings true", false),
+    ("memory_limit -1", false),
+    ("require_certificate false", true),
+];
+
+/// Lines that mosquitto takes and Culex does not, which is meant so: docs/mosquitto.md has the reasons.
+const STRICTER: [&str; 5] = [
+    "max_queued_messages 10MB",
+    "max_queued_messages x",
+    "tls_version tlsv9",
+    "require_certificate true",
+    "cafile a",
+];
+
+#[test]
+fn both_programs_take_the_same_lines() {
+    if !has_mosquitto() {
+        return;
+    }
+    let mut help = Command::new(MOSQUITTO);
+    help.arg("-h");
+    let version = text(&run(help).stdout);
+    if !version.starts_with("mosquitto version 2.0.") {
+        println!("skipped: {}", version.lines().next().unwrap_or_default());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (file, mut wrong) = (folder.path().join("m.conf"), Vec::new());
+    let alike = ALIKE.iter().map(|(line, is_taken)| (*line, *is_taken, *is_taken));
+    let stricter = STRICTER.iter().map(|line| (*line, true, false));
+    for (line, theirs, ours) in alike.chain(stricter) {
+        let port = free_port();
+        fs::write(&file, format!("listener {port} 127.0.0.1\nallow_anonymous true\n{line}\n")).unwrap();
+        let is_taken = run(culex(&["check", file.to_str().unwrap()])).status.success();
+        let mosquitto = {
+            let mut command = Command::new(MOSQUITTO);
+            command.arg("-c").arg(&file);
+            let running = Running::start_stderr(command);
+            std::iter::from_fn(|| running.line()).any(|line| line.ends_with(" running"))
+        };
+        if (mosquitto, is_taken) != (theirs, ours) {
+            wrong.push(format!("{line:?}: mosquitto {mosquitto}, culex {is_taken}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

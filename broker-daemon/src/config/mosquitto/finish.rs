@@ -101,6 +101,9 @@ fn draft_of(theirs: &Theirs, reading: &mut Reading, report: &mut Report) -> Vec<
     if !theirs.is_unix && theirs.host.is_none() && theirs.domain.is_none() && addresses.len() == 1 {
         reading.note("this computer has no IPv6, so this listener is for IPv4 alone");
     }
+    if addresses.len() > 1 && theirs.taken.max_connections != Limit::Unlimited {
+        reading.note("`max_connections` of this listener is counted for IPv4 and for IPv6, each by itself");
+    }
     let tls = tls_of(theirs, reading, report);
     let is_open = is_anybody_let_in(theirs, &begin, report);
     let draft = |address| {

@@ -285,13 +285,19 @@ impl Reading {
         }
     }
 
-    /// The listener that options are for now.
-    pub(super) fn listener(&mut self, name: &'static str) -> &mut Theirs {
-        let theirs = match self.current.and_then(|number| self.listeners.get_mut(number)) {
+    /// The listener that options are for now; none is meant yet.
+    pub(super) fn theirs(&mut self) -> &mut Theirs {
+        match self.current.and_then(|number| self.listeners.get_mut(number)) {
             Some(theirs) => theirs,
             None => &mut self.unnamed,
-        };
-        theirs.first.get_or_insert_with(|| (name, self.here.clone()));
+        }
+    }
+
+    /// The same, for an option that wants something of it.
+    pub(super) fn listener(&mut self, name: &'static str) -> &mut Theirs {
+        let here = self.here.clone();
+        let theirs = self.theirs();
+        theirs.first.get_or_insert((name, here));
         theirs
     }
 

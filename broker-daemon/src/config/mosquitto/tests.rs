@@ -229,6 +229,12 @@ fn options_of_a_listener_need_one() {
 }
 
 #[test]
+fn what_is_off_wants_no_tls() {
+    let text = "require_certificate false\nlistener 7 127.0.0.1\nallow_anonymous true\nuse_identity_as_username false\n";
+    assert_eq!(config(text).listeners[0].tls, None);
+}
+
+#[test]
 fn settings_of_a_listener_stay_with_it() {
     let text = "per_listener_settings true\nlistener 1 127.0.0.1\nallow_anonymous true\nlistener 2 127.0.0.1\npassword_file p\n";
     let config = config(text);

@@ -8,7 +8,7 @@ use crate::config::problem::Complaint;
 use crate::config::{LogLevel, StoreMode};
 
 use super::super::reading::{Outcome, Reading};
-use super::{FALSE, Meaning, OptionOf, Scope, TRUE};
+use super::{ANY, FALSE, Meaning, OptionOf, Scope, TRUE};
 
 /// Who may come in, and what he may.
 pub(super) const SECURITY: &[OptionOf] = &[
@@ -134,7 +134,7 @@ pub(super) const OPTIONS: &[OptionOf] = &[
     OptionOf {
         name: "max_inflight_messages",
         scope: Scope::All,
-        meaning: Meaning::Number(0..=65_535, |r, most| {
+        meaning: Meaning::Number(*ANY.start()..=65_535, |r, most| {
             // 0 is no limit, and there are no more Packet Identifiers than that.
             r.draft.limits.in_flight = u16::try_from(most).ok().filter(|most| *most > 0).unwrap_or(u16::MAX);
             Ok(())
@@ -145,7 +145,7 @@ pub(super) const OPTIONS: &[OptionOf] = &[
     OptionOf {
         name: "max_queued_messages",
         scope: Scope::All,
-        meaning: Meaning::Number(-1..=i32::MAX as i64, |r, most| {
+        meaning: Meaning::Number(ANY, |r, most| {
             r.max_queued_messages = Some(most);
             Ok(())
         }),
@@ -154,7 +154,7 @@ pub(super) const OPTIONS: &[OptionOf] = &[
     OptionOf {
         name: "max_queued_bytes",
         scope: Scope::All,
-        meaning: Meaning::Number(-1..=i32::MAX as i64, |r, most| {
+        meaning: Meaning::Number(ANY, |r, most| {
             r.draft.limits.queue_bytes = limit(most);
             Ok(())
         }),
@@ -181,7 +181,7 @@ pub(super) const OPTIONS: &[OptionOf] = &[
     OptionOf {
         name: "global_max_connections",
         scope: Scope::All,
-        meaning: Meaning::Number(-1..=i32::MAX as i64, |r, most| {
+        meaning: Meaning::Number(ANY, |r, most| {
             r.draft.limits.connections = limit(most);
             Ok(())
         }),
@@ -190,7 +190,7 @@ pub(super) const OPTIONS: &[OptionOf] = &[
     OptionOf {
         name: "global_max_clients",
         scope: Scope::All,
-        meaning: Meaning::Number(-1..=i32::MAX as i64, |r, most| {
+        meaning: Meaning::Number(ANY, |r, most| {
             r.draft.limits.sessions = limit(most);
             Ok(())
         }),

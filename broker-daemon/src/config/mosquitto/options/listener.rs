@@ -8,7 +8,7 @@ use crate::config::Protocol;
 use crate::config::problem::Complaint;
 
 use super::super::reading::{Domain, Outcome, Reading, is_empty};
-use super::{FALSE, Meaning, OptionOf, Scope};
+use super::{ANY, FALSE, Meaning, OptionOf, Scope};
 
 /// What `[[listener]]` has, and what it has not.
 pub(super) const OPTIONS: &[OptionOf] = &[
@@ -64,11 +64,11 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         name: "protocol",
         scope: Scope::Listener,
         meaning: Meaning::Words(|r, value| {
-            let word = r.first_word("protocol", value)?;
-            let taken = &mut r.listener("protocol").taken;
-            match word {
-                "mqtt" => taken.protocol = Protocol::Mqtt,
+            match r.first_word("protocol", value)? {
+                // What a listener speaks anyway wants none.
+                "mqtt" => r.theirs().taken.protocol = Protocol::Mqtt,
                 "websockets" => {
+                    let taken = &mut r.listener("protocol").taken;
                     taken.protocol = Protocol::WebSockets;
                     if taken.websocket_origins.is_empty() {
                         taken.websocket_origins = vec!["*".to_owned()];
@@ -96,13 +96,14 @@ pub(super) const OPTIONS: &[OptionOf] = &[
     OptionOf {
         name: "max_connections",
         scope: Scope::Listener,
-        meaning: Meaning::Number(-1..=i32::MAX as i64, |r, most| {
-            let most = match u64::try_from(most) {
-                Err(_) => Limit::Unlimited,
-                Ok(most) => Limit::at_most(most).ok_or_else(|| {
-                    Complaint::new("max_connections: nobody could connect").help("remove this listener")
-                })?,
+        meaning: Meaning::Number(ANY, |r, most| {
+            let Ok(most) = u64::try_from(most) else {
+                r.theirs().taken.max_connections = Limit::Unlimited;
+                return Ok(());
             };
+            let most = Limit::at_most(most).ok_or_else(|| {
+                Complaint::new("max_connections: nobody could connect").help("remove this listener")
+            })?;
             r.listener("max_connections").taken.max_connections = most;
             Ok(())
         }),

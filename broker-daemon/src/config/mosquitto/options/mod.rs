@@ -77,3 +77,6 @@ pub(super) fn find(name: &str) -> Option<&'static OptionOf> {
 
 const TRUE: &[&str] = &["true", "1"];
 const FALSE: &[&str] = &["false", "0"];
+
+/// The numbers of mosquitto; where 0 is no limit, less than that is none either.
+const ANY: RangeInclusive<i64> = -2_147_483_648..=2_147_483_647;

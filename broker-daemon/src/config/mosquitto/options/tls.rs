@@ -3,6 +3,7 @@
 use crate::config::TlsVersion;
 use crate::config::problem::Complaint;
 
+use super::super::reading::{Reading, Theirs};
 use super::{FALSE, Meaning, OptionOf, Scope};
 
 /// What `[listener.tls]` has, and what it has not.
@@ -37,19 +38,19 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         Ok(())
     }),
     switch("require_certificate", "`require_certificate`", |r, is_on| {
-        r.tls("require_certificate").require_certificate = is_on;
+        wanting(r, "require_certificate", is_on).require_certificate = is_on;
         Ok(())
     }),
     switch(
         "use_identity_as_username",
         "`use_identity_as_username`, which wins over the next one",
         |r, is_on| {
-            r.tls("use_identity_as_username").use_identity_as_username = is_on;
+            wanting(r, "use_identity_as_username", is_on).use_identity_as_username = is_on;
             Ok(())
         },
     ),
     switch("use_subject_as_username", "`use_subject_as_username`", |r, is_on| {
-        r.tls("use_subject_as_username").use_subject_as_username = is_on;
+        wanting(r, "use_subject_as_username", is_on).use_subject_as_username = is_on;
         Ok(())
     }),
     text("tls_version", "`min_version`: `tlsv1.2` or `tlsv1.3`; older ones are not spoken", |r, value| {
@@ -98,12 +99,17 @@ pub(super) const OPTIONS: &[OptionOf] = &[
 const PSK_HELP: &str = "give each client a certificate (`require_certificate true`, `use_identity_as_username true`), or a \
                         password";
 
-type Set<T> = fn(&mut super::Reading, T) -> super::Outcome;
+/// What is off wants no TLS.
+fn wanting<'r>(reading: &'r mut Reading, name: &'static str, is_on: bool) -> &'r mut Theirs {
+    if is_on { reading.tls(name) } else { reading.theirs() }
+}
+
+type Set<T> = fn(&mut Reading, T) -> super::Outcome;
 
 const fn text(
     name: &'static str,
     doc: &'static str,
-    set: fn(&mut super::Reading, &str) -> super::Outcome,
+    set: fn(&mut Reading, &str) -> super::Outcome,
 ) -> OptionOf {
     OptionOf { name, scope: Scope::Listener, meaning: Meaning::Text(set), doc }
 }
