@@ -125,8 +125,8 @@ impl World {
         // A session may have to end sooner now.
         let is_limited = limits.session_expiry != Limit::Unlimited;
         let is_news = |record: &Record| {
-            matches!(record, Record::SessionLeft { .. })
-                || (is_limited && matches!(record, Record::SessionBound { .. }))
+            let is_shorter = is_limited && matches!(record, Record::SessionBound { .. });
+            is_shorter || matches!(record, Record::SessionLeft { .. })
         };
         let mut records = world.batches.iter().flat_map(|(_, batch)| &batch.records);
         assert!(records.all(is_news), "what was stored is not stored again");

@@ -219,7 +219,8 @@ impl FrontDoor {
             let deadline = caller.deadline;
             let introduced = self.introduce(&mut stream, &mut caller, &mut permit, &mut beginning);
             let introduced = timeout_at(deadline, introduced).await;
-            if let Err(turned) = introduced.unwrap_or(Err(Turned::Late(self.limits.connect_timeout))) {
+            if let Err(turned) = introduced.unwrap_or(Err(Turned::Late(self.limits(&caller).connect_timeout)))
+            {
                 self.note_turned(&caller.peer, &turned);
                 return;
             }
@@ -254,7 +255,7 @@ impl FrontDoor {
         if let Some(settings) = &entrance.listener.websocket {
             let upgraded =
                 timeout_at(caller.deadline, self.upgrade(&mut stream, settings, &mut beginning)).await;
-            match upgraded.unwrap_or(Err(Turned::Late(self.limits.connect_timeout))) {
+            match upgraded.unwrap_or(Err(Turned::Late(self.limits(&caller).connect_timeout))) {
                 Ok(()) => {
                     let stream = upgrade::Upgraded::new(stream);
                     self.receive_stream(stream, caller, permit, beginning, Ok(None)).await;
