@@ -124,9 +124,9 @@ impl World {
         }
         // A session may have to end sooner now.
         let is_limited = limits.session_expiry != Limit::Unlimited;
-        let is_news = |record: &Record| match record {
-            Record::SessionLeft { .. } => true,
-            record => is_limited && matches!(record, Record::SessionBound { .. }),
+        let is_news = |record: &Record| {
+            matches!(record, Record::SessionLeft { .. })
+                || is_limited && matches!(record, Record::SessionBound { .. })
         };
         let mut records = world.batches.iter().flat_map(|(_, batch)| &batch.records);
         assert!(records.all(is_news), "what was stored is not stored again");

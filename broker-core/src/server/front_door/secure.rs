@@ -38,7 +38,7 @@ impl FrontDoor {
         let greeting = tls.greeting();
         let secured = timeout_at(caller.deadline, self.secure(&mut stream, &greeting, beginning))
             .await
-            .unwrap_or(Err(Turned::LateHandshake(self.limits(&caller).connect_timeout)));
+            .unwrap_or(Err(Turned::LateHandshake(self.limits(caller).connect_timeout)));
         let session = match secured {
             Ok(session) => session,
             Err(turned) => {
