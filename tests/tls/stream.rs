@@ -8,8 +8,9 @@ use std::time::Duration;
 use culex_core::limits::{Limit, Limits};
 use culex_core::tls::Tls;
 use culex_core::tls::rustls::version::{TLS12, TLS13};
-use culex_core::{Broker, Listener, Threads};
-use culex_tests::parse::Received;
+use culex_core::{Broker, Listener, Threads, WebSocket};
+use culex_tests::parse::{Received, parse};
+use culex_tests::websocket::{self, Incoming};
 use culex_tests::wire::{self, Connect, Publish};
 
 use crate::authority::Authority;
@@ -79,6 +80,51 @@ fn half_a_record_and_the_end_behind_it_is_the_end() {
         peer.stream.sock.write_all(&[0x17, 3, 3, 0, 50, 1, 2, 3]).unwrap();
         peer.stream.sock.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(eventually(|| secured.metric("sockets") == 0), "connection {n} stays");
+    }
+}
+
+/// WebSocket stands over TLS as it stands over a socket.
+#[test]
+fn websocket_passes_through_tls() {
+    let authority = Authority::new("test authority");
+    let tls = Tls::new(server_config(&authority.server(&["localhost"])).into());
+    let listener = Listener::from(([127, 0, 0, 1], 0)).tls(tls).websocket(WebSocket::default());
+    let broker = Broker::builder().listen(listener).start_on_own_runtime().unwrap();
+    let mut peer = Peer::open(broker.local_addrs()[0], client_config(&authority, &BOTH, None));
+    let mut incoming = Incoming::default();
+    peer.send(websocket::mqtt_request()).unwrap();
+    let fill = |peer: &mut Peer, incoming: &mut Incoming| {
+        let mut chunk = vec![0; 64 << 10];
+        let count = peer.stream.read(&mut chunk).unwrap();
+        assert!(count > 0, "closed");
+        incoming.feed(&chunk[..count]);
+    };
+    while incoming.answer().is_none_or(|answer| !answer.starts_with("HTTP/1.1 101 ")) {
+        fill(&mut peer, &mut incoming);
+    }
+    let sent = pattern(1 << 20);
+    let hello = [Connect::new("w").encode(), wire::subscribe(1, &[("t", 0)])].concat();
+    peer.send(websocket::frames(hello.chunks(1))).unwrap();
+    peer.send(websocket::frame(websocket::BINARY, &Publish::new("t", &sent).encode())).unwrap();
+    let (mut bytes, mut came) = (Vec::new(), None);
+    while came.is_none() {
+        fill(&mut peer, &mut incoming);
+        while let Some((kind, payload)) = incoming.frame().unwrap() {
+            assert_eq!(kind, websocket::BINARY);
+            bytes.extend(payload);
+        }
+        while let Some((packet, used)) = parse(&bytes).unwrap() {
+            bytes.drain(..used);
+            if let Received::Publish(publish) = packet {
+                came = Some(publish.payload);
+            }
+        }
+    }
+    assert!(came.unwrap() == sent);
+    // And its last word.
+    peer.send(websocket::frame(websocket::TEXT, b"text")).unwrap();
+    while incoming.frame().unwrap().is_none_or(|frame| frame != (websocket::CLOSE, vec![0x03, 0xEB])) {
+        fill(&mut peer, &mut incoming);
     }
 }
 

@@ -55,6 +55,7 @@ impl Waiting {
     }
 
     /// What is there already.
+    #[cfg(feature = "tls")]
     pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_read(buffer),

@@ -22,6 +22,7 @@ fn line(event: &Event) -> (String, String) {
             (client_id, format!("subscribed {filter} {granted:?}"))
         }
         Event::Unsubscribed { client_id, filter } => (client_id, format!("unsubscribed {filter}")),
+        Event::Slowed { client_id, limit } => (client_id, format!("slowed {limit}")),
         Event::Dropped { client_id, dropped } => (client_id, format!("dropped {dropped}")),
         Event::Unreadable { client_id, dropped } => (client_id, format!("unreadable {dropped}")),
         Event::Slowed { client_id, limit } => (client_id, format!("slowed {limit}")),

@@ -367,6 +367,27 @@ fn environment_variables_override() {
 }
 
 #[test]
+fn what_does_not_fit_together_in_a_listener_is_named() {
+    for (more, expected) in [
+        ("websocket_path = \"/mqtt\"", "are for WebSocket, which this [[listener]] does not speak"),
+        ("protocol = \"websockets\"\nwebsocket_path = \"mqtt\"", "does not begin with /"),
+        ("protocol = \"websockets\"\nwebsocket_origins = \"https://a.example/\"", "is no origin"),
+        ("protocol = \"websockets\"\nwebsocket_origins = \"a.example\"", "is no origin"),
+    ] {
+        let error = load(&format!("[[listener]]\naddress = \"127.0.0.1:1883\"\n{more}\n")).unwrap_err();
+        assert!(error.problems()[0].message.contains(expected), "{error:?}");
+    }
+    for more in ["bind_device = \"lo\"", "proxy_protocol = \"10.0.0.0/8\""] {
+        let error = load(&format!("[[listener]]\naddress = \"unix:/run/m.sock\"\n{more}\n")).unwrap_err();
+        assert!(error.problems()[0].message.ends_with("means nothing for a Unix socket"), "{error:?}");
+    }
+    // Nobody else can reach a Unix socket.
+    load("[[listener]]\naddress = \"unix:/run/m.sock\"\n").unwrap();
+    let open = "[[listener]]\naddress = \"0.0.0.0:9001\"\nprotocol = \"websockets\"\n";
+    assert!(load(open).is_err(), "a web page can reach it too");
+}
+
+#[test]
 fn wrong_environment_variables_are_named() {
     for (name, value, expected) in [
         ("CULEX__LIMITS__IN_FLIGHT", "0", "0\" is out of range (1 … 65,535)"),
