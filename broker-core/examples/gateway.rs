@@ -43,7 +43,7 @@ fn transform(mut message: Message) -> Option<Message> {
 
 /// A device as it comes over the network.
 async fn play_device(broker: &Broker) -> Result<()> {
-    let address = broker.local_addrs().first().ok_or("no listener")?;
+    let address = broker.local_addrs().pop().ok_or("no listener")?;
     let mut options = Options::default();
     options.host = address.ip().to_string();
     options.port = address.port();

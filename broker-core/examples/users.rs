@@ -53,7 +53,7 @@ fn decide(users: &Users, login: &Login) -> Decision {
 
 /// What becomes of a client that connects and subscribes to topics of its own and of somebody else.
 async fn outcome(broker: &Broker, user: &str, password: &str) -> Result<String> {
-    let address = broker.local_addrs().first().ok_or("no listener")?;
+    let address = broker.local_addrs().pop().ok_or("no listener")?;
     let mut options = Options::default();
     options.host = address.ip().to_string();
     options.port = address.port();

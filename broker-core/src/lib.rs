@@ -31,9 +31,9 @@ pub use server::tls;
 #[cfg(feature = "server")]
 pub use server::{
     Address, Admin, AdminError, Broker, BrokerBuilder, Client, ClientBuilder, ConnectError, Cursor, Delivery,
-    Durability, Events, Failure, Gone, Inbox, Lanes, Listener, Network, NetworkError, Page, Peer,
-    PublishError, RetainedInfo, ServeError, ShutdownError, Snapshot, StartError, Store, StoreError,
-    SubscribeError, Threads, WeakBroker,
+    Durability, Events, Failure, Gone, Inbox, Lanes, Listener, Network, NetworkError, OpenedListeners, Page,
+    Peer, PublishError, RetainedInfo, Saved, ServeError, ShutdownError, Snapshot, StartError, Store,
+    StoreError, SubscribeError, Threads, WeakBroker,
 };
 
 /// A store without a broker: what is in it, whether it is whole, and how it is made whole.

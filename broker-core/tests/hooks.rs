@@ -284,7 +284,7 @@ fn a_login_knows_its_listener() {
         Server::start(builder.authenticate(|login: Login| async move {
             login.client_id() == format!("{:?}", login.listener())
         }));
-    let addresses = server.broker.local_addrs().to_vec();
+    let addresses = server.broker.local_addrs();
     for (number, addr) in addresses.into_iter().enumerate() {
         let stream = TcpStream::connect(addr).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -3,13 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use culex_core::{Admin, AdminError};
+use culex_core::{AdminError, Broker, OpenedListeners, StartError};
 use tokio::sync::Mutex;
 
 use crate::acl::{Acl, AclError, Rules};
-use crate::config::{Change, Config, ConfigError};
+use crate::config::change::matching;
+use crate::config::{Change, Config, ConfigError, Follows, Listener};
+use crate::service::manager::Reloading;
+use crate::telemetry;
 use crate::tls::Secured;
-use crate::users::{PasswordFile, Users};
+use crate::users::{Anonymous, PasswordFile, Users};
 
 /// Reads the configuration as the start did, command line included.
 type Read = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -19,13 +22,17 @@ pub struct Reloader {
     read: Read,
     /// Held over a whole reload, so that two do not mix.
     current: Mutex<Current>,
-    /// Whom the broker asks for a password; `None` if it was started without users.
-    users: Option<Users>,
+    /// Whom the broker asks for a password, and whom it does not; `None` if it was started without users.
+    users: Option<(Users, Anonymous)>,
 }
 
 /// What the broker runs with.
 struct Current {
+    /// What was read last.
     config: Config,
+    /// What is listened on, with the numbers that the broker has for it.
+    listeners: Vec<(Listener, usize)>,
+    /// Of those listeners, in that order.
     secured: Secured,
 }
 
@@ -39,6 +46,9 @@ pub enum ReloadError {
     /// The access control list cannot be used.
     #[error(transparent)]
     Acl(#[from] AclError),
+    /// A new listener cannot be opened.
+    #[error(transparent)]
+    Listen(#[from] StartError),
     /// The broker has stopped.
     #[error(transparent)]
     Stopped(#[from] AdminError),
@@ -49,36 +59,106 @@ impl Reloader {
     pub fn new(
         config: Config,
         secured: Secured,
-        users: Option<Users>,
+        users: Option<(Users, Anonymous)>,
         read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     ) -> Self {
-        Self { read: Box::new(read), current: Mutex::new(Current { config, secured }), users }
+        let listeners = config.listeners.iter().cloned().zip(0..).collect();
+        let current = Current { config, listeners, secured };
+        Self { read: Box::new(read), current: Mutex::new(current), users }
     }
 
-    /// Reads everything, checks everything, and only then changes anything. Files that the configuration names are read
-    /// again too, whether their names have changed or not.
+    /// Reads everything, checks everything, opens every new listener, and only then changes anything. Files that the
+    /// configuration names are read again too, whether their names have changed or not.
     ///
     /// # Errors
     /// [`ReloadError`]; the broker goes on with what it had.
-    pub async fn reload(&self, admin: &Admin) -> Result<Vec<Change>, ReloadError> {
+    pub async fn reload(&self, broker: &Broker) -> Result<Vec<Change>, ReloadError> {
         let mut current = self.current.lock().await;
+        let _reloading = Reloading::begin();
         let new = (self.read)().map_err(ReloadError::Config)?;
         let rules = rules(&new)?;
         let secured = current.secured.load_again(&new).map_err(ReloadError::Config)?;
         let file = new.auth.password_file.as_deref().map(PasswordFile::read).transpose();
         let file = file.map_err(ReloadError::Config)?;
-        admin.set_access_control(rules.map(|rules| Arc::new(rules) as Arc<_>)).await?;
-        current.secured.replace(&secured);
-        if let (Some(users), Some(file)) = (&self.users, file) {
+        // Whether anybody is asked for a password is settled at the start; a listener that was written for the other case
+        // has to wait.
+        let keeps_users = file.is_some() == self.users.is_some();
+        let plan = keeps_users.then(|| current.plan(&new, &secured, broker)).transpose()?;
+        broker.admin().set_access_control(rules.map(|rules| Arc::new(rules) as Arc<_>)).await?;
+        if let (Some((users, _)), Some(file)) = (&self.users, file) {
             users.replace(file);
         }
-        let changes = current.config.changes(&new);
+        match plan {
+            Some(plan) => {
+                let anonymous = self.users.as_ref().map(|(_, anonymous)| anonymous);
+                current.change_listeners(plan, secured, anonymous, broker).await;
+            }
+            None => current.secured.replace(&secured),
+        }
+        telemetry::set_level(new.log.level);
+        let follows = Follows { listeners: keeps_users, users: keeps_users && self.users.is_some() };
+        let changes = current.config.changes(&new, follows);
         for change in &changes {
             tracing::info!("reload: {change}");
         }
         tracing::info!(changes = changes.len(), "the configuration was read again");
         current.config = new;
         Ok(changes)
+    }
+}
+
+/// What becomes of the listeners.
+struct Plan {
+    /// Those of the new configuration, each with its place among the old ones if it is there already.
+    listeners: Vec<(Listener, Option<usize>)>,
+    /// The others, open.
+    opened: OpenedListeners,
+}
+
+impl Current {
+    /// Opens what is new. Nothing else is changed yet.
+    fn plan(&self, new: &Config, secured: &Secured, broker: &Broker) -> Result<Plan, StartError> {
+        let places = matching(self.listeners.iter().map(|(listener, _)| listener), &new.listeners);
+        let listeners: Vec<_> = new.listeners.iter().cloned().zip(places).collect();
+        let is_new = |(number, (listener, place)): (usize, &(Listener, Option<usize>))| {
+            place.is_none().then(|| listener.build(secured.of(number)))
+        };
+        let opened = broker.open_listeners(listeners.iter().enumerate().filter_map(is_new))?;
+        Ok(Plan { listeners, opened })
+    }
+
+    /// From now on it is so.
+    async fn change_listeners(
+        &mut self,
+        plan: Plan,
+        secured: Secured,
+        anonymous: Option<&Anonymous>,
+        broker: &Broker,
+    ) {
+        let Plan { listeners, opened } = plan;
+        let places: Vec<_> = listeners.iter().map(|(_, place)| *place).collect();
+        self.secured.follow(secured, &places);
+        let mut numbers = opened.numbers();
+        let old = std::mem::take(&mut self.listeners);
+        let number_of = |place: Option<usize>| match place {
+            Some(place) => old.get(place).map(|(_, number)| *number),
+            None => numbers.next(),
+        };
+        let new = places.into_iter().map(number_of);
+        let new: Vec<_> = listeners
+            .into_iter()
+            .zip(new)
+            .filter_map(|((listener, _), number)| Some((listener, number?)))
+            .collect();
+        if let Some(anonymous) = anonymous {
+            anonymous
+                .replace(new.iter().map(|(listener, number)| (*number, listener.admits_anonymous(true))));
+        }
+        let is_gone = |number: &usize| new.iter().all(|(_, kept)| kept != number);
+        let gone: Vec<_> = old.into_iter().map(|(_, number)| number).filter(is_gone).collect();
+        opened.accept();
+        broker.close_listeners(&gone).await;
+        self.listeners = new;
     }
 }
 

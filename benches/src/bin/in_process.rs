@@ -124,7 +124,7 @@ async fn over_tcp(broker: &Broker, qos: QoS, duration: Duration) -> Result<Figur
 }
 
 async fn connect(broker: &Broker, client_id: &str) -> Result<Connection> {
-    let address = broker.local_addrs().first().ok_or("no listener")?;
+    let address = broker.local_addrs().pop().ok_or("no listener")?;
     let mut options = Options::default();
     options.host = address.ip().to_string();
     options.port = address.port();

@@ -21,6 +21,7 @@ use super::broker::Broker;
 use super::commons::SharedCommons;
 use super::lane::LaneMessage;
 use super::mailbox::Mailbox;
+use super::store::{Queue, Saved};
 
 /// Entries of one page, whatever was asked for.
 const PAGE_MAX: usize = 1000;
@@ -33,6 +34,7 @@ pub struct Admin {
     lanes: Arc<[Arc<Mailbox<LaneMessage>>]>,
     commons: Arc<SharedCommons>,
     hash_keys: (u64, u64),
+    store: Option<Arc<Queue>>,
 }
 
 /// A part of a list.
@@ -246,6 +248,35 @@ impl Admin {
         Ok(())
     }
 
+    /// Resolves when every lane has had a turn and the store's thread has come round, in a time that a broker at work
+    /// needs for it; so it is a sign of life of the whole, and costs one message for each. A full disk is no reason not to
+    /// answer.
+    ///
+    /// # Errors
+    /// [`AdminError::Stopped`], also after a failure of the store.
+    pub async fn probe(&self) -> Result<(), AdminError> {
+        self.report(false).await.map(drop)
+    }
+
+    /// Makes sure that everything that was acknowledged before this call is on the disk, whatever the
+    /// [durability](crate::Durability), and shortens the store's log. Writing waits for it meanwhile.
+    ///
+    /// # Errors
+    /// [`AdminError::Stopped`], also after a failure of the store.
+    pub async fn save(&self) -> Result<Saved, AdminError> {
+        self.report(true).await
+    }
+
+    async fn report(&self, is_save: bool) -> Result<Saved, AdminError> {
+        for lane in &*self.lanes {
+            ask(lane, |_, _| ()).await?;
+        }
+        match &self.store {
+            None => Ok(Saved::Memory),
+            Some(store) => store.report(is_save).await.ok_or(AdminError::Stopped),
+        }
+    }
+
     async fn ask_owner<T: Send + 'static>(
         &self,
         client_id: &str,
@@ -295,7 +326,7 @@ impl Broker {
     /// ```
     pub fn admin(&self) -> Admin {
         let (lanes, commons) = (self.inner.mailboxes.clone().into(), Arc::clone(&self.inner.metrics.commons));
-        Admin { lanes, commons, hash_keys: self.inner.hash_keys }
+        Admin { lanes, commons, hash_keys: self.inner.hash_keys, store: self.inner.metrics.store.clone() }
     }
 }
 

@@ -41,7 +41,9 @@ mod websocket;
 mod worker;
 
 pub use self::admin::{Admin, AdminError, Cursor, Page, RetainedInfo};
-pub use self::broker::{Broker, BrokerBuilder, Failure, ShutdownError, StartError, Threads, WeakBroker};
+pub use self::broker::{
+    Broker, BrokerBuilder, Failure, OpenedListeners, ShutdownError, StartError, Threads, WeakBroker,
+};
 pub use self::client::{
     Client, ClientBuilder, ConnectError, Delivery, Gone, Inbox, PublishError, SubscribeError,
 };
@@ -52,7 +54,7 @@ pub use self::peer::Peer;
 pub use self::serve::ServeError;
 #[cfg(feature = "store-sqlite")]
 pub use self::store::{Damage, Inspection, Repair, SqliteStore, inspect, repair};
-pub use self::store::{Durability, Store, StoreError};
+pub use self::store::{Durability, Saved, Store, StoreError};
 #[cfg(feature = "websocket")]
 pub use self::websocket::WebSocket;
 pub use self::worker::Lanes;

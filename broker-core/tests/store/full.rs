@@ -13,7 +13,7 @@ use super::*;
 
 /// What a test sees of its store.
 #[derive(Clone, Default)]
-struct Disk(Arc<Mutex<State>>);
+pub(super) struct Disk(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -27,7 +27,7 @@ struct State {
 }
 
 impl Disk {
-    fn set_full(&self, is_full: bool) {
+    pub(super) fn set_full(&self, is_full: bool) {
         self.0.lock().unwrap().is_full = is_full;
     }
 
@@ -81,7 +81,7 @@ fn limits() -> Limits {
 }
 
 /// Looks until it is so.
-fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(super) fn until(what: &str, is_so: impl Fn() -> bool) {
     let began = std::time::Instant::now();
     while !is_so() {
         assert!(began.elapsed() < PATIENCE, "{what}");
@@ -89,12 +89,12 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-fn metric(broker: &Broker, name: &str) -> u64 {
+pub(super) fn metric(broker: &Broker, name: &str) -> u64 {
     broker.metrics().get(name).unwrap()
 }
 
 /// A session that keeps QoS 1 of `t`, and is away.
-fn absent_reader(broker: &Broker) {
+pub(super) fn absent_reader(broker: &Broker) {
     let (mut reader, _) = Client::connect(broker, "reader", false);
     reader.subscribe("t", 1);
 }
@@ -258,9 +258,9 @@ fn who_waits_too_long_is_told_why() {
 }
 
 /// A store that keeps nothing until it is told to.
-struct Slow {
-    disk: Disk,
-    go_on: Arc<Mutex<()>>,
+pub(super) struct Slow {
+    pub(super) disk: Disk,
+    pub(super) go_on: Arc<Mutex<()>>,
 }
 
 impl Store for Slow {

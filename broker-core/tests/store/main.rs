@@ -7,6 +7,7 @@
 )]
 
 mod full;
+mod report;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

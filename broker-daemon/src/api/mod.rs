@@ -134,7 +134,7 @@ async fn retained(State(api): Shared, Query(query): Query<HashMap<String, String
 }
 
 async fn reload(State(api): Shared) -> Answer {
-    match api.reloader.reload(&api.admin).await {
+    match api.reloader.reload(&api.broker).await {
         Ok(changes) => Ok(Json(json!({ "changes": changes.iter().map(view::change).collect::<Vec<_>>() }))),
         Err(error) => Err(ApiProblem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
     }

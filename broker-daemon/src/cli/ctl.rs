@@ -1,13 +1,13 @@
 //! `culex ctl`: asks a running broker, and tells it what to do.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::cli::human;
-use crate::cli::state::State;
+use crate::cli::state::{OF_SERVICES, State};
 use crate::config::Config;
 use crate::control::{self, Reply};
 use crate::exit::Exit;
@@ -147,7 +147,10 @@ fn socket(arguments: &Arguments) -> Result<PathBuf, String> {
     let state = State::choose(&config, |name| std::env::var_os(name));
     let directory =
         state.directory().ok_or("name the control socket with `--socket`, or the data directory")?;
-    Ok(directory.join(control::FILE))
+    let (own, of_service) = (directory.join(control::FILE), Path::new(OF_SERVICES).join(control::FILE));
+    // Whoever has no broker of his own means that of the computer.
+    let is_said = arguments.data_dir.is_some() || arguments.port.is_some();
+    Ok(if is_said || own.exists() || !of_service.exists() { own } else { of_service })
 }
 
 fn request(command: &Command) -> (&'static str, String, Shape) {

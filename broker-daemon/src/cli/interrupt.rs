@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM, and SIGHUP.
+//! Ctrl-C and SIGTERM, and the signals of an operator.
 
 /// A file that may not become larger is an error of the write, as on a full disk, and not the end of the program: from now
 /// on, for the whole process. Needs a runtime.
@@ -51,32 +51,53 @@ impl Interrupt {
     }
 }
 
-/// SIGHUP: the configuration is to be read again.
-#[derive(Debug)]
-pub(super) struct Hangup {
-    #[cfg(unix)]
-    signal: Option<tokio::signal::unix::Signal>,
+/// What an operator orders by a signal, with mosquitto's meanings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// SIGHUP: the configuration is to be read again.
+    Reload,
+    /// SIGUSR1: everything is to be on the disk.
+    Save,
+    /// SIGUSR2: the subscriptions are to be logged.
+    Dump,
 }
 
-impl Hangup {
-    /// Starts to catch it; needs a runtime.
+/// Catches the signals of an operator.
+#[derive(Debug)]
+pub(super) struct Orders {
+    #[cfg(unix)]
+    signals: Option<[tokio::signal::unix::Signal; 3]>,
+}
+
+impl Orders {
+    /// Starts to catch them; needs a runtime.
     pub(super) fn catch() -> Self {
         #[cfg(unix)]
         {
             use tokio::signal::unix::{SignalKind, signal};
-            Self { signal: signal(SignalKind::hangup()).ok() }
+            let all = || {
+                Ok::<_, std::io::Error>([
+                    signal(SignalKind::hangup())?,
+                    signal(SignalKind::user_defined1())?,
+                    signal(SignalKind::user_defined2())?,
+                ])
+            };
+            Self { signals: all().ok() }
         }
         #[cfg(not(unix))]
         Self {}
     }
 
     /// Waits for the next one.
-    pub(super) async fn wait(&mut self) {
+    pub(super) async fn next(&mut self) -> Order {
         #[cfg(unix)]
-        if let Some(signal) = &mut self.signal
-            && signal.recv().await.is_some()
-        {
-            return;
+        if let Some([hangup, save, dump]) = &mut self.signals {
+            tokio::select! {
+                Some(()) = hangup.recv() => return Order::Reload,
+                Some(()) = save.recv() => return Order::Save,
+                Some(()) = dump.recv() => return Order::Dump,
+                else => {}
+            }
         }
         std::future::pending().await
     }

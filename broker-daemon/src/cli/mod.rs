@@ -14,6 +14,7 @@ mod config;
 mod ctl;
 mod documents;
 pub mod human;
+mod init;
 mod interrupt;
 mod output;
 mod passwd;
@@ -56,6 +57,8 @@ enum Command {
     Sub(subscribe::Arguments),
     /// Measure a broker, and verify each delivery
     Bench(bench::Arguments),
+    /// Set up a broker with a password, and with TLS
+    Init(init::Arguments),
     /// Add, change and remove users of a password file, with mosquitto_passwd's options
     Passwd(passwd::Arguments),
     /// Name all mistakes in a configuration file; starts nothing
@@ -94,6 +97,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Some(Command::Pub(arguments)) => publish::run(arguments),
         Some(Command::Sub(arguments)) => subscribe::run(arguments),
         Some(Command::Bench(arguments)) => bench::run(&arguments),
+        Some(Command::Init(arguments)) => init::run(&arguments),
         Some(Command::Passwd(arguments)) => passwd::run(&arguments),
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Acl(arguments)) => acl::run(&arguments),

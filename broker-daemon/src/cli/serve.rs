@@ -3,25 +3,29 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use culex_core::{Address, Broker, StartError, StoreError};
+use culex_core::{Address, Broker, Saved, StartError, StoreError};
 
 use crate::acl::Rules;
 use crate::api::{self, Api};
 use crate::cli::banner::{Access, Listening, banner};
 use crate::cli::human;
-use crate::cli::interrupt::{Hangup, Interrupt, outlive_file_size_limit};
+use crate::cli::interrupt::{Interrupt, Order, Orders, outlive_file_size_limit};
 use crate::cli::state::State;
 use crate::config::{
-    Config, ConfigError, Environment, Format as FileFormat, LogFormat, LogLevel, Note, StoreMode,
+    Config, ConfigError, Environment, Format as FileFormat, LogFormat, LogLevel, Note, Place, Problem,
+    StoreMode,
 };
 use crate::control::{self, ControlSocket};
 use crate::exit::Exit;
 use crate::reload::{Reloader, rules};
+use crate::service::pid_file::PidFile;
+use crate::service::user::Successor;
+use crate::service::{dump, manager};
 use crate::telemetry;
 use crate::tls::Secured;
 use crate::users::{Anonymous, Users};
@@ -120,12 +124,24 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             return Exit::Tls;
         }
     };
-    let state = State::choose(&config, |name| std::env::var_os(name));
+    let successor = match Successor::choose(config.user.as_deref()) {
+        Ok(successor) => successor,
+        Err(error) => {
+            human::complain(error);
+            return Exit::Failed;
+        }
+    };
+    // Root's home is not the home of whom it becomes.
+    let is_of_person = |name: &str| successor.is_none() || name == "STATE_DIRECTORY";
+    let state = State::choose(&config, |name| std::env::var_os(name).filter(|_| is_of_person(name)));
     let again = arguments.clone();
-    let reloader = Arc::new(Reloader::new(config.clone(), secured.clone(), users.clone(), move || {
-        Ok(configure(&again)?.0)
-    }));
-    let exit = runtime.block_on(serve(&config, &state, rules, &secured, users, reloader));
+    let anonymous = Anonymous::new(config.listeners.iter().map(|listener| listener.admits_anonymous(true)));
+    let users = users.map(|users| (users, anonymous));
+    let reloader =
+        Reloader::new(config.clone(), secured.clone(), users.clone(), move || configure_again(&again));
+    let reloader = Arc::new(reloader);
+    let start = Start { config: &config, state: &state, rules, secured: &secured, users, successor };
+    let exit = runtime.block_on(serve(start, reloader));
     runtime.shutdown_background();
     exit
 }
@@ -153,6 +169,16 @@ fn configure(arguments: &Arguments) -> Result<(Config, Vec<Note>), ConfigError> 
     Ok((config, notes))
 }
 
+/// The same at a reload, when a listener may have been added.
+fn configure_again(arguments: &Arguments) -> Result<Config, ConfigError> {
+    let (config, _) = configure(arguments)?;
+    if arguments.port.is_some() && config.listeners.len() != 1 {
+        let message = "-p sets the port of one listener, and the configuration has several".to_owned();
+        return Err(ConfigError::alone(Problem { place: Place::CommandLine, message, help: None }));
+    }
+    Ok(config)
+}
+
 /// Each connection is an open file, and the usual soft limit of 1024 is for programs that use `select`.
 fn raise_file_limit(config: &Config) {
     let wanted = config.limits.connections.get().min(FILES_ENOUGH);
@@ -171,17 +197,21 @@ fn raise_file_limit(config: &Config) {
 /// Fewer open files than this are worth a warning.
 const FILES_ENOUGH: u64 = 4096;
 
-async fn serve(
-    config: &Config,
-    state: &State,
+/// What the broker is started with.
+struct Start<'a> {
+    config: &'a Config,
+    state: &'a State,
     rules: Option<Rules>,
-    secured: &Secured,
-    users: Option<Users>,
-    reloader: Arc<Reloader>,
-) -> Exit {
+    secured: &'a Secured,
+    users: Option<(Users, Anonymous)>,
+    successor: Option<Successor>,
+}
+
+async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
+    let Start { config, state, rules, secured, users, successor } = start;
     // Before the banner: who reads it may answer with a signal at once.
     let mut interrupt = Interrupt::catch();
-    let mut hangup = Hangup::catch();
+    let mut orders = Orders::catch();
     outlive_file_size_limit();
     let mut builder =
         Broker::builder().limits(config.limits.clone()).threads(config.threads).lanes(config.lanes);
@@ -193,13 +223,19 @@ async fn serve(
     if let Some(rules) = rules {
         builder = builder.access_control(Arc::new(rules));
     }
-    let access = Access::of(config, users.as_ref());
-    if let Some(users) = users {
-        let anonymous = config.listeners.iter().map(|listener| listener.admits_anonymous(true));
-        builder = builder.authenticate(Anonymous::new(anonymous)).authenticate(users);
+    let access = Access::of(config, users.as_ref().map(|(users, _)| users));
+    if let Some((users, anonymous)) = users {
+        builder = builder.authenticate(anonymous).authenticate(users);
     }
+    let pid_file = Arc::new(OnceLock::new());
+    builder =
+        builder.after_bind(once_bound(config.pid_file.clone(), Arc::clone(&pid_file), successor.clone()));
     let broker = match state.apply(builder).start().await {
         Ok(broker) => broker,
+        Err(StartError::AfterBind(error)) => {
+            human::complain(error);
+            return Exit::Failed;
+        }
         Err(StartError::Store(StoreError::Damaged { path, what })) => {
             let directory = path.parent().unwrap_or(&path).display();
             human::complain(format_args!(
@@ -210,8 +246,10 @@ async fn serve(
             return Exit::Storage;
         }
         Err(StartError::Store(error)) => {
+            let of_successor = successor.as_ref().and_then(|successor| cannot_have(state, successor));
             human::complain(format_args!(
-                "{error}. Take another directory: `--data-dir DIR`, or none: `--ephemeral`"
+                "{error}. {}Take another directory: `--data-dir DIR`, or none: `--ephemeral`",
+                of_successor.unwrap_or_default()
             ));
             return Exit::Storage;
         }
@@ -226,13 +264,13 @@ async fn serve(
     };
     let _control = control(&broker, state, Arc::clone(&reloader)).await.map(AbortOnDrop);
     // A closed standard output is no reason not to serve.
-    let mut bound = broker.local_addrs().iter();
+    let mut bound = broker.local_addrs().into_iter();
     let listening: Vec<_> = config
         .listeners
         .iter()
         .map(|listener| Listening {
             address: match &listener.address {
-                Address::Ip(wanted) => Address::Ip(*bound.next().unwrap_or(wanted)),
+                Address::Ip(wanted) => Address::Ip(bound.next().unwrap_or(*wanted)),
                 unix @ Address::Unix(_) => unix.clone(),
             },
             has_tls: listener.tls.is_some(),
@@ -240,22 +278,74 @@ async fn serve(
         })
         .collect();
     let _ = human::print(&banner(&listening, access, &state.to_string()));
-    let reload_on_hangup = async {
-        loop {
-            hangup.wait().await;
-            if let Err(error) = reloader.reload(&broker.admin()).await {
-                tracing::error!("nothing was changed: {error}");
-            }
+    let addresses: Vec<_> = listening.iter().map(|listening| listening.address.to_string()).collect();
+    manager::ready(&format!("listening on {}", addresses.join(", ")));
+    let admin = broker.admin();
+    let signs_of_life = async {
+        if let Some(period) = manager::watchdog() {
+            manager::give_signs_of_life(&admin, period).await;
         }
+        std::future::pending().await
     };
     tokio::select! {
-        () = reload_on_hangup => Exit::Internal,
+        () = obey(&mut orders, &broker, &reloader) => Exit::Internal,
+        () = signs_of_life => Exit::Internal,
         failure = broker.failed() => {
             human::complain(format_args!("the broker failed: {failure}"));
             // A service manager that starts it again starts it with what there is.
             if failure.is_store() { Exit::Storage } else { Exit::Internal }
         }
         () = interrupt.wait() => stop(&broker, &mut interrupt).await,
+    }
+}
+
+/// What is done between binding and everything else: the last that root does.
+fn once_bound(
+    pid_file: Option<PathBuf>,
+    written: Arc<OnceLock<PidFile>>,
+    successor: Option<Successor>,
+) -> impl Fn() -> io::Result<()> + Send + Sync + 'static {
+    move || {
+        if let Some(path) = &pid_file {
+            let _ = written.set(PidFile::write(path)?);
+        }
+        successor.as_ref().map_or(Ok(()), Successor::take_over)
+    }
+}
+
+/// What to do about a directory that root's successor cannot have.
+fn cannot_have(state: &State, successor: &Successor) -> Option<String> {
+    let (directory, name) = (state.directory()?.display(), successor.name());
+    Some(format!(
+        "The broker runs as {name} (`user`), whose own the directory must be: \
+         `mkdir -p {directory} && chown -R {name}: {directory}`. "
+    ))
+}
+
+/// Does what an operator orders by a signal, for ever.
+async fn obey(orders: &mut Orders, broker: &Broker, reloader: &Reloader) {
+    let admin = broker.admin();
+    loop {
+        match orders.next().await {
+            Order::Reload => {
+                if let Err(error) = reloader.reload(broker).await {
+                    tracing::error!("nothing was changed: {error}");
+                }
+            }
+            Order::Save => match admin.save().await {
+                Ok(Saved::Kept) => tracing::info!("saved: everything that was acknowledged is on the disk"),
+                Ok(Saved::Memory) => {
+                    tracing::info!("nothing is saved: sessions and retained messages end with the broker")
+                }
+                Ok(Saved::Full) => tracing::error!("not saved: the disk is full"),
+                Err(error) => tracing::error!("not saved: {error}"),
+            },
+            Order::Dump => {
+                if let Err(error) = dump::subscriptions(&admin).await {
+                    tracing::error!("the subscriptions cannot be listed: {error}");
+                }
+            }
+        }
     }
 }
 
@@ -287,6 +377,7 @@ impl Drop for AbortOnDrop {
 /// Ends in order; a second signal does not wait for it.
 async fn stop(broker: &Broker, interrupt: &mut Interrupt) -> Exit {
     tracing::info!("stopping");
+    manager::stopping();
     tokio::select! {
         stopped = broker.shutdown(SHUTDOWN) => match stopped {
             Ok(()) => Exit::Ok,

@@ -20,7 +20,7 @@ pub(super) enum State {
 }
 
 /// The state of a service, by the Filesystem Hierarchy Standard (5.8).
-const OF_SERVICES: &str = "/var/lib/culex";
+pub(super) const OF_SERVICES: &str = "/var/lib/culex";
 
 impl State {
     /// What was said, or else the place where such state belongs on this system. Who types `culex -p 1884` may have another

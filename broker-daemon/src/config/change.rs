@@ -26,69 +26,102 @@ impl fmt::Display for Change {
     }
 }
 
+/// What a running broker follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Follows {
+    /// Listeners are opened and closed.
+    pub listeners: bool,
+    /// Users, and where they are not asked for, are replaced.
+    pub users: bool,
+}
+
 impl Config {
     /// Every setting that `new` has otherwise, in the order of the reference page.
-    pub fn changes(&self, new: &Self) -> Vec<Change> {
+    pub fn changes(&self, new: &Self, follows: Follows) -> Vec<Change> {
         let mut changes = Vec::new();
-        section(&mut changes, "", TOP, self, new, false);
-        listeners(&mut changes, self, new);
-        section(&mut changes, "acl.", ACL, &self.acl, &new.acl, true);
+        section(&mut changes, "", TOP, (self, new), |_| false);
+        listeners(&mut changes, self, new, follows);
+        section(&mut changes, "acl.", ACL, (&self.acl, &new.acl), |_| true);
         if self.acl.rules != new.acl.rules {
             let count = |config: &Self| format!("{} rules", config.acl.rules.len());
             let (old, new) = (count(self), count(new));
             changes.push(Change { key: "acl.rule".to_owned(), old, new, is_in_force: true });
         }
-        // Whether anybody is asked at all is settled at the start.
-        let keeps_users = self.auth.password_file.is_some() && new.auth.password_file.is_some();
-        section(&mut changes, "auth.", AUTH, &self.auth, &new.auth, keeps_users);
-        section(&mut changes, "log.", LOG, &self.log, &new.log, false);
-        section(&mut changes, "store.", STORE, &self.store, &new.store, false);
-        section(&mut changes, "limits.", LIMITS, &self.limits, &new.limits, false);
+        section(&mut changes, "auth.", AUTH, (&self.auth, &new.auth), |_| follows.users);
+        section(&mut changes, "log.", LOG, (&self.log, &new.log), |key| key == "level");
+        section(&mut changes, "store.", STORE, (&self.store, &new.store), |_| false);
+        section(&mut changes, "limits.", LIMITS, (&self.limits, &new.limits), |_| false);
         changes
     }
+}
+
+/// For each listener of `new` its place among the `old` ones: it has the same address. A port that the system chooses is
+/// the next one of those.
+pub(crate) fn matching<'a>(
+    old: impl IntoIterator<Item = &'a Listener>,
+    new: &[Listener],
+) -> Vec<Option<usize>> {
+    let mut old: Vec<_> = old.into_iter().map(Some).collect();
+    let place = |new: &Listener| {
+        let place = old.iter().position(|old| old.is_some_and(|old| old.address == new.address))?;
+        // Each is one only once.
+        *old.get_mut(place)? = None;
+        Some(place)
+    };
+    new.iter().map(place).collect()
 }
 
 fn section<T: Clone>(
     changes: &mut Vec<Change>,
     prefix: &str,
     keys: &[Key<T>],
-    old: &T,
-    new: &T,
-    is_in_force: bool,
+    (old, new): (&T, &T),
+    is_in_force: impl Fn(&str) -> bool,
 ) {
     for Key { name, setting, .. } in keys {
         let (old, new) = (setting.value_text(old.clone()), setting.value_text(new.clone()));
         if old != new {
+            let is_in_force = is_in_force(name);
             changes.push(Change { key: format!("{prefix}{name}"), old, new, is_in_force });
         }
     }
 }
 
-fn listeners(changes: &mut Vec<Change>, old_config: &Config, new_config: &Config) {
+fn listeners(changes: &mut Vec<Change>, old_config: &Config, new_config: &Config, follows: Follows) {
     let (old, new) = (&old_config.listeners, &new_config.listeners);
-    // How a listener is secured can change while it runs; whether it is, cannot.
-    let plain = |listener: &Listener| (listener.address.clone(), listener.tls.is_some());
-    if !old.iter().map(plain).eq(new.iter().map(plain)) {
-        let text = |listeners: &[Listener]| {
-            listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>().join(", ")
-        };
-        changes.push(Change {
-            key: "listener".to_owned(),
-            old: text(old),
-            new: text(new),
-            is_in_force: false,
-        });
+    let places = matching(old, new);
+    let is_in_force = follows.listeners;
+    let change = |old: String, new: String| Change { key: "listener".to_owned(), old, new, is_in_force };
+    let none = || "none".to_owned();
+    for (place, gone) in old.iter().enumerate() {
+        if !places.contains(&Some(place)) {
+            changes.push(change(gone.address.to_string(), none()));
+        }
     }
-    for old in old {
-        let Some(new) = new.iter().find(|new| new.address == old.address) else { continue };
-        section(changes, "listener.", LISTENER, old, new, false);
+    for (new, _) in new.iter().zip(&places).filter(|(_, place)| place.is_none()) {
+        changes.push(change(none(), new.address.to_string()));
+    }
+    for (new, place) in new.iter().zip(places) {
+        let Some(old) = place.and_then(|place| old.get(place)) else { continue };
+        section(changes, "listener.", LISTENER, (old, new), |key| key == "allow_anonymous" && follows.users);
         if old.limits.is_some() || new.limits.is_some() {
             let old = old.limits.as_ref().unwrap_or(&old_config.limits);
             let new = new.limits.as_ref().unwrap_or(&new_config.limits);
-            section(changes, "listener.limits.", LIMITS, old, new, false);
+            section(changes, "listener.limits.", LIMITS, (old, new), |_| false);
         }
-        if let (Some(old), Some(new)) = (&old.tls, &new.tls) {
-            section(changes, "listener.tls.", TLS, old, new, true);
+        match (&old.tls, &new.tls) {
+            // How a listener is secured can change while it is open; whether it is, cannot.
+            (Some(old), Some(new)) => section(changes, "listener.tls.", TLS, (old, new), |_| true),
+            (None, None) => {}
+            (old, new) => {
+                let text = |is_secured: bool| if is_secured { "there" } else { "none" }.to_owned();
+                changes.push(Change {
+                    key: "listener.tls".to_owned(),
+                    old: text(old.is_some()),
+                    new: text(new.is_some()),
+                    is_in_force: false,
+                });
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use culex_core::{Lanes, Threads};
 
 #[cfg(test)]
 mod border_tests;
-mod change;
+pub(crate) mod change;
 mod environment;
 mod format;
 mod keys;
@@ -33,7 +33,7 @@ mod validate;
 mod value;
 mod write;
 
-pub use crate::config::change::Change;
+pub use crate::config::change::{Change, Follows};
 pub use crate::config::environment::Environment;
 pub use crate::config::format::Format;
 pub use crate::config::listener::{
@@ -76,6 +76,10 @@ pub struct Config {
     pub acl: AclSettings,
     /// Who may come in.
     pub auth: AuthSettings,
+    /// Whom a start as root becomes once it listens; `None`: it stays root.
+    pub user: Option<String>,
+    /// A file that has the number of the process while it runs.
+    pub pid_file: Option<PathBuf>,
 }
 
 /// Who may come in.
@@ -201,6 +205,8 @@ impl Default for Config {
             store: StoreSettings::default(),
             acl: AclSettings::default(),
             auth: AuthSettings::default(),
+            user: None,
+            pid_file: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What can only be seen when all is read: two listeners on one address, a listener that is open to everybody.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use culex_core::limits::Limits;
@@ -27,13 +28,29 @@ pub(crate) struct Draft {
     threads: Threads,
     lanes: Lanes,
     pub(crate) sys_interval: Duration,
+    user: Option<String>,
+    pid_file: Option<PathBuf>,
 }
 
 impl Default for Draft {
     fn default() -> Self {
-        let Config { limits, log, store, acl, auth, threads, lanes, sys_interval, .. } = Config::default();
+        let Config { limits, log, store, acl, auth, threads, lanes, sys_interval, user, pid_file, .. } =
+            Config::default();
         let (listeners, acl_rule) = (Vec::new(), None);
-        Self { listeners, limits, log, store, acl, acl_rule, auth, threads, lanes, sys_interval }
+        Self {
+            listeners,
+            limits,
+            log,
+            store,
+            acl,
+            acl_rule,
+            auth,
+            threads,
+            lanes,
+            sys_interval,
+            user,
+            pid_file,
+        }
     }
 }
 
@@ -41,12 +58,14 @@ impl Draft {
     /// A configuration with what stands at the top of the file.
     pub(crate) fn top(&self) -> Config {
         let Self { threads, lanes, sys_interval, .. } = *self;
-        Config { threads, lanes, sys_interval, ..Config::default() }
+        let (user, pid_file) = (self.user.clone(), self.pid_file.clone());
+        Config { threads, lanes, sys_interval, user, pid_file, ..Config::default() }
     }
 
     /// Takes what stands at the top of the file.
     pub(crate) fn take_top(&mut self, top: &Config) {
         (self.threads, self.lanes, self.sys_interval) = (top.threads, top.lanes, top.sys_interval);
+        (self.user, self.pid_file) = (top.user.clone(), top.pid_file.clone());
     }
 }
 
@@ -94,6 +113,8 @@ pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
         store: draft.store,
         acl: draft.acl,
         auth: draft.auth,
+        user: draft.user,
+        pid_file: draft.pid_file,
     }
 }
 

@@ -102,6 +102,24 @@ impl Secured {
         }
     }
 
+    /// Gives new connections what `new` has, for a broker whose listeners are now those of `new`. `places` says for each where
+    /// it was before, if it was open: it stays secured or plain as it was opened.
+    pub fn follow(&mut self, new: Self, places: &[Option<usize>]) {
+        let follow = |(new, place): (Option<Listening>, &Option<usize>)| match place {
+            None => new,
+            Some(place) => {
+                let mut old = self.0.get_mut(*place)?.take()?;
+                if let Some(new) = new {
+                    old.tls.replace(&new.tls);
+                    old.trust = new.trust;
+                }
+                Some(old)
+            }
+        };
+        let listening = new.0.into_iter().zip(places).map(follow).collect();
+        self.0 = listening;
+    }
+
     /// The listener with this address; with this number, if it takes any port, as others may.
     fn at(&self, number: usize, address: &Address) -> Option<&Listening> {
         let is_fixed = address.ip().is_none_or(|address| address.port() != 0);

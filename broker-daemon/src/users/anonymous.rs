@@ -1,22 +1,34 @@
 //! Clients without a user name, which come in where their listener allows it.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use culex_core::hooks::{Authenticator, Decision, Login};
 
 /// Lets clients without a user name in through some of the listeners. An empty user name is one, and is nobody's here.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Clones mean the same.
+#[derive(Debug, Clone, Default)]
 pub struct Anonymous {
-    allowed: Box<[bool]>,
+    /// The numbers of those listeners.
+    listeners: Arc<ArcSwap<Vec<usize>>>,
 }
 
 impl Anonymous {
     /// Says for each listener, in their order, whether they may.
     pub fn new(allowed: impl IntoIterator<Item = bool>) -> Self {
-        Self { allowed: allowed.into_iter().collect() }
+        let this = Self::default();
+        this.replace(allowed.into_iter().enumerate());
+        this
+    }
+
+    /// Says it again, for each number of a listener. None has the number of another, also of one of before.
+    pub fn replace(&self, allowed: impl IntoIterator<Item = (usize, bool)>) {
+        let listeners = allowed.into_iter().filter_map(|(number, is_allowed)| is_allowed.then_some(number));
+        self.listeners.store(Arc::new(listeners.collect()));
     }
 
     fn admits(&self, user_name: Option<&str>, listener: Option<usize>) -> bool {
-        let is_allowed = listener.and_then(|number| self.allowed.get(number)).copied().unwrap_or(false);
-        user_name.is_none() && is_allowed
+        user_name.is_none() && listener.is_some_and(|number| self.listeners.load().contains(&number))
     }
 }
 
@@ -43,5 +55,7 @@ mod tests {
         ] {
             assert_eq!(anonymous.admits(name, listener), expected, "{name:?} {listener:?}");
         }
+        anonymous.clone().replace([(0, true), (7, false)]);
+        assert!(anonymous.admits(None, Some(0)) && !anonymous.admits(None, Some(1)));
     }
 }

@@ -189,9 +189,13 @@ impl Running {
     }
 
     /// Asks it to end, as a service manager does; gives its exit code.
-    pub(crate) fn terminate(mut self) -> Option<i32> {
-        let ended = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(ended.success());
+    pub(crate) fn terminate(self) -> Option<i32> {
+        self.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits for its end; gives its exit code.
+    pub(crate) fn ended(mut self) -> Option<i32> {
         self.rest();
         self.child.wait().unwrap().code()
     }

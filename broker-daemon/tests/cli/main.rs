@@ -6,11 +6,16 @@ mod certificates;
 #[cfg(feature = "store-sqlite")]
 mod control;
 mod harness;
+mod init;
+#[cfg(feature = "store-sqlite")]
+mod listeners;
 mod mosquitto_conf;
 mod options;
 mod pub_sub;
 mod security_files;
 mod serve;
+#[cfg(feature = "store-sqlite")]
+mod service;
 #[cfg(feature = "store-sqlite")]
 mod store;
 mod users;

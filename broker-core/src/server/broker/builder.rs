@@ -1,5 +1,6 @@
 //! What a broker is started with, and its start.
 
+use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +30,7 @@ use super::super::events::EventHub;
 use super::super::front_door::FrontDoor;
 use super::super::hooks::{HookSet, Hooks};
 use super::super::lane::{Lane, LaneMessage, Neighbours};
-use super::super::listener::{Entrance, Listener, ListeningSocket};
+use super::super::listener::{Listener, ListeningSocket};
 use super::super::mailbox::Mailbox;
 use super::super::metrics::Metrics;
 #[cfg(feature = "store-sqlite")]
@@ -38,7 +39,7 @@ use super::super::store::{Committer, Door, Queue, Source, Store, StoreError};
 use super::super::sys::SystemTopics;
 use super::super::worker::{self, Lanes, Movement};
 use super::runtime::Runtime;
-use super::{Broker, Failure, Inner, StartError, recovery};
+use super::{Broker, Failure, Inner, StartError, listening, recovery};
 
 /// Once a second is often enough for whoever looks.
 const SYSTEM_INTERVAL_MIN: Duration = Duration::from_secs(1);
@@ -70,7 +71,24 @@ pub struct BrokerBuilder {
     durability: Durability,
     access_control: Option<Arc<dyn AccessControl>>,
     system_topics: Option<SystemTopics>,
+    after_bind: AfterBind,
     pub(in super::super) hooks: HookSet,
+}
+
+/// What is called when all listeners are bound.
+#[derive(Clone, Default)]
+struct AfterBind(Option<Arc<dyn Fn() -> io::Result<()> + Send + Sync>>);
+
+impl AfterBind {
+    fn call(&self) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), |call| call())
+    }
+}
+
+impl fmt::Debug for AfterBind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AfterBind").field(&self.0.is_some()).finish()
+    }
 }
 
 impl BrokerBuilder {
@@ -156,6 +174,15 @@ impl BrokerBuilder {
         self
     }
 
+    /// Called when every listener is bound, before the store is opened and before any lane runs. There a program gives up
+    /// the privileges that only its ports needed.
+    ///
+    /// An error ends the start with [`StartError::AfterBind`].
+    pub fn after_bind(mut self, call: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
+        self.after_bind = AfterBind(Some(Arc::new(call)));
+        self
+    }
+
     /// Binds every listener and starts on the tokio runtime around this call. When it returns, clients can connect.
     ///
     /// The runtime must outlive the broker, and have its I/O and time drivers enabled (`enable_all`).
@@ -192,6 +219,7 @@ impl BrokerBuilder {
         // Deadlines need it.
         with_driver(|| drop(tokio::time::sleep(Duration::ZERO)))?;
         let sockets = self.bind()?;
+        self.after_bind.call().map_err(StartError::AfterBind)?;
         let (store, stored) = self.open_store()?;
         let hash_keys = random_keys().map_err(StartError::System)?;
         let commons = Arc::new(SharedCommons::new(&self.limits, hash_keys, &stored));
@@ -238,44 +266,33 @@ impl BrokerBuilder {
             events: events.clone(),
         });
         let (closing, _) = watch::channel(false);
-        let addresses = sockets.iter().filter_map(ListeningSocket::local_addr).collect();
-        let entrances = self.listeners.into_iter().enumerate();
-        let accept = |(socket, (number, listener))| {
-            let entrance = Arc::new(Entrance::new(number, listener, &front_door.limits));
-            handle.spawn(Arc::clone(&front_door).accept(socket, entrance, closing.subscribe()))
-        };
-        let mut accepting: Vec<_> = sockets.into_iter().zip(entrances).map(accept).collect();
-        if let (Some(topics), Some(lane)) = (self.system_topics, mailboxes.first()) {
-            let topics = topics.publish(Arc::clone(&metrics), Arc::clone(lane), closing.subscribe());
-            accepting.push(handle.spawn(topics));
-        }
-        let (accepting, threads) = (Mutex::new(accepting), Mutex::new(threads));
         let inner = Inner {
-            addresses,
             closing,
             front_door,
             kept: Arc::default(),
             runtime: handle.clone(),
             owned_runtime: Mutex::new(Some(runtime)),
-            accepting,
+            listening: Mutex::default(),
             mailboxes,
             hash_keys,
             events,
             departure,
-            threads,
+            threads: Mutex::new(threads),
             stopped: Mutex::new(None),
             failure,
             metrics,
         };
+        inner.listening.lock().start(&inner, sockets.into_iter().zip(self.listeners).collect());
+        if let (Some(topics), Some(lane)) = (self.system_topics, inner.mailboxes.first()) {
+            let topics =
+                topics.publish(Arc::clone(&inner.metrics), Arc::clone(lane), inner.closing.subscribe());
+            inner.listening.lock().add(handle.spawn(topics));
+        }
         Ok(Broker { inner: Arc::new(inner) })
     }
 
     fn bind(&self) -> Result<Vec<ListeningSocket>, StartError> {
-        let bind = |listener: &Listener| {
-            let failed = |source| StartError::Bind { address: listener.address.clone(), source };
-            with_driver(|| listener.open())?.map_err(failed)
-        };
-        self.listeners.iter().map(bind).collect()
+        self.listeners.iter().map(listening::open).collect()
     }
 
     /// A poll and a mailbox for each lane.
@@ -342,7 +359,7 @@ fn on_failure(tell: watch::Sender<Option<Failure>>, is_store: bool) -> Box<dyn F
 }
 
 /// Calls tokio for what needs a driver of the runtime. It can be asked for none; whoever misses one is told by a panic.
-fn with_driver<T>(call: impl FnOnce() -> T) -> Result<T, StartError> {
+pub(super) fn with_driver<T>(call: impl FnOnce() -> T) -> Result<T, StartError> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|_| StartError::NoDrivers)
 }
 

@@ -36,6 +36,9 @@ pub enum StartError {
     /// More lanes than 1024.
     #[error("{0} threads are too many, at most 1024")]
     TooManyThreads(usize),
+    /// What was to be done after binding failed, see [`BrokerBuilder::after_bind`](crate::BrokerBuilder::after_bind).
+    #[error("{0}")]
+    AfterBind(#[source] io::Error),
     /// The store cannot be used.
     #[error("{0}")]
     Store(#[from] StoreError),

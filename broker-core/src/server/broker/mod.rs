@@ -2,11 +2,11 @@
 
 mod builder;
 mod error;
+mod listening;
 mod recovery;
 mod runtime;
 mod weak;
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,10 +24,12 @@ use super::lane::LaneMessage;
 use super::mailbox::Mailbox;
 use super::metrics::{Metrics, Snapshot};
 
+use self::listening::Listening;
 use self::runtime::Runtime;
 
 pub use self::builder::{BrokerBuilder, Threads};
 pub use self::error::{Failure, ShutdownError, StartError};
+pub use self::listening::OpenedListeners;
 pub use self::weak::WeakBroker;
 
 /// A running broker. A cheap handle: clones mean the same broker, which runs until [`Broker::shutdown`] or until
@@ -38,7 +40,6 @@ pub struct Broker {
 }
 
 pub(super) struct Inner {
-    addresses: Vec<SocketAddr>,
     /// Tells the front door to close; so does its end. Every task of the broker has a receiver until it ends.
     pub(super) closing: watch::Sender<bool>,
     pub(super) front_door: Arc<FrontDoor>,
@@ -47,7 +48,7 @@ pub(super) struct Inner {
     /// Where tasks run.
     pub(super) runtime: Handle,
     owned_runtime: Mutex<Option<Runtime>>,
-    accepting: Mutex<Vec<task::JoinHandle<()>>>,
+    listening: Mutex<Listening>,
     pub(super) mailboxes: Vec<Arc<Mailbox<LaneMessage>>>,
     pub(super) hash_keys: (u64, u64),
     /// The lanes keep it; it ends with them.
@@ -64,11 +65,6 @@ impl Broker {
     /// A broker without listeners and with default limits, to be filled in.
     pub fn builder() -> BrokerBuilder {
         BrokerBuilder::default()
-    }
-
-    /// The IP addresses that are listened on, in the order of [`BrokerBuilder::listen`].
-    pub fn local_addrs(&self) -> &[SocketAddr] {
-        &self.inner.addresses
     }
 
     /// All counters and gauges.
@@ -143,7 +139,7 @@ impl Broker {
 impl Inner {
     async fn end(&self) {
         self.closing.send_replace(true);
-        let accepting = std::mem::take(&mut *self.accepting.lock());
+        let accepting = self.listening.lock().take_all();
         let threads = std::mem::take(&mut *self.threads.lock());
         for task in accepting {
             // It fails only if its runtime has ended, and the task with it.
@@ -163,7 +159,7 @@ impl Inner {
 
 impl std::fmt::Debug for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Broker").field("addresses", &self.inner.addresses).finish_non_exhaustive()
+        f.debug_struct("Broker").field("addresses", &self.local_addrs()).finish_non_exhaustive()
     }
 }
 

@@ -55,7 +55,8 @@ impl Login {
     }
 
     /// The listener that it came through, from 0 in the order of
-    /// [`BrokerBuilder::listen`](crate::BrokerBuilder::listen); for a stream what [`Peer::through`](crate::Peer::through)
+    /// [`BrokerBuilder::listen`](crate::BrokerBuilder::listen), then in that of
+    /// [`Broker::open_listeners`](crate::Broker::open_listeners); for a stream what [`Peer::through`](crate::Peer::through)
     /// said.
     pub const fn listener(&self) -> Option<usize> {
         self.listener

@@ -14,7 +14,7 @@ use super::super::events::EventHub;
 use super::super::lane::LaneMessage;
 use super::super::mailbox::Mailbox;
 use super::pending::{Pending, Taken};
-use super::queue::Queue;
+use super::queue::{Errand, Queue, Saved};
 use super::stall::Stall;
 use super::{Store, StoreError};
 
@@ -69,9 +69,9 @@ impl Committer {
 
     /// One transaction.
     fn commit(&mut self, taken: &Taken) -> Result<(), StoreError> {
-        let Taken { records, through, reads, .. } = taken;
+        let Taken { records, through, errands, .. } = taken;
         // Everything may be over already; without a batch it is a sign of life.
-        if !records.is_empty() || (through.is_empty() && reads.is_empty()) {
+        if !records.is_empty() || (through.is_empty() && errands.is_empty()) {
             self.store.commit(records, self.clock.now().wall)?;
         }
         let cells = &self.queue.cells;
@@ -90,18 +90,32 @@ impl Committer {
         if self.queue.note_kept(taken.bytes) {
             self.tell_room();
         }
-        self.read(taken.reads)
+        self.run_errands(taken.errands, false)
     }
 
-    /// Reads for the lanes. What is asked for is stored by now, see [`Queue`].
-    fn read(&mut self, reads: Vec<(ShardId, Fetch)>) -> Result<(), StoreError> {
-        for (lane, fetch) in reads {
-            let mut bodies = self.store.read(fetch.id, &fetch.entries)?.into_iter();
-            let fetched = fetch.answered(|_, _| bodies.next().flatten());
-            if let Some(mailbox) = self.mailboxes.get(usize::from(lane.0)) {
-                let bytes = fetched.bytes();
-                mailbox.send([LaneMessage::Fetched(fetched)], bytes);
+    /// Reads for the lanes, and reports. What is asked for is stored by now, see [`Queue`].
+    fn run_errands(&mut self, errands: Vec<Errand>, is_full: bool) -> Result<(), StoreError> {
+        for errand in errands {
+            match errand {
+                Errand::Read(lane, fetch) => self.read(lane, fetch)?,
+                Errand::Report { is_save, reply } => {
+                    if is_save && !is_full {
+                        self.store.sync()?;
+                    }
+                    // Whoever asked may have gone.
+                    let _ = reply.send(if is_full { Saved::Full } else { Saved::Kept });
+                }
             }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, lane: ShardId, fetch: Fetch) -> Result<(), StoreError> {
+        let mut bodies = self.store.read(fetch.id, &fetch.entries)?.into_iter();
+        let fetched = fetch.answered(|_, _| bodies.next().flatten());
+        if let Some(mailbox) = self.mailboxes.get(usize::from(lane.0)) {
+            let bytes = fetched.bytes();
+            mailbox.send([LaneMessage::Fetched(fetched)], bytes);
         }
         Ok(())
     }
@@ -130,7 +144,7 @@ impl Committer {
         let mut next_try = began;
         loop {
             // Consumers read on: what they have done makes space.
-            self.read(stall.take_reads())?;
+            self.run_errands(stall.take_errands(), true)?;
             let now = Instant::now();
             if now >= next_try {
                 if self.try_again(&mut stall)? {

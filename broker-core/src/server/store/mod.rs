@@ -39,6 +39,7 @@ use crate::engine::time::WallTime;
 pub(crate) use self::committer::Committer;
 pub use self::error::StoreError;
 pub(crate) use self::queue::Queue;
+pub use self::queue::Saved;
 pub(crate) use self::source::Source;
 #[cfg(feature = "store-sqlite")]
 pub use self::sqlite::{Damage, Inspection, Repair, SqliteStore, inspect, repair};
@@ -72,6 +73,15 @@ pub trait Store: Send + 'static {
     /// does. Meanwhile it may be given others before them that only end what it has ([`Record::Done`] and
     /// [`Record::SessionEnded`]). After any other [`StoreError`] nothing is called any more and the broker fails.
     fn commit(&mut self, records: &[Record], now: WallTime) -> Result<(), StoreError>;
+
+    /// Everything that was committed is on the disk when this returns, whatever a commit promises. Called between commits,
+    /// when an operator asks for it; nothing by default.
+    ///
+    /// # Errors
+    /// [`StoreError`]. Nothing is called any more and the broker fails.
+    fn sync(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Messages of a session's queue that were committed, in the order of `entries`: at most 512, and 256 KiB but for the
     /// last. `None` for one that is not there; it is dropped from the queue, and that is told. Called between commits, so

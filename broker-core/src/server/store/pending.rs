@@ -14,11 +14,10 @@ use std::time::{Duration, Instant};
 use culex_codec::QoS;
 
 use crate::engine::keys::{BatchNumber, PublicationId, ShardId};
-use crate::engine::shard::Fetch;
 use crate::engine::store::{Ended, Record, RetainedChange};
 
 use super::linger::Linger;
-use super::queue::{Arrived, Queue, TAKEN_BYTES, Waiting};
+use super::queue::{Arrived, Errand, Queue, TAKEN_BYTES, Waiting};
 
 /// How long deletions wait for a transaction, and how many.
 const ENDS_WAIT: Duration = Duration::from_millis(100);
@@ -37,8 +36,8 @@ pub(super) struct Taken {
     /// The last batch of each lane that has one, in the order of the lanes; everything through it is in the records, or
     /// over.
     pub(super) through: Vec<(ShardId, BatchNumber)>,
-    /// What is to be read when the records are kept, and not before.
-    pub(super) reads: Vec<(ShardId, Fetch)>,
+    /// What is to be done when the records are kept, and not before.
+    pub(super) errands: Vec<Errand>,
     /// What it counted towards the limit of the queue.
     pub(super) bytes: usize,
     /// No lane will push any more.
@@ -57,7 +56,7 @@ pub(super) struct Pending {
     /// Deletions whose batches are told of already, and since when they wait.
     ends: Vec<Record>,
     ends_since: Option<Instant>,
-    reads: Vec<(ShardId, Fetch)>,
+    errands: Vec<Errand>,
     is_last: bool,
     linger: Linger,
     /// Since when the store has not been called.
@@ -74,7 +73,7 @@ struct Batch {
 impl Taken {
     /// Nothing had come.
     pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.through.is_empty() && self.reads.is_empty()
+        self.records.is_empty() && self.through.is_empty() && self.errands.is_empty()
     }
 }
 
@@ -125,7 +124,7 @@ impl Pending {
     /// Notes what has come. Says how many entries are over because of it.
     fn add(&mut self, arrived: Arrived, now: Instant) -> u64 {
         self.is_last = arrived.is_last;
-        self.reads.extend(arrived.reads);
+        self.errands.extend(arrived.errands);
         let first = self.batches.len();
         for waiting in arrived.batches {
             let (mut entries, mut is_urgent) = (0, false);
@@ -174,7 +173,7 @@ impl Pending {
         let count = self.due(now);
         let is_end_due = self.ends.len() >= ENDS_MAX
             || self.ends_since.is_some_and(|since| now.duration_since(since) >= ENDS_WAIT);
-        if count > 0 || is_end_due || !self.reads.is_empty() || self.is_last {
+        if count > 0 || is_end_due || !self.errands.is_empty() || self.is_last {
             self.write(&mut taken, count, now);
             return Some(taken);
         }
@@ -197,7 +196,8 @@ impl Pending {
     fn due(&self, now: Instant) -> usize {
         let all = self.batches.len();
         let Some(wait) = self.linger.wait() else { return all };
-        if self.is_last || !self.reads.is_empty() || self.bytes >= TAKEN_BYTES || self.entries > ENTRIES_MAX {
+        if self.is_last || !self.errands.is_empty() || self.bytes >= TAKEN_BYTES || self.entries > ENTRIES_MAX
+        {
             return all;
         }
         let age = |batch: &Batch| now.duration_since(batch.came);
@@ -211,7 +211,7 @@ impl Pending {
     fn write(&mut self, taken: &mut Taken, count: usize, now: Instant) {
         self.ends_since = None;
         taken.records.append(&mut self.ends);
-        taken.reads = std::mem::take(&mut self.reads);
+        taken.errands = std::mem::take(&mut self.errands);
         let (mut first, mut messages) = (None::<PublicationId>, 0);
         for _ in 0..count {
             let Some(mut batch) = self.pop(taken) else { break };
@@ -272,6 +272,7 @@ fn only_entries(record: &Record) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use crate::engine::shard::Fetch;
     use std::sync::Arc;
 
     use culex_codec::{PacketId, TopicName};
@@ -430,7 +431,7 @@ mod tests {
         // Nor what is behind something to be read.
         let session = crate::engine::keys::SessionKey { slot: 0, generation: 0 };
         let fetch = Fetch { session, id: SessionId(1), entries: Vec::new() };
-        lane.pending.reads.push((ShardId(0), fetch));
+        lane.pending.errands.push(Errand::Read(ShardId(0), fetch));
         let taken = lane.ready(now);
         assert!(matches!(&taken, Some((_, through)) if *through == lane.last), "{taken:?}");
     }

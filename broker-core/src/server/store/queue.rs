@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
 
 use crate::engine::keys::{BatchNumber, ShardId};
 use crate::engine::shard::{Fetch, StoreRoom};
@@ -14,8 +15,8 @@ use crate::engine::store::{Record, StoreBatch};
 const CROWDED_BYTES: usize = 64 << 20;
 /// What one transaction takes at most; at least one batch.
 pub(super) const TAKEN_BYTES: usize = 8 << 20;
-/// What is read between two transactions at most, so that nobody waits long for an acknowledgement.
-const READS_TAKEN: usize = 64;
+/// What is read or reported between two transactions at most, so that nobody waits long for an acknowledgement.
+const ERRANDS_TAKEN: usize = 64;
 /// What a record costs beside topic and payload.
 const BYTES_PER_RECORD: usize = 128;
 
@@ -32,8 +33,8 @@ pub(crate) struct Queue {
 
 struct State {
     batches: VecDeque<Waiting>,
-    /// What is to be read behind so many batches, counted from the start.
-    reads: VecDeque<(u64, ShardId, Fetch)>,
+    /// What is to be done behind so many batches, counted from the start.
+    errands: VecDeque<(u64, Errand)>,
     /// Batches that were taken.
     taken: u64,
     /// Lanes that may still push.
@@ -42,6 +43,28 @@ struct State {
     is_idle: bool,
     /// It waits for space, and does not want to hear of batches.
     is_paused: bool,
+    /// Nobody takes anything any more.
+    is_over: bool,
+}
+
+/// What the committer does between two transactions, when everything that was pushed before it is kept.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// Reads for a lane.
+    Read(ShardId, Fetch),
+    /// Says that it lives, and makes sure that everything is on the disk if that is asked for.
+    Report { is_save: bool, reply: oneshot::Sender<Saved> },
+}
+
+/// What the store says of everything that was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    /// It is on the disk.
+    Kept,
+    /// There is no store: it ends with the broker.
+    Memory,
+    /// The disk is full: what came last waits for space, and is not acknowledged.
+    Full,
 }
 
 /// A batch.
@@ -67,8 +90,8 @@ pub(super) struct StoreCells {
 #[derive(Debug, Default)]
 pub(super) struct Arrived {
     pub(super) batches: Vec<Waiting>,
-    /// What is to be read behind them.
-    pub(super) reads: Vec<(ShardId, Fetch)>,
+    /// What is to be done behind them.
+    pub(super) errands: Vec<Errand>,
     /// No lane will push any more.
     pub(super) is_last: bool,
 }
@@ -78,11 +101,12 @@ impl Queue {
         Self {
             state: Mutex::new(State {
                 batches: VecDeque::new(),
-                reads: VecDeque::new(),
+                errands: VecDeque::new(),
                 taken: 0,
                 lanes,
                 is_idle: false,
                 is_paused: false,
+                is_over: false,
             }),
             filled: Condvar::new(),
             bytes: AtomicUsize::new(0),
@@ -112,12 +136,25 @@ impl Queue {
     /// Appends what is to be read behind everything that is there, and wakes the committer if it sleeps. A session asks
     /// once at a time, so they are few.
     pub(super) fn push_read(&self, lane: ShardId, fetch: Fetch) {
-        if self.has_failed() {
+        self.push_errand(Errand::Read(lane, fetch));
+    }
+
+    /// Asks the committer whether it lives, behind everything that is there; with `is_save` it makes sure of the disk. No
+    /// answer: the store has failed, or ended.
+    pub(crate) async fn report(&self, is_save: bool) -> Option<Saved> {
+        let (reply, answer) = oneshot::channel();
+        self.push_errand(Errand::Report { is_save, reply });
+        answer.await.ok()
+    }
+
+    fn push_errand(&self, errand: Errand) {
+        let mut state = self.state.lock();
+        // Looked at here, because what comes later is taken by nobody.
+        if self.has_failed() || state.is_over {
             return;
         }
-        let mut state = self.state.lock();
         let behind = state.taken + state.batches.len() as u64;
-        state.reads.push_back((behind, lane, fetch));
+        state.errands.push_back((behind, errand));
         let wake = std::mem::take(&mut state.is_idle) | state.is_paused;
         drop(state);
         if wake {
@@ -129,7 +166,7 @@ impl Queue {
     /// batch.
     pub(super) fn take(&self, patience: Duration, room: usize, is_quiet: bool) -> Arrived {
         let mut state = self.state.lock();
-        if is_quiet || state.batches.is_empty() && state.reads.is_empty() && state.lanes > 0 {
+        if is_quiet || state.batches.is_empty() && state.errands.is_empty() && state.lanes > 0 {
             state.is_idle = !is_quiet;
             self.filled.wait_for(&mut state, patience);
             state.is_idle = false;
@@ -143,14 +180,18 @@ impl Queue {
             state.taken += 1;
             arrived.batches.push(waiting);
         }
-        while arrived.reads.len() < READS_TAKEN
-            && state.reads.front().is_some_and(|(behind, ..)| *behind <= state.taken)
-            && let Some((_, lane, fetch)) = state.reads.pop_front()
+        while arrived.errands.len() < ERRANDS_TAKEN
+            && state.errands.front().is_some_and(|(behind, _)| *behind <= state.taken)
+            && let Some((_, errand)) = state.errands.pop_front()
         {
-            arrived.reads.push((lane, fetch));
+            arrived.errands.push(errand);
         }
         // Nobody is left to read for.
         arrived.is_last = state.batches.is_empty() && state.lanes == 0;
+        if arrived.is_last {
+            state.is_over = true;
+            state.errands.clear();
+        }
         arrived
     }
 
@@ -170,7 +211,7 @@ impl Queue {
         let mut state = self.state.lock();
         state.is_paused = true;
         while state.lanes > 0
-            && state.reads.is_empty()
+            && state.errands.is_empty()
             && !self.filled.wait_until(&mut state, until).timed_out()
         {}
         state.is_paused = false;
@@ -211,7 +252,7 @@ impl Queue {
         self.has_failed.store(true, Ordering::Release);
         self.set_full(false);
         let mut state = self.state.lock();
-        let waiting = (std::mem::take(&mut state.batches), std::mem::take(&mut state.reads));
+        let waiting = (std::mem::take(&mut state.batches), std::mem::take(&mut state.errands));
         drop(state);
         self.bytes.store(0, Ordering::Relaxed);
         drop(waiting);
@@ -279,7 +320,11 @@ mod tests {
         let taken: Vec<_> = (0..3)
             .map(|_| {
                 let arrived = queue.take(Duration::ZERO, TAKEN_BYTES, false);
-                let reads: Vec<_> = arrived.reads.iter().map(|(_, fetch)| fetch.session.slot).collect();
+                let slot = |errand: &Errand| match errand {
+                    Errand::Read(_, fetch) => fetch.session.slot,
+                    Errand::Report { .. } => 0,
+                };
+                let reads: Vec<_> = arrived.errands.iter().map(slot).collect();
                 let numbers: Vec<_> = arrived.batches.iter().map(|batch| batch.number.0).collect();
                 (numbers, reads)
             })

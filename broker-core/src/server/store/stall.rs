@@ -7,11 +7,11 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use crate::engine::keys::{PublicationId, SessionId, ShardId};
-use crate::engine::shard::Fetch;
+use crate::engine::keys::{PublicationId, SessionId};
 use crate::engine::store::Record;
 
 use super::pending::Taken;
+use super::queue::Errand;
 
 /// Ends of one transaction.
 const ENDS: usize = 256;
@@ -21,8 +21,8 @@ pub(super) struct Stall {
     waiting: VecDeque<Taken>,
     /// Ends that may overtake, taken out of `waiting`.
     ends: Vec<Record>,
-    /// Reads of what the store has.
-    reads: Vec<(ShardId, Fetch)>,
+    /// What need not wait: reads of what the store has, and reports, which say that it is full.
+    errands: Vec<Errand>,
     /// Entries of queues that the store does not have yet.
     entries: HashSet<(SessionId, PublicationId)>,
     /// Sessions of which something waits that their end must not overtake: a beginning, or a Will Message.
@@ -35,7 +35,7 @@ impl Stall {
         let mut stall = Self {
             waiting: VecDeque::new(),
             ends: Vec::new(),
-            reads: Vec::new(),
+            errands: Vec::new(),
             entries: HashSet::new(),
             sessions: HashSet::new(),
             is_last: false,
@@ -84,10 +84,13 @@ impl Stall {
             !is_end
         });
         self.ends.append(&mut ends);
-        let is_there = |(_, fetch): &mut (ShardId, Fetch)| {
-            fetch.entries.iter().all(|entry| !entries.contains(&(fetch.id, *entry)))
+        let is_ready = |errand: &mut Errand| match errand {
+            Errand::Read(_, fetch) => {
+                fetch.entries.iter().all(|entry| !entries.contains(&(fetch.id, *entry)))
+            }
+            Errand::Report { .. } => true,
         };
-        self.reads.extend(taken.reads.extract_if(.., is_there));
+        self.errands.extend(taken.errands.extract_if(.., is_ready));
         self.waiting.push_back(taken);
     }
 
@@ -101,9 +104,9 @@ impl Stall {
         self.ends.drain(..self.ends.len().min(ENDS));
     }
 
-    /// What can be read before everything else, because the store has all of it.
-    pub(super) fn take_reads(&mut self) -> Vec<(ShardId, Fetch)> {
-        std::mem::take(&mut self.reads)
+    /// What can be done before everything else.
+    pub(super) fn take_errands(&mut self) -> Vec<Errand> {
+        std::mem::take(&mut self.errands)
     }
 
     /// What has to be kept next.

@@ -44,6 +44,17 @@ pub(crate) const TOP: &[Key<Config>] = &[
         doc: "How often what the broker counts is published below `$SYS/broker/`: once a second at most; `\"0s\"` is never. \
               See [sys.md](sys.md).",
     },
+    Key {
+        name: "user",
+        setting: Setting::Text { field: |config| &mut config.user },
+        doc: "Whom a start as root becomes once it listens and has read its keys; see [service.md](service.md). Who is not root \
+              stays who it is.",
+    },
+    Key {
+        name: "pid_file",
+        setting: Setting::Path { field: |config| &mut config.pid_file },
+        doc: "A file that has the number of the process while it runs.",
+    },
 ];
 
 /// Keys of `[auth]`.

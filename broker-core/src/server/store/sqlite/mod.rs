@@ -344,6 +344,14 @@ impl Store for SqliteStore {
             Err(RowError::Damaged(damage)) => Err(self.spoiled(&damage)),
         }
     }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        // The log is synced before it is moved.
+        self.empty_log()?;
+        self.is_unsynced = false;
+        self.synced_at = Instant::now();
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for SqliteStore {
