@@ -131,8 +131,10 @@ fn in_threads(count: usize, work: impl Fn(std::ops::Range<usize>) -> Result<()> 
     std::thread::scope(|scope| {
         let work = &work;
         let bound = |thread: usize| count * thread / THREADS;
-        let threads: Vec<_> =
-            (0..THREADS).map(|thread| scope.spawn(move || work(bound(thread)..bound(thread + 1)))).collect();
+        // Without a share of it, a thread would be a client with the name of another.
+        let shares =
+            (0..THREADS).map(|thread| bound(thread)..bound(thread + 1)).filter(|share| !share.is_empty());
+        let threads: Vec<_> = shares.map(|share| scope.spawn(move || work(share))).collect();
         threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| "a client panicked")?)
     })
 }
