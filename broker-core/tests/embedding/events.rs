@@ -25,7 +25,6 @@ fn line(event: &Event) -> (String, String) {
         Event::Slowed { client_id, limit } => (client_id, format!("slowed {limit}")),
         Event::Dropped { client_id, dropped } => (client_id, format!("dropped {dropped}")),
         Event::Unreadable { client_id, dropped } => (client_id, format!("unreadable {dropped}")),
-        Event::Slowed { client_id, limit } => (client_id, format!("slowed {limit}")),
         Event::StoreFull { .. } | Event::StoreRecovered { .. } => panic!("there is no store"),
         other => panic!("{other:?} is new"),
     };
