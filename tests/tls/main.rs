@@ -10,6 +10,7 @@
 
 mod authority;
 mod aws;
+mod browser;
 mod conformance;
 mod daemon;
 mod device;

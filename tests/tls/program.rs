@@ -23,10 +23,23 @@ pub(crate) struct Program {
 impl Program {
     /// With a certificate for `localhost` of each kind of key, and `more` in `[listener.tls]`.
     pub(crate) fn start(more: impl FnOnce(&tempfile::TempDir, &Authority) -> String) -> Self {
-        Self::start_at(0, more)
+        Self::start_at(0, "", more)
     }
 
-    fn start_at(port: u16, more: impl FnOnce(&tempfile::TempDir, &Authority) -> String) -> Self {
+    /// For web pages of these origins; of the same host, if there are none.
+    pub(crate) fn websocket(origins: &[&str]) -> Self {
+        let origins =
+            if origins.is_empty() { String::new() } else { format!("websocket_origins = {origins:?}\n") };
+        let listener = format!("protocol = \"websockets\"\nwebsocket_path = \"/mqtt\"\n{origins}");
+        Self::start_at(0, &listener, |_, _| String::new())
+    }
+
+    /// With these lines in `[[listener]]`.
+    fn start_at(
+        port: u16,
+        listener: &str,
+        more: impl FnOnce(&tempfile::TempDir, &Authority) -> String,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("test authority");
         let rsa = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
@@ -35,7 +48,7 @@ impl Program {
         save(&folder, "rsa", &authority.server_with_key(&["localhost"], &rsa));
         let path = |name: &str| folder.path().join(name).display().to_string();
         let toml = format!(
-            "[[listener]]\naddress = \"127.0.0.1:{port}\"\n[listener.tls]\n\
+            "[[listener]]\naddress = \"127.0.0.1:{port}\"\n{listener}[listener.tls]\n\
              certificate = [{:?}, {:?}]\nkey = [{:?}, {:?}]\n{}\n",
             path("ecdsa.crt"),
             path("rsa.crt"),
@@ -57,7 +70,7 @@ impl Program {
 
     /// The same at a port, with `more` in `[listener.tls]`.
     pub(crate) fn asking_at(port: u16, more: &str) -> Self {
-        Self::start_at(port, |folder, authority| {
+        Self::start_at(port, "", |folder, authority| {
             write(folder, "crl.pem", &authority.revoke(&[4711]));
             let path = |name: &str| folder.path().join(name);
             let (ca, crl) = (path("ca.crt"), path("crl.pem"));

@@ -2,6 +2,7 @@
 //!
 //! ```console
 //! cargo build --release && cargo run --release -p culex-benches --bin logins -- 10000
+//! cargo run --release -p culex-benches --bin logins -- 10000 argon2id
 //! ```
 //!
 //! Each client is a user of its own. The first time each password is hashed, by as many clients at a time as there are cores, twice
@@ -41,7 +42,8 @@ fn main() -> Result<()> {
         "| record | {clients} clients, hashed one by one | the same at once, remembered | p99 of a login | CPU of the broker each |"
     );
     println!("| --- | --- | --- | --- | --- |");
-    for (name, record) in RECORDS {
+    let only = std::env::args().nth(2).unwrap_or_default();
+    for (name, record) in RECORDS.into_iter().filter(|(name, _)| name.contains(&only)) {
         let folder = tempfile::tempdir()?;
         let mut users = String::new();
         for number in 0..clients {

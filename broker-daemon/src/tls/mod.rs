@@ -27,7 +27,7 @@ use self::certificate::Certificate;
 use self::files::{Fault, fault};
 use self::resolver::Resolver;
 use crate::config::problem::{Complaint, Report};
-use crate::config::{CertificateUser, Config, ConfigError, Listener, TlsSettings, TlsVersion};
+use crate::config::{CertificateUser, Config, ConfigError, Listener, Protocol, TlsSettings, TlsVersion};
 
 /// Sessions that are kept for clients that come back without a ticket; the others bring theirs.
 const SESSIONS_KEPT: usize = 1024;
@@ -77,7 +77,8 @@ impl Secured {
         let mut report = Report::default();
         let load = |(number, listener): (usize, &Listener)| {
             let settings = listener.tls.as_ref()?;
-            let (trust, config) = load(settings, self.at(number, &listener.address), &mut report)?;
+            let (trust, config) =
+                load(settings, listener.protocol, self.at(number, &listener.address), &mut report)?;
             let tls = identify(Tls::new(config), settings.user_name());
             Some(Listening { address: listener.address.clone(), tls, trust })
         };
@@ -134,6 +135,7 @@ impl Secured {
 /// Everything of a listener, or its faults in `report`. Tickets of before are good while the trust is the same.
 fn load(
     settings: &TlsSettings,
+    protocol: Protocol,
     before: Option<&Listening>,
     report: &mut Report,
 ) -> Option<(Trust, Arc<ServerConfig>)> {
@@ -154,7 +156,13 @@ fn load(
     }
     let material = Material { keys, verifier, trust };
     match server_config(settings, &material, before, provider) {
-        Ok(config) => Some((material.trust, Arc::new(config))),
+        Ok(mut config) => {
+            if protocol == Protocol::WebSockets {
+                // A browser asks for HTTP: it is told of MQTT by its page, and then by a header.
+                config.alpn_protocols.push(b"http/1.1".to_vec());
+            }
+            Some((material.trust, Arc::new(config)))
+        }
         Err(error) => {
             let path = settings.certificates.first().map_or(Path::new(""), |path| path);
             let (place, complaint) = fault(path, Complaint::new(error.to_string()));

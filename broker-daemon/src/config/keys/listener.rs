@@ -123,7 +123,8 @@ pub(crate) const TLS: &[Key<TlsSettings>] = &[
     Key {
         name: "alpn",
         setting: Setting::Texts { field: |tls| &mut tls.alpn },
-        doc: "Application protocols. A client that names none is served; one that names only others is refused.",
+        doc: "Application protocols. A client that names none is served; one that names only others is refused. With \
+              `protocol = \"websockets\"` also `http/1.1`, for browsers.",
     },
     Key {
         name: "max_fragment_size",
