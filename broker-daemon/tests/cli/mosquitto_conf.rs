@@ -206,7 +206,6 @@ fn the_file_of_debian() {
     let started = setup.starts(
         2,
         &[
-            "3:1: `pid_file` is ignored: a service manager knows its processes",
             "8:1: `log_dest file @DIR@/mosquitto.log` is ignored: log lines go to standard error",
             "5:1: what mosquitto has kept (mosquitto.db) is not read: sessions, queues and retained messages begin anew",
         ],
@@ -221,8 +220,6 @@ fn a_file_of_long_ago() {
     let started = setup.starts(
         1,
         &[
-            "2:1: `user` is ignored: Culex stays who it was started as; let the service manager start it as a user of its own",
-            "3:1: `pid_file` is ignored: a service manager knows its processes",
             "7:1: `allow_duplicate_messages` is ignored: a message comes once for all filters of a session that match it",
             "8:1: `retry_interval` is ignored: a message is sent again when its client connects again, as the protocol has it",
             "9:1: `store_clean_interval` is ignored: what is over is removed at once",

@@ -119,6 +119,9 @@ fn limits_log_and_store_are_taken() {
     let config = self::config("persistent_client_expiration 2w # by then nobody comes back\n");
     assert_eq!(config.limits.session_expiry.get(), 14 * 24 * 3600);
     assert_eq!(self::config("sys_interval 0\n").sys_interval, Duration::ZERO);
+    let config = self::config("user mosquitto\npid_file /run/a b.pid\n");
+    assert_eq!(config.user.as_deref(), Some("mosquitto"));
+    assert_eq!(config.pid_file.as_deref(), Some(Path::new("/run/a b.pid")));
     // In either order, and after `none` anew.
     let config = self::config("log_type all\nlog_type none\nlog_type warning\nmax_queued_messages -1\n");
     assert_eq!(config.log.level, LogLevel::Warn);

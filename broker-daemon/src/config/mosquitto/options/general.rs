@@ -267,11 +267,24 @@ pub(super) const OPTIONS: &[OptionOf] = &[
     ignored("log_timestamp", "every log line has its time"),
     ignored("log_timestamp_format", "the time of a log line has one form"),
     ignored("connection_messages", "`[log] level` decides what is logged"),
-    ignored("pid_file", "a service manager knows its processes"),
-    ignored(
-        "user",
-        "Culex stays who it was started as; let the service manager start it as a user of its own",
-    ),
+    OptionOf {
+        name: "pid_file",
+        scope: Scope::All,
+        meaning: Meaning::Text(|r, path| {
+            r.set_top(|top| top.pid_file = Some(path.into()));
+            Ok(())
+        }),
+        doc: "`pid_file`",
+    },
+    OptionOf {
+        name: "user",
+        scope: Scope::All,
+        meaning: Meaning::Text(|r, name| {
+            r.set_top(|top| top.user = Some(name.to_owned()));
+            Ok(())
+        }),
+        doc: "`user`. Without it a start as root stays root, where mosquitto becomes the user `mosquitto`",
+    },
     ignored(
         "retry_interval",
         "a message is sent again when its client connects again, as the protocol has it",
