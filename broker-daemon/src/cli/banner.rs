@@ -4,25 +4,28 @@ use std::net::SocketAddr;
 
 use culex_core::Address;
 
-use crate::config::{Config, PORT, Protocol, TLS_PORT};
+use crate::config::{Config, Listener, PORT, Protocol, TLS_PORT, TlsSettings};
 use crate::users::Users;
 
 /// An address that is listened on.
 pub(super) struct Listening {
     pub(super) address: Address,
     pub(super) has_tls: bool,
+    pub(super) needs_certificate: bool,
     pub(super) protocol: Protocol,
 }
 
 impl Listening {
     /// What is unusual about it.
-    const fn way(&self) -> &'static str {
-        match (self.has_tls, self.protocol) {
+    fn way(&self) -> String {
+        let way = match (self.has_tls, self.protocol) {
             (false, Protocol::Mqtt) => "",
             (true, Protocol::Mqtt) => " with TLS",
             (false, Protocol::WebSockets) => " with WebSocket",
             (true, Protocol::WebSockets) => " with WebSocket over TLS",
-        }
+        };
+        let who = if self.needs_certificate { ", for clients with a certificate" } else { "" };
+        format!("{way}{who}")
     }
 
     /// Its address, if the clients of `culex` itself can connect there.
@@ -36,6 +39,8 @@ impl Listening {
 pub(super) enum Access {
     /// Nobody: there are no users.
     Open,
+    /// Nobody, for everybody has shown a certificate.
+    Certificates,
     /// Everybody.
     Users(usize),
     /// Everybody who says a name; some listeners take those without one.
@@ -45,7 +50,10 @@ pub(super) enum Access {
 impl Access {
     pub(super) fn of(config: &Config, users: Option<&Users>) -> Self {
         let is_anonymous = config.listeners.iter().any(|listener| listener.admits_anonymous(true));
+        let is_secured =
+            |listener: &Listener| listener.tls.as_ref().is_some_and(TlsSettings::requires_certificate);
         match users {
+            None if config.listeners.iter().all(is_secured) => Self::Certificates,
             None => Self::Open,
             Some(users) if is_anonymous => Self::UsersAndAnonymous(users.count()),
             Some(users) => Self::Users(users.count()),
@@ -63,6 +71,9 @@ impl Access {
                 "{reach}, and may publish and subscribe to everything (allow_anonymous = true).\n\
                  There are no users: any user name and password is accepted, unchecked.\n"
             ),
+            Self::Certificates => {
+                format!("{reach}, with a certificate. There are no users: passwords are not checked.\n")
+            }
             Self::Users(users) => format!("{reach}, as one of {}, with its password.\n", number(users)),
             Self::UsersAndAnonymous(users) => format!(
                 "{reach}, as one of {}, with its password, or without a name (allow_anonymous = true).\n",
@@ -82,12 +93,15 @@ pub(super) fn banner(listeners: &[Listening], access: Access, state: &str) -> St
     text.push_str(&access.sentence(is_local));
     text.push_str(&format!("{state}\n"));
     // Plain ones need no further files.
-    let mut reachable =
-        listeners.iter().filter_map(|listener| Some((listener.reachable()?, listener.has_tls)));
+    let mut reachable = listeners.iter().filter_map(|listener| Some((listener.reachable()?, listener)));
     let first = reachable.clone().next();
-    if let Some((address, has_tls)) = reachable.find(|(_, has_tls)| !has_tls).or(first) {
-        let login = if access == Access::Open { "" } else { " -u USER -P PASSWORD" };
-        let options = options(address, has_tls) + login;
+    if let Some((address, listener)) = reachable.find(|(_, listener)| !listener.has_tls).or(first) {
+        let login = match access {
+            Access::Open | Access::Certificates => "",
+            Access::Users(_) | Access::UsersAndAnonymous(_) => " -u USER -P PASSWORD",
+        };
+        let own = if listener.needs_certificate { " --cert CLIENT.crt --key CLIENT.key" } else { "" };
+        let options = options(address, listener.has_tls) + own + login;
         text.push_str(&format!(
             "\nTry it in two other terminals; Ctrl-C stops the broker:\n  \
              culex sub{options} -t 'hello/#' -v\n  culex pub{options} -t hello/world -m hi\n"
@@ -112,7 +126,7 @@ mod tests {
 
     fn plain(address: &str) -> Listening {
         let address = Address::Ip(address.parse().unwrap());
-        Listening { address, has_tls: false, protocol: Protocol::Mqtt }
+        Listening { address, has_tls: false, needs_certificate: false, protocol: Protocol::Mqtt }
     }
 
     #[test]
@@ -124,6 +138,19 @@ mod tests {
         assert!(lines.contains(&"  culex sub -t 'hello/#' -v"), "{text}");
         assert!(lines.contains(&"  culex pub -t hello/world -m hi"), "{text}");
         assert!(text.contains("Only this computer can connect"), "{text}");
+    }
+
+    #[test]
+    fn it_says_where_a_certificate_is_needed() {
+        let secured = Listening { has_tls: true, needs_certificate: true, ..plain("0.0.0.0:8883") };
+        let text = banner(&[secured], Access::Certificates, "");
+        assert!(
+            text.contains("listening on 0.0.0.0:8883 with TLS, for clients with a certificate\n"),
+            "{text}"
+        );
+        assert!(text.contains("Other computers can connect, with a certificate. "), "{text}");
+        assert!(text.contains("  culex pub --cafile CA.crt --cert CLIENT.crt --key CLIENT.key -t"), "{text}");
+        assert!(!text.contains("any user name"), "{text}");
     }
 
     #[test]

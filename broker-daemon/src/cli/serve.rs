@@ -18,7 +18,7 @@ use crate::cli::interrupt::{Interrupt, Order, Orders, outlive_file_size_limit};
 use crate::cli::state::State;
 use crate::config::{
     Config, ConfigError, Environment, Format as FileFormat, LogFormat, LogLevel, Note, Place, Problem,
-    StoreMode,
+    StoreMode, TlsSettings,
 };
 use crate::control::{self, ControlSocket};
 use crate::exit::Exit;
@@ -274,6 +274,7 @@ async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
                 unix @ Address::Unix(_) => unix.clone(),
             },
             has_tls: listener.tls.is_some(),
+            needs_certificate: listener.tls.as_ref().is_some_and(TlsSettings::requires_certificate),
             protocol: listener.protocol,
         })
         .collect();

@@ -240,7 +240,7 @@ impl Broker {
     pub(crate) fn culex_at(arguments: &[&str]) -> Self {
         let running = Running::start(culex(arguments));
         let line = running.line_with("listening on ");
-        let address = line.trim_end_matches(" with TLS");
+        let address = line.split(" with ").next().unwrap();
         let port = address.rsplit(':').next().unwrap().parse().unwrap();
         Self { port, running }
     }
