@@ -230,11 +230,14 @@ fn retained_flood_is_bounded_and_its_memory_used_again() {
         since.resident()
     };
     let mut rounds = Vec::new();
-    for round in 0..4 {
+    for round in 0..8 {
         rounds.push(publish(&[round; PAYLOAD]));
         publish(&[]);
     }
     println!("{rounds:?} bytes for {} of payload", MESSAGES * PAYLOAD);
     assert!(rounds.iter().all(|taken| *taken < 4 * (MESSAGES * PAYLOAD) as u64), "{rounds:?}");
-    assert!(rounds[3] * 2 <= rounds[0] * 3, "{rounds:?}");
+    // An allocator takes a third more in one round or the other; what is never given back adds up in all.
+    let most_at_first = rounds[..4].iter().max().unwrap();
+    let least_at_last = rounds[4..].iter().min().unwrap();
+    assert!(least_at_last * 5 <= most_at_first * 6, "{rounds:?}");
 }
