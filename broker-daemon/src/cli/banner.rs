@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use culex_core::Address;
 
-use crate::config::{Config, Listener, PORT, Protocol, TLS_PORT, TlsSettings};
+use crate::config::{Config, Listener, PORT, Protocol, TLS_PORT};
 use crate::users::Users;
 
 /// An address that is listened on.
@@ -50,10 +50,8 @@ pub(super) enum Access {
 impl Access {
     pub(super) fn of(config: &Config, users: Option<&Users>) -> Self {
         let is_anonymous = config.listeners.iter().any(|listener| listener.admits_anonymous(true));
-        let is_secured =
-            |listener: &Listener| listener.tls.as_ref().is_some_and(TlsSettings::requires_certificate);
         match users {
-            None if config.listeners.iter().all(is_secured) => Self::Certificates,
+            None if config.listeners.iter().all(Listener::requires_certificate) => Self::Certificates,
             None => Self::Open,
             Some(users) if is_anonymous => Self::UsersAndAnonymous(users.count()),
             Some(users) => Self::Users(users.count()),

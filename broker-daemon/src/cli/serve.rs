@@ -18,7 +18,7 @@ use crate::cli::interrupt::{Interrupt, Order, Orders, outlive_file_size_limit};
 use crate::cli::state::State;
 use crate::config::{
     Config, ConfigError, Environment, Format as FileFormat, LogFormat, LogLevel, Note, Place, Problem,
-    StoreMode, TlsSettings,
+    StoreMode,
 };
 use crate::control::{self, ControlSocket};
 use crate::exit::Exit;
@@ -62,6 +62,16 @@ enum Format {
     Json,
 }
 
+impl Arguments {
+    /// Whether `-p`, if it was given, has a port to set.
+    fn can_set_port(&self, config: &Config) -> bool {
+        self.port.is_none() || matches!(config.listeners.as_slice(), [one] if one.address.ip().is_some())
+    }
+}
+
+const NOT_ONE_PORT: &str =
+    "-p sets the port of one listener, and the configuration has several, or a Unix socket";
+
 /// Time for clients to be told and sockets to be closed.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 
@@ -84,11 +94,8 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             };
         }
     };
-    let has_one_port = matches!(config.listeners.as_slice(), [one] if one.address.ip().is_some());
-    if arguments.port.is_some() && !has_one_port {
-        human::complain(
-            "-p sets the port of one listener, and the configuration has several, or a Unix socket",
-        );
+    if !arguments.can_set_port(&config) {
+        human::complain(NOT_ONE_PORT);
         return Exit::Usage;
     }
     telemetry::init(config.log);
@@ -172,8 +179,8 @@ fn configure(arguments: &Arguments) -> Result<(Config, Vec<Note>), ConfigError> 
 /// The same at a reload, when a listener may have been added.
 fn configure_again(arguments: &Arguments) -> Result<Config, ConfigError> {
     let (config, _) = configure(arguments)?;
-    if arguments.port.is_some() && config.listeners.len() != 1 {
-        let message = "-p sets the port of one listener, and the configuration has several".to_owned();
+    if !arguments.can_set_port(&config) {
+        let message = NOT_ONE_PORT.to_owned();
         return Err(ConfigError::alone(Problem { place: Place::CommandLine, message, help: None }));
     }
     Ok(config)
@@ -274,7 +281,7 @@ async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
                 unix @ Address::Unix(_) => unix.clone(),
             },
             has_tls: listener.tls.is_some(),
-            needs_certificate: listener.tls.as_ref().is_some_and(TlsSettings::requires_certificate),
+            needs_certificate: listener.requires_certificate(),
             protocol: listener.protocol,
         })
         .collect();

@@ -108,11 +108,13 @@ fn apply_one(draft: &mut Draft, name: &str, value: &str, place: &Place) -> Resul
     let mut parts = path.split("__");
     let parts = (parts.next(), parts.next(), parts.next(), parts.next(), parts.next());
     match parts {
-        (Some("auth"), Some(key), None, ..) => set(AUTH, "[auth]", key, value, &mut draft.auth),
-        (Some("limits"), Some(key), None, ..) => set(LIMITS, "[limits]", key, value, &mut draft.limits),
-        (Some("log"), Some(key), None, ..) => set(LOG, "[log]", key, value, &mut draft.log),
-        (Some("acl"), Some(key), None, ..) => set(ACL, "[acl]", key, value, &mut draft.acl),
-        (Some("store"), Some(key), None, ..) => set(STORE, "[store]", key, value, &mut draft.store),
+        (Some("auth"), Some(key), None, ..) => set(AUTH, "[auth]", key, value, &mut draft.config.auth),
+        (Some("limits"), Some(key), None, ..) => {
+            set(LIMITS, "[limits]", key, value, &mut draft.config.limits)
+        }
+        (Some("log"), Some(key), None, ..) => set(LOG, "[log]", key, value, &mut draft.config.log),
+        (Some("acl"), Some(key), None, ..) => set(ACL, "[acl]", key, value, &mut draft.config.acl),
+        (Some("store"), Some(key), None, ..) => set(STORE, "[store]", key, value, &mut draft.config.store),
         (Some("listener"), Some(index), Some("tls"), Some(key), None) => {
             let entry = listener(draft, index, place)?;
             let mut tls = entry.listener.tls.take().unwrap_or_default();
@@ -140,12 +142,7 @@ fn apply_one(draft: &mut Draft, name: &str, value: &str, place: &Place) -> Resul
             Err(Complaint::new("this is not the name of a setting")
                 .help("for example CULEX__LIMITS__IN_FLIGHT"))
         }
-        (Some(key), None, ..) => {
-            let mut top = draft.top();
-            set(TOP, "", key, value, &mut top)?;
-            draft.take_top(&top);
-            Ok(())
-        }
+        (Some(key), None, ..) => set(TOP, "", key, value, &mut draft.config),
         (section, ..) => {
             let section = section.unwrap_or_default();
             let complaint = Complaint::new(format!("there is no section `{section}`"));

@@ -59,6 +59,11 @@ impl Listener {
         self.allow_anonymous.unwrap_or(!has_users)
     }
 
+    /// Whether who has no certificate stays out.
+    pub fn requires_certificate(&self) -> bool {
+        self.tls.as_ref().is_some_and(TlsSettings::requires_certificate)
+    }
+
     /// What the broker takes.
     pub(crate) fn build(&self, tls: Option<&Tls>) -> culex_core::Listener {
         let mut listener = culex_core::Listener::from(self.address.clone())

@@ -17,7 +17,7 @@ use crate::config::source::Source;
 use crate::config::suggest::nearest;
 use crate::config::validate::{Draft, DraftListener};
 use crate::config::value::Input;
-use crate::config::{Config, Listener, TlsSettings};
+use crate::config::{Listener, TlsSettings};
 
 /// Reads a file into a draft.
 ///
@@ -30,7 +30,6 @@ pub(crate) fn read(
 ) -> Result<Draft, ConfigError> {
     let document = DeTable::parse(source.text()).map_err(|error| syntax_error(source, &error))?;
     let mut draft = Draft::default();
-    let mut top = Config::default();
     let mut reader = Reader { source, environment, report };
     for (key, value) in document.get_ref() {
         match (key.get_ref().as_ref(), value.get_ref()) {
@@ -40,29 +39,28 @@ pub(crate) fn read(
                 }
             }
             ("auth", DeValue::Table(table)) => {
-                reader.section(AUTH, "[auth]", table, &mut draft.auth);
+                reader.section(AUTH, "[auth]", table, &mut draft.config.auth);
             }
             ("limits", DeValue::Table(table)) => {
-                reader.section(LIMITS, "[limits]", table, &mut draft.limits);
+                reader.section(LIMITS, "[limits]", table, &mut draft.config.limits);
             }
             ("acl", DeValue::Table(table)) => reader.acl(table, &mut draft),
             ("log", DeValue::Table(table)) => {
-                reader.section(LOG, "[log]", table, &mut draft.log);
+                reader.section(LOG, "[log]", table, &mut draft.config.log);
             }
             ("store", DeValue::Table(table)) => {
-                reader.section(STORE, "[store]", table, &mut draft.store);
+                reader.section(STORE, "[store]", table, &mut draft.config.store);
             }
             (name, _) => match sections().into_iter().find(|(section, ..)| *section == name) {
                 Some((_, written, _)) => {
                     reader.complain(&key.span(), Complaint::new(format!("`{name}` is written {written}")));
                 }
                 None => {
-                    reader.key(TOP, "", key, value, &mut top);
+                    reader.key(TOP, "", key, value, &mut draft.config);
                 }
             },
         }
     }
-    draft.take_top(&top);
     Ok(draft)
 }
 
@@ -100,14 +98,14 @@ impl Reader<'_> {
                     }
                     draft.acl_rule = Some(self.source.place(&key.span()));
                     for table in tables.iter() {
-                        draft.acl.rules.extend(self.rule(table));
+                        draft.config.acl.rules.extend(self.rule(table));
                     }
                 }
                 ("rule", _) => {
                     self.complain(&key.span(), Complaint::new("`rule` is written [[acl.rule]]"));
                 }
                 _ => {
-                    self.key(ACL, "[acl]", key, value, &mut draft.acl);
+                    self.key(ACL, "[acl]", key, value, &mut draft.config.acl);
                 }
             }
         }

@@ -265,61 +265,55 @@ impl<T> Setting<T> {
         }
     }
 
-    /// The value that a section has, as the file would have it.
-    pub(crate) fn value_text(&self, mut section: T) -> String {
+    /// The value that a section has, for people.
+    pub(crate) fn value_text(&self, section: T) -> String {
+        let absent = if matches!(self, Self::Choices { .. }) { "all" } else { "none" };
+        self.written(section).unwrap_or_else(|| absent.to_owned())
+    }
+
+    /// The value that a section has, as the file would have it; `None` if only the absence of the key says it.
+    pub(crate) fn written(&self, mut section: T) -> Option<String> {
+        let list = |texts: Vec<String>| (!texts.is_empty()).then(|| write_list(texts.into_iter()));
         match self {
-            Self::Limit { field, unit } => match *field(&mut section) {
+            Self::Limit { field, unit } => Some(match *field(&mut section) {
                 Limit::AtMost(limit) => write_number(limit.get(), *unit),
                 Limit::Unlimited => "\"unlimited\"".to_owned(),
-            },
+            }),
             Self::Number { field: NumberField::U16(field), unit, .. } => {
-                write_number(u64::from(*field(&mut section)), *unit)
+                Some(write_number(u64::from(*field(&mut section)), *unit))
             }
             Self::Number { field: NumberField::U32(field), unit, .. } => {
-                write_number(u64::from(*field(&mut section)), *unit)
+                Some(write_number(u64::from(*field(&mut section)), *unit))
             }
-            Self::Duration { field, .. } => format!("\"{}\"", show_duration(*field(&mut section))),
-            Self::Choice { words, get, .. } => format!("\"{}\"", words.get(get(&section)).unwrap_or(&"")),
+            Self::Duration { field, .. } => Some(format!("\"{}\"", show_duration(*field(&mut section)))),
+            Self::Choice { words, get, .. } => {
+                Some(format!("\"{}\"", words.get(get(&section)).unwrap_or(&"")))
+            }
             Self::Choices { words, get, .. } => match get(&section) {
-                indices if indices.is_empty() => "all".to_owned(),
+                indices if indices.is_empty() => None,
                 indices => {
-                    format!("{:?}", indices.iter().filter_map(|at| words.get(*at)).collect::<Vec<_>>())
+                    Some(format!("{:?}", indices.iter().filter_map(|at| words.get(*at)).collect::<Vec<_>>()))
                 }
             },
-            Self::Switch { field } => match *field(&mut section) {
-                Some(switch) => switch.to_string(),
-                None => "none".to_owned(),
-            },
-            Self::Address { field } => write_text(&field(&mut section).to_string()),
-            Self::Path { field } => match field(&mut section) {
-                Some(path) => write_text(&path.display().to_string()),
-                None => "none".to_owned(),
-            },
-            Self::Text { field } => match field(&mut section) {
-                Some(text) => write_text(text),
-                None => "none".to_owned(),
-            },
-            Self::Paths { field } => match field(&mut section).as_slice() {
-                [] => "none".to_owned(),
-                paths => write_list(paths.iter().map(|path| path.display().to_string())),
-            },
-            Self::Mode { field } => format!("\"{:04o}\"", *field(&mut section)),
-            Self::Networks { field } => match field(&mut section).as_slice() {
-                [] => "none".to_owned(),
-                networks => write_list(networks.iter().map(ToString::to_string)),
-            },
-            Self::Texts { field } => match field(&mut section).as_slice() {
-                [] => "none".to_owned(),
-                texts => write_list(texts.iter().cloned()),
-            },
-            Self::MountPoint { field } => match field(&mut section) {
-                Some(mount_point) => write_text(mount_point.as_str()),
-                None => "none".to_owned(),
-            },
-            Self::Threads { field } => match *field(&mut section) {
+            Self::Switch { field } => field(&mut section).map(|switch| switch.to_string()),
+            Self::Address { field } => Some(write_text(&field(&mut section).to_string())),
+            Self::Path { field } => {
+                field(&mut section).as_ref().map(|path| write_text(&path.display().to_string()))
+            }
+            Self::Text { field } => field(&mut section).as_deref().map(write_text),
+            Self::Paths { field } => {
+                list(field(&mut section).iter().map(|path| path.display().to_string()).collect())
+            }
+            Self::Mode { field } => Some(format!("\"{:04o}\"", *field(&mut section))),
+            Self::Networks { field } => list(field(&mut section).iter().map(ToString::to_string).collect()),
+            Self::Texts { field } => list(field(&mut section).clone()),
+            Self::MountPoint { field } => {
+                field(&mut section).as_ref().map(|mount_point| write_text(mount_point.as_str()))
+            }
+            Self::Threads { field } => Some(match *field(&mut section) {
                 Threads::Auto => "\"auto\"".to_owned(),
                 Threads::Exactly(n) => n.to_string(),
-            },
+            }),
         }
     }
 

@@ -1,72 +1,20 @@
 //! What can only be seen when all is read: two listeners on one address, a listener that is open to everybody.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use culex_core::limits::Limits;
-use culex_core::{Address, Lanes, Threads};
+use culex_core::Address;
 
 use crate::config::own_limits::OwnLimits;
 use crate::config::problem::{Complaint, Place, Report};
-use crate::config::{
-    AclSettings, AuthSettings, CertificateUser, Config, Listener, LogSettings, Protocol, StoreSettings,
-    TlsSettings,
-};
+use crate::config::{CertificateUser, Config, Listener, Protocol};
 
 /// A configuration that may still be wrong.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Draft {
     /// Listeners in the order of the file; empty means the default one.
     pub(crate) listeners: Vec<DraftListener>,
-    pub(crate) limits: Limits,
-    pub(crate) log: LogSettings,
-    pub(crate) store: StoreSettings,
-    pub(crate) acl: AclSettings,
-    /// Where its rules stand.
+    /// Where the rules of `[acl]` stand.
     pub(crate) acl_rule: Option<Place>,
-    pub(crate) auth: AuthSettings,
-    threads: Threads,
-    lanes: Lanes,
-    pub(crate) sys_interval: Duration,
-    user: Option<String>,
-    pid_file: Option<PathBuf>,
-}
-
-impl Default for Draft {
-    fn default() -> Self {
-        let Config { limits, log, store, acl, auth, threads, lanes, sys_interval, user, pid_file, .. } =
-            Config::default();
-        let (listeners, acl_rule) = (Vec::new(), None);
-        Self {
-            listeners,
-            limits,
-            log,
-            store,
-            acl,
-            acl_rule,
-            auth,
-            threads,
-            lanes,
-            sys_interval,
-            user,
-            pid_file,
-        }
-    }
-}
-
-impl Draft {
-    /// A configuration with what stands at the top of the file.
-    pub(crate) fn top(&self) -> Config {
-        let Self { threads, lanes, sys_interval, .. } = *self;
-        let (user, pid_file) = (self.user.clone(), self.pid_file.clone());
-        Config { threads, lanes, sys_interval, user, pid_file, ..Config::default() }
-    }
-
-    /// Takes what stands at the top of the file.
-    pub(crate) fn take_top(&mut self, top: &Config) {
-        (self.threads, self.lanes, self.sys_interval) = (top.threads, top.lanes, top.sys_interval);
-        (self.user, self.pid_file) = (top.user.clone(), top.pid_file.clone());
-    }
+    /// All but the listeners.
+    pub(crate) config: Config,
 }
 
 /// A listener, and where its address was written.
@@ -84,46 +32,35 @@ pub(crate) struct DraftListener {
 }
 
 pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
-    for (n, listener) in draft.listeners.iter().enumerate() {
-        check_exposure(listener, draft.auth.password_file.is_some(), report);
+    let Draft { listeners, acl_rule, config } = draft;
+    for (n, listener) in listeners.iter().enumerate() {
+        check_exposure(listener, config.auth.password_file.is_some(), report);
         check_tls(listener, report);
         check_together(listener, report);
-        let earlier = draft.listeners.iter().take(n);
+        let earlier = listeners.iter().take(n);
         check_unique(listener, earlier, report);
     }
-    if let (Some(place), Some(_)) = (&draft.acl_rule, &draft.acl.file) {
+    if let (Some(place), Some(_)) = (acl_rule, &config.acl.file) {
         let complaint = Complaint::new("there are both [[acl.rule]] and `file`, and one list decides");
-        report.add(place.clone(), complaint.help("remove one of the two"));
+        report.add(place, complaint.help("remove one of the two"));
     }
     let complete = |listener: DraftListener| {
-        let limits = listener.limits.over(&draft.limits);
+        let limits = listener.limits.over(&config.limits);
         Listener { limits, ..listener.listener }
     };
-    let mut listeners: Vec<_> = draft.listeners.into_iter().map(complete).collect();
+    let mut listeners: Vec<_> = listeners.into_iter().map(complete).collect();
     if listeners.is_empty() {
         listeners.push(Listener::default());
     }
-    Config {
-        listeners,
-        limits: draft.limits,
-        threads: draft.threads,
-        lanes: draft.lanes,
-        sys_interval: draft.sys_interval,
-        log: draft.log,
-        store: draft.store,
-        acl: draft.acl,
-        auth: draft.auth,
-        user: draft.user,
-        pid_file: draft.pid_file,
-    }
+    Config { listeners, ..config }
 }
 
 /// Without users nobody is asked for a password, so whoever can reach the port may read and write everything. That
 /// must be said, not inherited.
 fn check_exposure(draft: &DraftListener, has_users: bool, report: &mut Report) {
-    let Listener { ref address, allow_anonymous, ref tls, .. } = draft.listener;
+    let Listener { ref address, allow_anonymous, .. } = draft.listener;
     // Whoever comes in has shown who it is.
-    if has_users || tls.as_ref().is_some_and(TlsSettings::requires_certificate) {
+    if has_users || draft.listener.requires_certificate() {
         return;
     }
     if allow_anonymous == Some(false) {

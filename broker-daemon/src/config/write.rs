@@ -52,10 +52,8 @@ fn section<T: Clone>(text: &mut String, title: &str, table: &[Key<T>], section: 
 
 fn keys<T: Clone>(text: &mut String, table: &[Key<T>], section: &T, default: &T) {
     for Key { name, setting, .. } in table {
-        let value = setting.value_text(section.clone());
-        // A word such as `none` stands for what cannot be written.
-        let is_word = value.starts_with(|c: char| c.is_ascii_alphabetic()) && value.parse::<bool>().is_err();
-        if !is_word && value != setting.value_text(default.clone()) {
+        let value = setting.written(section.clone());
+        if let Some(value) = value.filter(|value| Some(value) != setting.written(default.clone()).as_ref()) {
             // In a file `${` begins a reference.
             let _ = writeln!(text, "{name} = {}", value.replace("${", "$${"));
         }

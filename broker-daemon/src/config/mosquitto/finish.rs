@@ -26,14 +26,14 @@ pub(super) fn finish(mut reading: Reading, report: &mut Report) -> (Draft, Vec<N
     let Reading { mut draft, mut notes, max_queued_messages, log_level, persistence, .. } = reading;
     draft.listeners = drafts;
     if let Some(most) = max_queued_messages {
-        let in_flight = u64::from(draft.limits.in_flight);
+        let in_flight = u64::from(draft.config.limits.in_flight);
         let waiting = u64::try_from(most).ok().filter(|most| *most > 0);
         let together = waiting.and_then(|most| Limit::at_most(most + in_flight));
-        draft.limits.queue_messages = together.unwrap_or(Limit::Unlimited);
+        draft.config.limits.queue_messages = together.unwrap_or(Limit::Unlimited);
     }
-    draft.log.level = log_level.unwrap_or(draft.log.level);
+    draft.config.log.level = log_level.unwrap_or(draft.config.log.level);
     match persistence {
-        None => draft.store.durability = StoreMode::None,
+        None => draft.config.store.durability = StoreMode::None,
         Some(place) => notes.push(Note {
             place,
             text: "what mosquitto has kept (mosquitto.db) is not read: sessions, queues and retained messages begin anew".to_owned(),
@@ -203,8 +203,8 @@ fn tls_of(theirs: &Theirs, reading: &mut Reading, report: &mut Report) -> Option
 fn one_for_all(listeners: &[Theirs], reading: &mut Reading, report: &mut Report) {
     let (draft, shared) = (&mut reading.draft, &reading.shared);
     if !reading.per_listener || listeners.is_empty() {
-        draft.auth.password_file = path(shared.password_file.as_ref());
-        draft.acl.file = path(shared.acl_file.as_ref());
+        draft.config.auth.password_file = path(shared.password_file.as_ref());
+        draft.config.acl.file = path(shared.acl_file.as_ref());
         return;
     }
     let files = |file: fn(&Security) -> Option<&(PathBuf, Place)>| {
@@ -230,8 +230,8 @@ fn one_for_all(listeners: &[Theirs], reading: &mut Reading, report: &mut Report)
             report.add(place.clone(), Complaint::new(message).help(help));
         }
     }
-    draft.auth.password_file = path(users.first().copied());
-    draft.acl.file = path(rights.first().copied());
+    draft.config.auth.password_file = path(users.first().copied());
+    draft.config.acl.file = path(rights.first().copied());
     let has_rights = |theirs: &Theirs| theirs.security.acl_file.is_some();
     if let (Some(without), Some((_, place))) =
         (listeners.iter().find(|theirs| !has_rights(theirs)), rights.first())

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use crate::config::problem::{Complaint, Note, Place};
 use crate::config::validate::Draft;
-use crate::config::{Config, Listener, LogLevel, TlsVersion};
+use crate::config::{Listener, LogLevel, TlsVersion};
 
 use super::options::{Meaning, OptionOf, Scope};
 
@@ -265,13 +265,6 @@ impl Reading {
             return Ok(());
         }
         Err(Complaint::new(format!("`{name}` belongs to a bridge, and there is no `connection` before it")))
-    }
-
-    /// Changes what stands at the top of a configuration.
-    pub(super) fn set_top(&mut self, change: impl FnOnce(&mut Config)) {
-        let mut top = self.draft.top();
-        change(&mut top);
-        self.draft.take_top(&top);
     }
 
     /// Says something that the user should know.

@@ -117,7 +117,7 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         name: "persistence_location",
         scope: Scope::All,
         meaning: Meaning::Text(|r, path| {
-            r.draft.store.directory = Some(path.into());
+            r.draft.config.store.directory = Some(path.into());
             Ok(())
         }),
         doc: "`[store] directory`. Without it the place is Culex's own, not the present folder",
@@ -136,7 +136,8 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         scope: Scope::All,
         meaning: Meaning::Number(*ANY.start()..=65_535, |r, most| {
             // 0 is no limit, and there are no more Packet Identifiers than that.
-            r.draft.limits.in_flight = u16::try_from(most).ok().filter(|most| *most > 0).unwrap_or(u16::MAX);
+            r.draft.config.limits.in_flight =
+                u16::try_from(most).ok().filter(|most| *most > 0).unwrap_or(u16::MAX);
             Ok(())
         }),
         doc: "`[limits] in_flight`; 0 is 65,535, which is what the protocol has numbers for",
@@ -155,7 +156,7 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         name: "max_queued_bytes",
         scope: Scope::All,
         meaning: Meaning::Number(ANY, |r, most| {
-            r.draft.limits.queue_bytes = limit(most);
+            r.draft.config.limits.queue_bytes = limit(most);
             Ok(())
         }),
         doc: "`[limits] queue_bytes`; 0 is unlimited",
@@ -164,7 +165,8 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         name: "max_packet_size",
         scope: Scope::All,
         meaning: Meaning::Number(20..=268_435_455, |r, most| {
-            r.draft.limits.packet_bytes = u32::try_from(most).unwrap_or(r.draft.limits.packet_bytes);
+            r.draft.config.limits.packet_bytes =
+                u32::try_from(most).unwrap_or(r.draft.config.limits.packet_bytes);
             Ok(())
         }),
         doc: "`[limits] packet_bytes`",
@@ -182,7 +184,7 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         name: "global_max_connections",
         scope: Scope::All,
         meaning: Meaning::Number(ANY, |r, most| {
-            r.draft.limits.connections = limit(most);
+            r.draft.config.limits.connections = limit(most);
             Ok(())
         }),
         doc: "`[limits] connections` (mosquitto 2.1); -1 is unlimited",
@@ -191,7 +193,7 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         name: "global_max_clients",
         scope: Scope::All,
         meaning: Meaning::Number(ANY, |r, most| {
-            r.draft.limits.sessions = limit(most);
+            r.draft.config.limits.sessions = limit(most);
             Ok(())
         }),
         doc: "`[limits] sessions` (mosquitto 2.1); -1 is unlimited",
@@ -201,7 +203,8 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         scope: Scope::All,
         meaning: Meaning::Number(0..=65_535, |r, most| {
             // The longest that there is, which is mosquitto's default, allows none at all (0) too.
-            r.draft.limits.max_keep_alive = if most == 65_535 { Limit::Unlimited } else { limit(most) };
+            r.draft.config.limits.max_keep_alive =
+                if most == 65_535 { Limit::Unlimited } else { limit(most) };
             Ok(())
         }),
         doc: "`[limits] max_keep_alive`; 0 and 65535 are unlimited",
@@ -240,7 +243,7 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         name: "sys_interval",
         scope: Scope::All,
         meaning: Meaning::Number(0..=65_535, |r, seconds| {
-            r.set_top(|top| top.sys_interval = Duration::from_secs(seconds.unsigned_abs()));
+            r.draft.config.sys_interval = Duration::from_secs(seconds.unsigned_abs());
             Ok(())
         }),
         doc: "`sys_interval`, in seconds; 0 is never. See [sys.md](sys.md)",
@@ -271,7 +274,7 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         name: "pid_file",
         scope: Scope::All,
         meaning: Meaning::Text(|r, path| {
-            r.set_top(|top| top.pid_file = Some(path.into()));
+            r.draft.config.pid_file = Some(path.into());
             Ok(())
         }),
         doc: "`pid_file`",
@@ -280,7 +283,7 @@ pub(super) const OPTIONS: &[OptionOf] = &[
         name: "user",
         scope: Scope::All,
         meaning: Meaning::Text(|r, name| {
-            r.set_top(|top| top.user = Some(name.to_owned()));
+            r.draft.config.user = Some(name.to_owned());
             Ok(())
         }),
         doc: "`user`. Without it a start as root stays root, where mosquitto becomes the user `mosquitto`",
@@ -304,7 +307,7 @@ fn per_listener_settings(reading: &mut Reading, is_on: bool) -> Outcome {
 
 fn persistence(reading: &mut Reading, is_on: bool) -> Outcome {
     reading.persistence = is_on.then(|| reading.here.clone());
-    reading.draft.store.durability = if is_on { StoreMode::Power } else { StoreMode::None };
+    reading.draft.config.store.durability = if is_on { StoreMode::Power } else { StoreMode::None };
     Ok(())
 }
 
@@ -318,7 +321,7 @@ fn persistent_client_expiration(reading: &mut Reading, value: &str) -> Outcome {
     });
     match seconds.and_then(Limit::at_most) {
         Some(limit) => {
-            reading.draft.limits.session_expiry = limit;
+            reading.draft.config.limits.session_expiry = limit;
             Ok(())
         }
         None => {
