@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use culex_codec::{Decoded, Packet, PacketType, ProtocolVersion, decode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::engine::{Admission, admit};
 
@@ -71,10 +71,9 @@ impl FrontDoor {
                 None => self.read_connect(&mut stream, caller, &mut beginning).await,
             }
         };
-        let result = match timeout_at(deadline, read).await {
-            Ok(Ok(arrival)) => self.ask_hooks(arrival, deadline).await,
-            Ok(Err(turned)) => Err(turned),
-            Err(_) => Err(Turned::Late(self.limits(caller).connect_timeout)),
+        let result = match deadline.keep(read, Turned::Late).await {
+            Ok(arrival) => self.ask_hooks(arrival, deadline.at).await,
+            Err(turned) => Err(turned),
         };
         // The bytes count until it is admitted.
         drop(beginning);
@@ -111,7 +110,7 @@ impl FrontDoor {
         beginning: &'a mut Beginning,
         caller: &Caller,
     ) -> Result<&'a mut [u8], Turned> {
-        let bytes_max = self.limits(caller).pre_auth_bytes;
+        let bytes_max = self.limits(caller.entrance.as_ref()).pre_auth_bytes;
         let left = (bytes_max as usize).saturating_sub(beginning.len);
         beginning.bytes.resize(beginning.len + left.min(READ_BYTES), 0);
         match beginning.bytes.get_mut(beginning.len..) {
@@ -134,7 +133,7 @@ impl FrontDoor {
         if bytes.first().is_some_and(|first| first >> 4 != PacketType::Connect as u8) {
             return Err(Turned::NotConnect);
         }
-        let limits = self.limits(caller);
+        let limits = self.limits(caller.entrance.as_ref());
         let max = limits.pre_auth_bytes.min(limits.packet_bytes);
         let (connect, len) = match decode(bytes, ProtocolVersion::V311, max)? {
             Decoded::Incomplete { .. } => return Ok(None),

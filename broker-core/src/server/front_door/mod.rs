@@ -61,7 +61,29 @@ struct Caller {
     /// Its place in the order of all.
     number: u64,
     /// When it must have come in.
-    deadline: Instant,
+    deadline: Deadline,
+}
+
+/// The end of the time that a connection has to come in.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    allowed: Duration,
+}
+
+impl Deadline {
+    fn after(allowed: Duration) -> Self {
+        Self { at: Instant::now() + allowed, allowed }
+    }
+
+    /// What comes of `step` within the time; `late` otherwise.
+    async fn keep<T>(
+        self,
+        step: impl Future<Output = Result<T, Turned>>,
+        late: fn(Duration) -> Turned,
+    ) -> Result<T, Turned> {
+        timeout_at(self.at, step).await.unwrap_or_else(|_| Err(late(self.allowed)))
+    }
 }
 
 impl Caller {
@@ -179,14 +201,13 @@ impl FrontDoor {
 
     /// From now on its time runs.
     fn caller(&self, peer: Peer, number: u64, entrance: Option<Arc<Entrance>>) -> Caller {
-        let caller = Caller { peer, entrance, number, deadline: Instant::now() };
-        let deadline = caller.deadline + self.limits(&caller).connect_timeout;
-        Caller { deadline, ..caller }
+        let deadline = Deadline::after(self.limits(entrance.as_ref()).connect_timeout);
+        Caller { peer, entrance, number, deadline }
     }
 
-    /// What holds for it.
-    fn limits<'a>(&'a self, caller: &'a Caller) -> &'a Limits {
-        caller.terms().map_or(&self.limits, |terms| &terms.limits)
+    /// What holds for those who come in there.
+    fn limits<'a>(&'a self, entrance: Option<&'a Arc<Entrance>>) -> &'a Limits {
+        entrance.map_or(&self.limits, |entrance| Terms::limits(&entrance.terms, &self.limits))
     }
 
     /// A client often has sent CONNECT by the time that it is accepted: that is one system call, and no task.
@@ -218,9 +239,7 @@ impl FrontDoor {
         if entrance.listener.has_proxies() {
             let deadline = caller.deadline;
             let introduced = self.introduce(&mut stream, &mut caller, &mut permit, &mut beginning);
-            let introduced = timeout_at(deadline, introduced).await;
-            if let Err(turned) = introduced.unwrap_or(Err(Turned::Late(self.limits(&caller).connect_timeout)))
-            {
+            if let Err(turned) = deadline.keep(introduced, Turned::Late).await {
                 self.note_turned(&caller.peer, &turned);
                 return;
             }
@@ -253,9 +272,8 @@ impl FrontDoor {
     ) {
         #[cfg(feature = "websocket")]
         if let Some(settings) = &entrance.listener.websocket {
-            let upgraded =
-                timeout_at(caller.deadline, self.upgrade(&mut stream, settings, &mut beginning)).await;
-            match upgraded.unwrap_or(Err(Turned::Late(self.limits(&caller).connect_timeout))) {
+            let upgraded = self.upgrade(&mut stream, settings, &mut beginning);
+            match caller.deadline.keep(upgraded, Turned::Late).await {
                 Ok(()) => {
                     let stream = upgrade::Upgraded::new(stream);
                     self.receive_stream(stream, caller, permit, beginning, Ok(None)).await;

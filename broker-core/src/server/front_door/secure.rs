@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::timeout_at;
 
 use crate::engine::Admission;
 use crate::engine::error::Refusal;
@@ -36,10 +35,8 @@ impl FrontDoor {
         tls: &Tls,
     ) -> Option<Secured> {
         let greeting = tls.greeting();
-        let secured = timeout_at(caller.deadline, self.secure(&mut stream, &greeting, beginning))
-            .await
-            .unwrap_or(Err(Turned::LateHandshake(self.limits(caller).connect_timeout)));
-        let session = match secured {
+        let secured = self.secure(&mut stream, &greeting, beginning);
+        let session = match caller.deadline.keep(secured, Turned::LateHandshake).await {
             Ok(session) => session,
             Err(turned) => {
                 self.note_turned(&caller.peer, &turned);
