@@ -1,17 +1,15 @@
 //! The clients, and how each is told what to do.
 
-use std::env;
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::thread;
 
+use culex_tests::tools::{is_installed, is_on_path, python_path, workspace};
 use serde_json::{Value, json};
 
 use crate::actor::Actor;
 use crate::rumqtt;
-use crate::setup::{Connect, Publish, Subscribe, Until, Version, workspace};
+use crate::setup::{Connect, Publish, Subscribe, Until, Version};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -33,22 +31,16 @@ impl Kind {
 
     /// Says so if not, and fails where `CULEX_REQUIRE_CLIENTS=1`.
     pub(crate) fn is_installed(self) -> bool {
-        let is_installed = match self {
-            Self::Mosquitto => runs("mosquitto_sub") && runs("mosquitto_pub"),
+        let is_there = match self {
+            Self::Mosquitto => is_on_path("mosquitto_sub") && is_on_path("mosquitto_pub"),
             Self::Paho1 | Self::Paho2 => self.python().exists(),
             Self::MqttJs => {
-                runs("node") && workspace().join("tests/interop/node_modules/mqtt/package.json").exists()
+                is_on_path("node")
+                    && workspace().join("tests/interop/node_modules/mqtt/package.json").exists()
             }
             Self::Rumqttc => true,
         };
-        if !is_installed {
-            let message = format!("skipped: {} not installed (run .ci/install)", self.tool());
-            assert!(env::var("CULEX_REQUIRE_CLIENTS").as_deref() != Ok("1"), "{message}");
-            // Past the capture of the test harness, which shows nothing of a case that passes.
-            let case = thread::current();
-            let _ = writeln!(io::stderr(), "{}: {message}", case.name().unwrap_or_default());
-        }
-        is_installed
+        is_installed(self.tool(), is_there)
     }
 
     const fn tool(self) -> &'static str {
@@ -64,7 +56,7 @@ impl Kind {
     /// The interpreter of the environment with this generation of paho.
     pub(crate) fn python(self) -> PathBuf {
         let environment = if self == Self::Paho1 { "paho1" } else { "paho2" };
-        workspace().join(".cache/interop").join(environment).join("bin/python")
+        python_path(environment)
     }
 
     /// Starts a subscriber.
@@ -209,10 +201,4 @@ fn common(command: &mut Command, broker: SocketAddr, connect: &Connect) {
             command.arg("--will-retain");
         }
     }
-}
-
-/// Whether the program is on the search path.
-fn runs(program: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }

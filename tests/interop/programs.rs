@@ -2,9 +2,11 @@
 
 use std::process::Command;
 
+use culex_tests::tools::workspace;
+
 use crate::actor::Actor;
 use crate::kind::Kind;
-use crate::setup::{Connect, Subscribe, UnderTest, Until, workspace};
+use crate::setup::{Connect, Subscribe, UnderTest, Until};
 
 fn program(paho: Kind, broker: &UnderTest, file: &str, arguments: &[&str]) -> Actor {
     let mut command = Command::new(paho.python());

@@ -2,7 +2,6 @@
 
 use std::env;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use culex_tests::broker::Broker;
@@ -105,11 +104,6 @@ impl<'a> Publish<'a> {
     pub(crate) const fn new(topic: &'a str, qos: u8) -> Self {
         Self { topic, qos, is_retained: false }
     }
-}
-
-/// The root of the checkout.
-pub(crate) fn workspace() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// `count` numbered payloads and then `end`, so that order, loss and repetition all show.

@@ -4,7 +4,6 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::print_stderr,
     clippy::wildcard_enum_match_arm,
     reason = "these functions are tests, though clippy sees functions"
 )]

@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::tools::workspace;
+
 /// A running broker process; killed when dropped.
 #[derive(Debug)]
 pub struct Broker {
@@ -245,10 +247,6 @@ fn build(profile: &str) {
         .current_dir(workspace())
         .status();
     assert!(status.as_ref().is_ok_and(ExitStatus::success), "cargo build -p culex: {status:?}");
-}
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 fn is_outdated(binary: &Path) -> bool {

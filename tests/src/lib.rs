@@ -10,6 +10,7 @@ pub mod mosquitto;
 pub mod parse;
 pub mod report;
 pub mod sim;
+pub mod tools;
 pub mod websocket;
 pub mod wire;
 pub mod world;

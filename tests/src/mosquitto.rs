@@ -1,15 +1,12 @@
 //! Starts mosquitto, where it is installed, and ends it with the test.
 
-#![expect(
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a broker that does not start is a failed test"
-)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a broker that does not start is a failed test")]
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+
+use crate::tools::is_installed;
 
 /// A running mosquitto.
 #[derive(Debug)]
@@ -26,13 +23,7 @@ impl Mosquitto {
     /// With `CULEX_REQUIRE_CLIENTS=1`.
     #[must_use]
     pub fn is_installed() -> bool {
-        if Command::new("mosquitto").arg("-h").output().is_ok() {
-            return true;
-        }
-        let is_required = std::env::var("CULEX_REQUIRE_CLIENTS").as_deref() == Ok("1");
-        assert!(!is_required, "mosquitto is not installed");
-        println!("skipped: mosquitto is not installed");
-        false
+        is_installed("mosquitto", Command::new("mosquitto").arg("-h").output().is_ok())
     }
 
     /// Starts it with a listener on loopback that everybody may use, and these lines of its configuration before and

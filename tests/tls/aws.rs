@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use culex_tests::parse::Received;
+use culex_tests::tools::{has, python, skip, workspace};
 use culex_tests::wire::{Connect, Publish};
 use serde_json::{Value, json};
 
 use crate::peer::{BOTH, Peer, client_config, eventually};
 use crate::postgres::Postgres;
-use crate::program::{Program, has, python, save, skip, text, workspace};
+use crate::program::{Program, save, text};
 
 /// `tests/tls/programs/aws_consumer.py`, running.
 struct Consumer {

@@ -8,7 +8,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::program::{Program, has, is_installed, python, text, workspace};
+use culex_tests::tools::{PAHO_ECHO, has, is_installed, python, workspace};
+
+use crate::program::{Program, text};
 
 /// How long a browser may take to begin: a bound of failure, not a wait.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -131,25 +133,19 @@ fn a_page_with_mqtt_js_comes_by_wss_where_the_ca_is_known_and_from_allowed_origi
 
 #[test]
 fn a_program_of_paho_comes_by_wss() {
-    const PAHO: &str = "import sys, ssl, paho.mqtt.client as mqtt
-host, port, ca = sys.argv[1:]
-try: client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION1, transport='websockets')
-except AttributeError: client = mqtt.Client(transport='websockets')
-client.tls_set(ca_certs=ca, tls_version=ssl.PROTOCOL_TLS_CLIENT)
-client.on_connect = lambda c, *a: c.subscribe('echo', 2)
-client.on_subscribe = lambda c, *a: c.publish('echo', 'back' * 50000, 2)
-def heard(c, _, message):
-    print(len(message.payload), flush=True)
-    c.disconnect()
-client.on_message = heard
-client.connect(host, int(port))
-client.loop_forever()
-";
     let program = Program::websocket(&[]);
     for paho in ["paho1", "paho2"] {
         let Some(python) = python(paho) else { continue };
         let output = Command::new(python)
-            .args(["-W", "ignore", "-c", PAHO, "localhost", &program.broker.addr.port().to_string()])
+            .args([
+                "-W",
+                "ignore",
+                "-c",
+                PAHO_ECHO,
+                "websockets",
+                "localhost",
+                &program.broker.addr.port().to_string(),
+            ])
             .arg(program.path("ca.crt"))
             .stdin(Stdio::null())
             .output()

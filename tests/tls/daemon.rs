@@ -3,12 +3,13 @@
 use std::process::{Command, Stdio};
 
 use culex_tests::parse::Received;
+use culex_tests::tools::{has, python};
 use culex_tests::wire::Connect;
 use rcgen::SerialNumber;
 
 use crate::authority::Authority;
 use crate::peer::{BOTH, Peer, client_config, eventually};
-use crate::program::{Program, has, python, save, text, write};
+use crate::program::{Program, save, text, write};
 
 #[test]
 fn clients_of_mosquitto_and_our_own_talk_through_tls() {

@@ -7,9 +7,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use culex_tests::parse::{Received, parse};
+use culex_tests::tools::has;
 use culex_tests::wire::{self, Connect, Publish};
 
-use crate::program::{Program, has};
+use crate::program::Program;
 
 const RECORD_BYTES: usize = 512;
 /// What TLS 1.2 adds to the content of a record: nonce and tag of AES-GCM.

@@ -4,7 +4,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::program::{is_installed, text};
+use culex_tests::tools::is_installed;
+
+use crate::program::text;
 
 /// A running server.
 pub(crate) struct Postgres {

@@ -1,12 +1,10 @@
 //! The real program behind TLS, and the programs that are run against it.
 
-use std::env;
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::thread;
 
 use culex_tests::broker::{Broker, binary};
 use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
@@ -135,39 +133,6 @@ pub(crate) fn write(folder: &tempfile::TempDir, name: &str, text: &str) {
 pub(crate) fn save(folder: &tempfile::TempDir, name: &str, identity: &Identity) {
     write(folder, &format!("{name}.crt"), &identity.certificate);
     write(folder, &format!("{name}.key"), &identity.key);
-}
-
-/// Whether a program is on the search path.
-pub(crate) fn has(program: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    is_installed(program, env::split_paths(&path).any(|folder| folder.join(program).is_file()))
-}
-
-/// The interpreter of a Python environment of `.ci/install`.
-pub(crate) fn python(environment: &str) -> Option<PathBuf> {
-    let path = workspace().join(".cache/interop").join(environment).join("bin/python");
-    is_installed(&format!("Python environment {environment}"), path.exists()).then_some(path)
-}
-
-/// Says so if not, and fails where `CULEX_REQUIRE_CLIENTS=1`.
-pub(crate) fn is_installed(what: &str, is_there: bool) -> bool {
-    if !is_there {
-        skip(&format!("{what} is not installed (run .ci/install)"));
-    }
-    is_there
-}
-
-/// Says why a case is left out, and fails where `CULEX_REQUIRE_CLIENTS=1`.
-pub(crate) fn skip(why: &str) {
-    assert!(env::var("CULEX_REQUIRE_CLIENTS").as_deref() != Ok("1"), "skipped: {why}");
-    // Past the capture of the test harness, which shows nothing of a case that passes.
-    let case = thread::current();
-    let _ = writeln!(io::stderr(), "{}: skipped: {why}", case.name().unwrap_or_default());
-}
-
-/// The root of the checkout.
-pub(crate) fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 pub(crate) fn text(output: &Output) -> String {

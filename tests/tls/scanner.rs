@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::program::{Program, python, text};
+use culex_tests::tools::python;
+
+use crate::program::{Program, text};
 
 #[test]
 fn a_scanner_finds_nothing_old_and_nothing_weak() {
