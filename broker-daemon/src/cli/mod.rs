@@ -9,6 +9,7 @@ use crate::exit::Exit;
 mod acl;
 mod banner;
 mod bench;
+mod bridge;
 mod check;
 mod config;
 mod ctl;
@@ -67,6 +68,8 @@ enum Command {
     Acl(acl::Arguments),
     /// Ask a running broker, or tell it what to do
     Ctl(ctl::Arguments),
+    /// Bridges to other brokers, and a local stand-in for AWS IoT Core
+    Bridge(bridge::Arguments),
     /// Help with writing a configuration
     Config(config::Arguments),
     /// Look into a data directory without a broker, or repair it
@@ -102,6 +105,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Acl(arguments)) => acl::run(&arguments),
         Some(Command::Ctl(arguments)) => ctl::run(&arguments),
+        Some(Command::Bridge(arguments)) => bridge::run(&arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
         #[cfg(feature = "store-sqlite")]
         Some(Command::Store(arguments)) => store::run(&arguments),

@@ -1,0 +1,3 @@
+//! Bridges, and the stand-in for AWS IoT Core that they are tried against.
+
+mod command;
