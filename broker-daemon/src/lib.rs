@@ -7,6 +7,7 @@
 pub mod acl;
 pub mod api;
 pub mod bench;
+pub mod bridge;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -3,7 +3,9 @@
 
 use proptest::prelude::*;
 
-use super::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP};
+use super::keys::{
+    ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, LIMITS, LISTENER, LOG, MAPPING, STORE, TLS, TOP,
+};
 use super::rules::ACL_RULE;
 use super::setting::{Key, Setting};
 use super::source::Source;
@@ -110,7 +112,16 @@ fn values<T>(setting: &Setting<T>) -> Vec<(String, Fate)> {
             (text(&format!("{}/", "x".repeat(1024))), Refused),
             ("1".to_owned(), Refused),
         ],
-        Setting::Path { .. } | Setting::Text { .. } => vec![(text("a"), Taken), ("1".to_owned(), Refused)],
+        Setting::Remotes { .. } => vec![
+            (text("example.org"), Taken),
+            ("[\"example.org:1\", \"[::1]:65535\"]".to_owned(), Taken),
+            (text("example.org:0"), Refused),
+            (text("example.org:65536"), Refused),
+            (text("a/b"), Refused),
+        ],
+        Setting::Path { .. } | Setting::Text { .. } | Setting::Word { .. } | Setting::Secret { .. } => {
+            vec![(text("a"), Taken), ("1".to_owned(), Refused)]
+        }
         Setting::Paths { .. } | Setting::Texts { .. } => {
             vec![(text("a"), Taken), ("[\"a\", \"b\"]".to_owned(), Taken), ("[1]".to_owned(), Refused)]
         }
@@ -120,7 +131,12 @@ fn values<T>(setting: &Setting<T>) -> Vec<(String, Fate)> {
     values.extend(never.iter().map(|value| {
         let is_word = matches!(
             setting,
-            Setting::Path { .. } | Setting::Text { .. } | Setting::Paths { .. } | Setting::Texts { .. }
+            Setting::Path { .. }
+                | Setting::Text { .. }
+                | Setting::Word { .. }
+                | Setting::Secret { .. }
+                | Setting::Paths { .. }
+                | Setting::Texts { .. }
         );
         let is_text = value.len() > 2 && value.starts_with('"');
         ((*value).to_owned(), if is_word && is_text { Fate::Either } else { Refused })
@@ -135,6 +151,8 @@ struct Section<T: 'static> {
     of: fn(&Config) -> T,
 }
 
+const BRIDGED: &str = "[[bridge]]\nname = \"a\"\naddress = \"b\"\nuser = \"c\"\nreconnect_max = \"24h\"\nnotifications_local_only = true\n";
+const OUT: &str = "[[bridge.out]]\nfilter = \"d\"\n";
 const LOCAL: &str = "[[listener]]\naddress = \"127.0.0.1:1\"\n";
 const SECURED: &str = "[[listener]]\naddress = \"127.0.0.1:1\"\n[listener.tls]\ncertificate = \"a\"\nkey = \"b\"\nclient_ca = \"c\"\n";
 
@@ -173,7 +191,8 @@ impl<T: Clone> Section<T> {
         }
         // What was taken is what was written, to the last digit.
         if let Ok(config) = &loaded {
-            let taken = key.setting.value_text((self.of)(config));
+            let unsaid = || key.setting.value_text((self.of)(config));
+            let taken = key.setting.written((self.of)(config)).unwrap_or_else(unsaid);
             assert_eq!(plain(&taken), plain(value), "{text}");
             assert_eq!(&load(&config.to_toml()).unwrap(), config, "{text}\n{}", config.to_toml());
         }
@@ -230,6 +249,7 @@ fn every_key_is_taken_within_its_borders_and_refused_beyond_them() {
     cases += Section { before: "[acl]\n", keys: ACL, of: |config| config.acl.clone() }.check_borders();
     cases += Section { before: "[log]\n", keys: LOG, of: |config| config.log }.check_borders();
     cases += Section { before: "[store]\n", keys: STORE, of: |config| config.store.clone() }.check_borders();
+    cases += bridges();
     // A rule alone is none, so only what is refused for itself is looked at.
     let rule = Section { before: "[[acl.rule]]\n", keys: ACL_RULE, of: |_| rules::DraftRule::default() };
     for key in ACL_RULE {
@@ -240,6 +260,26 @@ fn every_key_is_taken_within_its_borders_and_refused_beyond_them() {
     }
     println!("{cases} cases");
     assert!(cases > 700, "{cases}");
+}
+
+/// The keys of a bridge, each in a whole bridge: its other tables stand before it.
+fn bridges() -> usize {
+    fn of(config: &Config) -> Bridge {
+        config.bridges[0].clone()
+    }
+    fn check<T: Clone>(title: &str, keys: &'static [Key<T>], of: fn(&Config) -> T) -> usize {
+        let before = format!("{BRIDGED}{OUT}{title}\n");
+        Section { before: before.leak(), keys, of }.check_borders()
+    }
+    let tls =
+        check("[bridge.tls]\ncertificate = \"a\"\nkey = \"b\"", BRIDGE_TLS, |config| of(config).tls.unwrap());
+    let queue = check("[bridge.queue]", BRIDGE_QUEUE, |config| of(config).queue);
+    let pace = check("[bridge.pace]", BRIDGE_PACE, |config| of(config).pace);
+    let out = check("[[bridge.out]]\nfilter = \"a\"", MAPPING, |config| of(config).outgoing[1].clone());
+    let incoming = check("[[bridge.in]]\nfilter = \"a\"", MAPPING, |config| of(config).incoming[0].clone());
+    let before = format!("{BRIDGED}out = [{{ filter = \"d\" }}]\n");
+    let own = Section { before: before.leak(), keys: BRIDGE, of }.check_borders();
+    tls + queue + pace + out + incoming + own
 }
 
 /// What the page says of a key is what the key does: its default is taken, and is the default.
@@ -266,6 +306,11 @@ fn the_default_on_the_page_is_the_default() {
     check(&listener(), &Listener::default());
     check(&tls(), &TlsSettings::default());
     check(&limits(), &Limits::default());
+    let page = reference::page();
+    let names = BRIDGE.iter().map(|key| key.name).chain(BRIDGE_TLS.iter().map(|key| key.name));
+    for name in names.chain(MAPPING.iter().map(|key| key.name)) {
+        assert!(page.contains(&format!("\n| `{name}` | ")), "{name} is not on the page");
+    }
 }
 
 /// Values that a user may write after `key =`: numbers at every border, texts, and nonsense.

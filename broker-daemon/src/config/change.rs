@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP};
+use crate::config::keys::{
+    ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, LIMITS, LISTENER, LOG, STORE, TLS, TOP,
+};
 use crate::config::setting::Key;
-use crate::config::{Config, Listener};
+use crate::config::{Bridge, Config, Listener, Mapping};
 
 /// A setting with another value than before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +43,7 @@ impl Config {
         let mut changes = Vec::new();
         section(&mut changes, "", TOP, (self, new), |_| false);
         listeners(&mut changes, self, new, follows);
+        bridges(&mut changes, &self.bridges, &new.bridges);
         section(&mut changes, "acl.", ACL, (&self.acl, &new.acl), |_| true);
         if self.acl.rules != new.acl.rules {
             let count = |config: &Self| format!("{} rules", config.acl.rules.len());
@@ -83,6 +86,43 @@ fn section<T: Clone>(
         if old != new {
             let is_in_force = is_in_force(name);
             changes.push(Change { key: format!("{prefix}{name}"), old, new, is_in_force });
+        }
+    }
+}
+
+/// Bridges are told apart by their names. A changed one begins anew, and keeps what waits.
+fn bridges(changes: &mut Vec<Change>, old: &[Bridge], new: &[Bridge]) {
+    let mut change = |key: String, old: String, new: String| {
+        changes.push(Change { key, old, new, is_in_force: true });
+    };
+    let (none, there) = ("none", "there");
+    for gone in old.iter().filter(|old| new.iter().all(|new| new.name != old.name)) {
+        change(format!("bridge {}", gone.name), there.to_owned(), none.to_owned());
+    }
+    for new in new {
+        let key = format!("bridge {}", new.name);
+        let Some(old) = old.iter().find(|old| old.name == new.name) else {
+            change(key, none.to_owned(), there.to_owned());
+            continue;
+        };
+        let mut sections = Vec::new();
+        section(&mut sections, "", BRIDGE, (old, new), |_| true);
+        let (tls, new_tls) = (old.tls.clone().unwrap_or_default(), new.tls.clone().unwrap_or_default());
+        section(&mut sections, "tls.", BRIDGE_TLS, (&tls, &new_tls), |_| true);
+        section(&mut sections, "queue.", BRIDGE_QUEUE, (&old.queue, &new.queue), |_| true);
+        section(&mut sections, "pace.", BRIDGE_PACE, (&old.pace, &new.pace), |_| true);
+        for found in sections {
+            change(format!("{key}: {}", found.key), found.old, found.new);
+        }
+        for (name, old, new) in [("out", &old.outgoing, &new.outgoing), ("in", &old.incoming, &new.incoming)]
+        {
+            if old != new {
+                let count = |mappings: &[Mapping]| format!("{} filters", mappings.len());
+                change(format!("{key}: {name}"), count(old), count(new));
+            }
+        }
+        if old.password != new.password {
+            change(format!("{key}: password"), "(hidden)".to_owned(), "(another one)".to_owned());
         }
     }
 }

@@ -13,6 +13,7 @@ use culex_core::{Lanes, Threads};
 
 #[cfg(test)]
 mod border_tests;
+mod bridge;
 pub(crate) mod change;
 mod environment;
 mod format;
@@ -33,6 +34,9 @@ mod validate;
 mod value;
 mod write;
 
+pub use crate::config::bridge::{
+    Bridge, BridgePace, BridgeProtocol, BridgeQueue, BridgeTls, Mapping, Preset, RemoteAddress,
+};
 pub use crate::config::change::{Change, Follows};
 pub use crate::config::environment::Environment;
 pub use crate::config::format::Format;
@@ -60,6 +64,8 @@ pub(crate) const SYS_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Config {
     /// Where it listens; at least one.
     pub listeners: Vec<Listener>,
+    /// Other brokers that topics go to and come from.
+    pub bridges: Vec<Bridge>,
     /// All bounds.
     pub limits: Limits,
     /// Threads that serve connections.
@@ -197,6 +203,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listeners: vec![Listener::default()],
+            bridges: Vec::new(),
             limits: Limits::default(),
             threads: Threads::default(),
             lanes: Lanes::default(),

@@ -1,6 +1,8 @@
 //! The file along the table of keys: every key known, every value of its type and in its range, every mistake with
 //! its position.
 
+mod bridge;
+
 use std::ops::Range;
 
 use toml::Spanned;
@@ -36,6 +38,11 @@ pub(crate) fn read(
             ("listener", DeValue::Array(tables)) if tables.iter().all(|table| table.get_ref().is_table()) => {
                 for table in tables.iter() {
                     draft.listeners.push(reader.listener(table));
+                }
+            }
+            ("bridge", DeValue::Array(tables)) if tables.iter().all(|table| table.get_ref().is_table()) => {
+                for table in tables.iter() {
+                    draft.bridges.push(reader.bridge(table));
                 }
             }
             ("auth", DeValue::Table(table)) => {

@@ -4,11 +4,16 @@ use std::fmt::Write;
 
 use culex_core::limits::Limits;
 
-use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP};
+use crate::config::keys::{
+    ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, LIMITS, LISTENER, LOG, MAPPING, STORE, TLS, TOP,
+};
 use crate::config::own_limits::NAMES;
 use crate::config::rules::{ACL_RULE, DraftRule};
 use crate::config::setting::Key;
-use crate::config::{AclSettings, AuthSettings, Config, Listener, LogSettings, StoreSettings, TlsSettings};
+use crate::config::{
+    AclSettings, AuthSettings, Bridge, BridgePace, BridgeQueue, BridgeTls, Config, Listener, LogSettings,
+    Mapping, StoreSettings, TlsSettings,
+};
 
 /// The reference page.
 pub fn page() -> String {
@@ -23,6 +28,12 @@ pub fn page() -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(page, "{}.", names.join(", "));
     page.push_str("\nAs an environment variable: `CULEX__LISTENER__0__LIMITS__PACKET_BYTES`.\n");
+    table(&mut page, "`[[bridge]]`", "", BRIDGE, Bridge::default);
+    page.push_str(BRIDGE_NOTE);
+    table(&mut page, "`[bridge.tls]`", "", BRIDGE_TLS, BridgeTls::default);
+    table(&mut page, "`[bridge.queue]`", "", BRIDGE_QUEUE, BridgeQueue::default);
+    table(&mut page, "`[bridge.pace]`", "", BRIDGE_PACE, BridgePace::default);
+    table(&mut page, "`[[bridge.out]]` and `[[bridge.in]]`", "", MAPPING, Mapping::default);
     table(&mut page, "`[auth]`", "CULEX__AUTH__", AUTH, AuthSettings::default);
     page.push_str(AUTH_NOTE);
     table(&mut page, "`[acl]`", "CULEX__ACL__", ACL, AclSettings::default);
@@ -73,6 +84,9 @@ of the listener that its client came through last. See [limits.md](limits.md). T
 const TLS_NOTE: &str = "
 It belongs to the `[[listener]]` before it. TLS 1.2 and 1.3 are spoken, with cipher suites of ECDHE and AEAD alone. See
 [tls.md](tls.md).
+";
+const BRIDGE_NOTE: &str = "
+What follows belongs to the `[[bridge]]` before it. See [bridge.md](bridge.md).
 ";
 const AUTH_NOTE: &str = "
 Without a password file there are no users, and any user name and password is accepted, unchecked. A file that is missing,

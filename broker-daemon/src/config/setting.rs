@@ -6,9 +6,12 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use culex_codec::QoS;
+use culex_core::client::Secret;
 use culex_core::limits::Limit;
 use culex_core::{Address, Network};
 
+use crate::config::bridge::{RemoteAddress, remote_address};
 use crate::config::problem::Complaint;
 use crate::config::value::{
     Input, Unit, address, duration, number, show_duration, show_number, write_list, write_number, write_text,
@@ -46,6 +49,12 @@ pub(crate) enum Setting<T> {
     Path { field: fn(&mut T) -> &mut Option<PathBuf> },
     /// A word, or not said.
     Text { field: fn(&mut T) -> &mut Option<String> },
+    /// A word that must be said.
+    Word { field: fn(&mut T) -> &mut String },
+    /// A word that no output shows, or not said.
+    Secret { field: fn(&mut T) -> &mut Option<Secret> },
+    /// Other brokers: one, or a list; at least one.
+    Remotes { field: fn(&mut T) -> &mut Vec<RemoteAddress> },
     /// Files: one, or a list.
     Paths { field: fn(&mut T) -> &mut Vec<PathBuf> },
     /// Permissions of a file, as text in octal digits.
@@ -66,6 +75,8 @@ pub(crate) enum NumberField<T> {
     U16(fn(&mut T) -> &mut u16),
     /// 32 bits.
     U32(fn(&mut T) -> &mut u32),
+    /// A Quality of Service.
+    QoS(fn(&mut T) -> &mut QoS),
 }
 
 impl<T> fmt::Debug for Setting<T> {
@@ -90,6 +101,10 @@ impl<T> Setting<T> {
                 let fits = match field {
                     NumberField::U16(field) => u16::try_from(number).map(|n| *field(target) = n).is_ok(),
                     NumberField::U32(field) => u32::try_from(number).map(|n| *field(target) = n).is_ok(),
+                    NumberField::QoS(field) => {
+                        let qos = u8::try_from(number).ok().and_then(QoS::from_bits);
+                        qos.map(|qos| *field(target) = qos).is_some()
+                    }
                 };
                 if !fits {
                     return Err(self.out_of_range(input, false));
@@ -148,6 +163,22 @@ impl<T> Setting<T> {
                     return Err(self.mismatch(input));
                 }
             },
+            Self::Word { field } => match input {
+                Input::Text(text) if !text.is_empty() => field(target).clone_from(text),
+                Input::Text(_) | Input::Integer(_) | Input::Switch(_) | Input::List(_) | Input::Other(_) => {
+                    return Err(self.mismatch(input));
+                }
+            },
+            Self::Secret { field } => match input {
+                Input::Text(text) if !text.is_empty() => *field(target) = Some(Secret::new(text.as_str())),
+                Input::Text(_) | Input::Integer(_) | Input::Switch(_) | Input::List(_) | Input::Other(_) => {
+                    return Err(self.mismatch(input));
+                }
+            },
+            Self::Remotes { field } => {
+                let remotes = self.texts(input)?.into_iter().map(|text| remote_address(&text));
+                *field(target) = remotes.collect::<Result<_, _>>()?;
+            }
             Self::Mode { field } => {
                 let Input::Text(text) = input else { return Err(self.mismatch(input)) };
                 let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
@@ -211,7 +242,8 @@ impl<T> Setting<T> {
             Self::Mode { .. } => "text of octal digits".to_owned(),
             Self::Networks { .. } => "network or list of networks".to_owned(),
             Self::Path { .. } => "path".to_owned(),
-            Self::Text { .. } => "text".to_owned(),
+            Self::Text { .. } | Self::Word { .. } | Self::Secret { .. } => "text".to_owned(),
+            Self::Remotes { .. } => "`host:port` or list of such".to_owned(),
             Self::Paths { .. } => "path or list of paths".to_owned(),
             Self::Texts { .. } => "text or list of texts".to_owned(),
             Self::MountPoint { .. } => "text".to_owned(),
@@ -236,6 +268,9 @@ impl<T> Setting<T> {
             | Self::Address { .. }
             | Self::Path { .. }
             | Self::Text { .. }
+            | Self::Word { .. }
+            | Self::Secret { .. }
+            | Self::Remotes { .. }
             | Self::MountPoint { .. }
             | Self::Paths { .. }
             | Self::Mode { .. }
@@ -247,7 +282,7 @@ impl<T> Setting<T> {
     /// The default, read from a default section.
     pub(crate) fn default_text(&self, section: T) -> String {
         match self {
-            Self::Address { .. } => "none; required".to_owned(),
+            Self::Address { .. } | Self::Word { .. } | Self::Remotes { .. } => "none; required".to_owned(),
             Self::Path { .. } => "none; see below".to_owned(),
             Self::Limit { .. }
             | Self::Number { .. }
@@ -256,6 +291,7 @@ impl<T> Setting<T> {
             | Self::Choices { .. }
             | Self::Switch { .. }
             | Self::Text { .. }
+            | Self::Secret { .. }
             | Self::MountPoint { .. }
             | Self::Paths { .. }
             | Self::Mode { .. }
@@ -266,7 +302,12 @@ impl<T> Setting<T> {
     }
 
     /// The value that a section has, for people.
-    pub(crate) fn value_text(&self, section: T) -> String {
+    pub(crate) fn value_text(&self, mut section: T) -> String {
+        if let Self::Secret { field } = self
+            && field(&mut section).is_some()
+        {
+            return "(hidden)".to_owned();
+        }
         let absent = if matches!(self, Self::Choices { .. }) { "all" } else { "none" };
         self.written(section).unwrap_or_else(|| absent.to_owned())
     }
@@ -285,6 +326,9 @@ impl<T> Setting<T> {
             Self::Number { field: NumberField::U32(field), unit, .. } => {
                 Some(write_number(u64::from(*field(&mut section)), *unit))
             }
+            Self::Number { field: NumberField::QoS(field), .. } => {
+                Some(field(&mut section).bits().to_string())
+            }
             Self::Duration { field, .. } => Some(format!("\"{}\"", show_duration(*field(&mut section)))),
             Self::Choice { words, get, .. } => {
                 Some(format!("\"{}\"", words.get(get(&section)).unwrap_or(&"")))
@@ -301,6 +345,12 @@ impl<T> Setting<T> {
                 field(&mut section).as_ref().map(|path| write_text(&path.display().to_string()))
             }
             Self::Text { field } => field(&mut section).as_deref().map(write_text),
+            Self::Word { field } => Some(write_text(field(&mut section))),
+            Self::Secret { field } => {
+                let secret = field(&mut section).as_ref()?;
+                Some(write_text(&String::from_utf8_lossy(secret.reveal())))
+            }
+            Self::Remotes { field } => list(field(&mut section).iter().map(ToString::to_string).collect()),
             Self::Paths { field } => {
                 list(field(&mut section).iter().map(|path| path.display().to_string()).collect())
             }

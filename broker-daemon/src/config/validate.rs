@@ -2,6 +2,7 @@
 
 use culex_core::Address;
 
+use crate::config::bridge::{self, DraftBridge};
 use crate::config::own_limits::OwnLimits;
 use crate::config::problem::{Complaint, Place, Report};
 use crate::config::{CertificateUser, Config, Listener, Protocol};
@@ -11,9 +12,11 @@ use crate::config::{CertificateUser, Config, Listener, Protocol};
 pub(crate) struct Draft {
     /// Listeners in the order of the file; empty means the default one.
     pub(crate) listeners: Vec<DraftListener>,
+    /// Bridges in the order of the file.
+    pub(crate) bridges: Vec<DraftBridge>,
     /// Where the rules of `[acl]` stand.
     pub(crate) acl_rule: Option<Place>,
-    /// All but the listeners.
+    /// All but the listeners and bridges.
     pub(crate) config: Config,
 }
 
@@ -32,7 +35,7 @@ pub(crate) struct DraftListener {
 }
 
 pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
-    let Draft { listeners, acl_rule, config } = draft;
+    let Draft { listeners, bridges, acl_rule, config } = draft;
     for (n, listener) in listeners.iter().enumerate() {
         check_exposure(listener, config.auth.password_file.is_some(), report);
         check_tls(listener, report);
@@ -52,7 +55,8 @@ pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
     if listeners.is_empty() {
         listeners.push(Listener::default());
     }
-    Config { listeners, ..config }
+    let bridges = bridge::check(bridges, report);
+    Config { listeners, bridges, ..config }
 }
 
 /// Without users nobody is asked for a password, so whoever can reach the port may read and write everything. That

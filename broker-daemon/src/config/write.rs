@@ -4,15 +4,31 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use culex_core::Address;
+use culex_core::client::Secret;
 use culex_core::limits::Limits;
 
-use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP};
+use crate::config::keys::{
+    ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, LIMITS, LISTENER, LOG, MAPPING, STORE, TLS, TOP,
+};
 use crate::config::rules::{ACL_RULE, DraftRule};
 use crate::config::setting::Key;
-use crate::config::{AclSettings, AuthSettings, Config, Listener, LogSettings, StoreSettings, TlsSettings};
+use crate::config::{
+    AclSettings, AuthSettings, Bridge, BridgePace, BridgeQueue, BridgeTls, Config, Listener, LogSettings,
+    Mapping, StoreSettings, TlsSettings,
+};
 
 impl Config {
-    /// This configuration as a `culex.toml` that is read as the same again. What has its default is left out.
+    /// This configuration with every password hidden, for all who may see it but its owner.
+    #[must_use]
+    pub fn redacted(mut self) -> Self {
+        for password in self.bridges.iter_mut().filter_map(|bridge| bridge.password.as_mut()) {
+            *password = Secret::new("(hidden)");
+        }
+        self
+    }
+
+    /// This configuration as a `culex.toml` that is read as the same again, passwords included. What has its default is
+    /// left out.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         section(&mut text, "", TOP, self, &Self::default());
@@ -29,6 +45,9 @@ impl Config {
                 keys(&mut text, TLS, tls, &TlsSettings::default());
             }
         }
+        for bridge in &self.bridges {
+            write_bridge(&mut text, bridge);
+        }
         section(&mut text, "[auth]", AUTH, &self.auth, &AuthSettings::default());
         section(&mut text, "[acl]", ACL, &self.acl, &AclSettings::default());
         for rule in &self.acl.rules {
@@ -38,6 +57,22 @@ impl Config {
         section(&mut text, "[store]", STORE, &self.store, &StoreSettings::default());
         section(&mut text, "[limits]", LIMITS, &self.limits, &Limits::default());
         text.trim_start_matches('\n').to_owned()
+    }
+}
+
+fn write_bridge(text: &mut String, bridge: &Bridge) {
+    let _ = write!(text, "\n[[bridge]]\n");
+    keys(text, BRIDGE, bridge, &Bridge::default());
+    if let Some(tls) = &bridge.tls {
+        let _ = write!(text, "\n[bridge.tls]\n");
+        keys(text, BRIDGE_TLS, tls, &BridgeTls::default());
+    }
+    section(text, "[bridge.queue]", BRIDGE_QUEUE, &bridge.queue, &BridgeQueue::default());
+    section(text, "[bridge.pace]", BRIDGE_PACE, &bridge.pace, &BridgePace::default());
+    for (title, mappings) in [("[[bridge.out]]", &bridge.outgoing), ("[[bridge.in]]", &bridge.incoming)] {
+        for mapping in mappings {
+            section(text, title, MAPPING, mapping, &Mapping::default());
+        }
     }
 }
 

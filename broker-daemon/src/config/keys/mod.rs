@@ -1,5 +1,6 @@
 //! The one table of all keys: the reader, the checks, the suggestions and the reference page follow it.
 
+mod bridge;
 mod listener;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::config::{
     AclSettings, AuthSettings, Config, LogFormat, LogLevel, LogSettings, StoreMode, StoreSettings,
 };
 
+pub(crate) use self::bridge::{BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, MAPPING};
 pub(crate) use self::listener::{LISTENER, TLS};
 
 /// Keys at the top of the file.
@@ -304,7 +306,7 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
 ];
 
 /// Sections, how each is written, and the names of its keys.
-pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 8] {
+pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 13] {
     [
         ("auth", "[auth]", AUTH.iter().map(|key| key.name).collect()),
         ("listener", "[[listener]]", LISTENER.iter().map(|key| key.name).collect()),
@@ -314,5 +316,10 @@ pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 8]
         ("limits", "[limits]", LIMITS.iter().map(|key| key.name).collect()),
         ("log", "[log]", LOG.iter().map(|key| key.name).collect()),
         ("store", "[store]", STORE.iter().map(|key| key.name).collect()),
+        ("bridge", "[[bridge]]", BRIDGE.iter().map(|key| key.name).collect()),
+        ("queue", "[bridge.queue], below its [[bridge]]", BRIDGE_QUEUE.iter().map(|key| key.name).collect()),
+        ("pace", "[bridge.pace], below its [[bridge]]", BRIDGE_PACE.iter().map(|key| key.name).collect()),
+        ("out", "[[bridge.out]], below its [[bridge]]", MAPPING.iter().map(|key| key.name).collect()),
+        ("in", "[[bridge.in]], below its [[bridge]]", MAPPING.iter().map(|key| key.name).collect()),
     ]
 }
