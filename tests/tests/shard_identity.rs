@@ -17,6 +17,7 @@ culex_tests::on_shards!(
     the_host_ends_a_session_of_the_network,
     a_late_attempt_of_another_user_ends_nothing,
     a_will_to_a_reserved_topic_reaches_nobody,
+    what_is_of_the_host_is_neither_written_nor_read_by_the_network,
 );
 
 fn world(shards: u16) -> World {
@@ -144,7 +145,7 @@ fn a_will_to_a_reserved_topic_reaches_nobody(shards: u16) {
     let watcher = connected(&mut world, &Connect::new("watcher"));
     world.send(watcher, &wire::subscribe(1, &[("$SYS/#", 2)]));
     world.take_output(watcher);
-    for topic in ["$SYS", "$SYS/broker/uptime"] {
+    for topic in ["$SYS", "$SYS/broker/uptime", "$CULEX/dead-letters/a/b"] {
         let will = Some(Will::new(topic, "forged", 1).retained());
         let forger = connected(&mut world, &Connect { will, ..Connect::new("forger") });
         world.lose(forger);
@@ -152,5 +153,23 @@ fn a_will_to_a_reserved_topic_reaches_nobody(shards: u16) {
     assert!(world.take_packets(watcher).is_empty());
     assert_eq!(world.commons.retained_count(), 0);
     assert_eq!(world.sum(|stats| stats.wills_published), 0);
-    assert_eq!(world.sum(|stats| stats.messages_reserved_topic), 2);
+    assert_eq!(world.sum(|stats| stats.messages_reserved_topic), 3);
+}
+
+fn what_is_of_the_host_is_neither_written_nor_read_by_the_network(shards: u16) {
+    let mut world = world(shards);
+    let host = world.connect_trusted(&Connect::new("host")).expect("accepted");
+    world.take_output(host);
+    world.send(host, &wire::subscribe(1, &[("$CULEX/#", 1)]));
+    assert_eq!(world.take_packets(host), ["SUBACK 1 [1]"]);
+    let stranger = connected(&mut world, &Connect::new("stranger"));
+    world.send(stranger, &wire::subscribe(1, &[("$CULEX/#", 1), ("$CULEX/+/b", 0), ("$CULEX", 2), ("#", 0)]));
+    assert_eq!(world.take_packets(stranger), ["SUBACK 1 [128, 128, 128, 0]"]);
+    world.send(stranger, &Publish::new("$CULEX/a/b", "forged").qos(1, 7).retained().encode());
+    assert_eq!(world.take_packets(stranger), ["PUBACK 7"]);
+    assert_eq!((world.commons.retained_count(), world.sum(|stats| stats.messages_reserved_topic)), (0, 1));
+    world.send(host, &Publish::new("$CULEX/a/b", "its own").retained().encode());
+    assert_eq!(world.take_packets(host), ["PUBLISH $CULEX/a/b its own"]);
+    assert!(world.take_packets(stranger).is_empty());
+    assert_eq!(world.commons.retained_count(), 1);
 }

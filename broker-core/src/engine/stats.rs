@@ -65,7 +65,7 @@ stats! {
     messages_refused: Counter, "Messages that a hook or the access control did not let their client publish, acknowledged and dropped.";
     deliveries_denied: Counter, "Deliveries that the access control did not let reach their client.";
     messages_dropped_by_hook: Counter, "Messages that a hook dropped, acknowledged.";
-    messages_reserved_topic: Counter, "Messages of clients to $SYS topics, acknowledged and dropped.";
+    messages_reserved_topic: Counter, "Messages of clients to $SYS and $CULEX topics, acknowledged and dropped.";
     queue_messages: Gauge, "QoS 1 and 2 messages that wait or are in flight.";
     queue_bytes: Gauge, "Bytes of these messages, counted per session.";
     queue_memory_bytes: Gauge, "Bytes of them held in memory (limit queue_memory_bytes).";

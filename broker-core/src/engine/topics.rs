@@ -44,9 +44,25 @@ pub(crate) fn is_reserved(topic: &str) -> bool {
     topic == "$SYS" || topic.starts_with("$SYS/")
 }
 
+/// Whether only clients of the host publish and subscribe there: `topic` is a Topic Name or Topic Filter. A wildcard at the
+/// first level does not reach it [MQTT-4.7.2-1].
+pub(crate) fn is_of_host(topic: &str) -> bool {
+    topic == "$CULEX" || topic.starts_with("$CULEX/")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_of_the_host_is_whole_levels() {
+        for topic in ["$CULEX", "$CULEX/", "$CULEX/a", "$CULEX/#"] {
+            assert!(is_of_host(topic) && !is_reserved(topic), "{topic}");
+        }
+        for topic in ["$CULEXA", "CULEX/a", "$culex/a", "a/$CULEX", "#", "+/a", "$SYS/a"] {
+            assert!(!is_of_host(topic), "{topic}");
+        }
+    }
 
     #[test]
     fn levels_and_bytes_are_counted_exactly() {

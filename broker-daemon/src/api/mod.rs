@@ -3,6 +3,7 @@
 //! One set of handlers for every way in. Today that is the control socket ([`crate::control`]), whose peer is the
 //! owner of the broker.
 
+mod dead_letters;
 mod problem;
 mod view;
 
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 
 pub use self::problem::ApiProblem;
 
+use crate::integration::Integrations;
 use crate::reload::Reloader;
 
 /// Entries of a page where nobody said how many.
@@ -32,13 +34,22 @@ pub struct Api {
     broker: Broker,
     admin: Admin,
     reloader: Arc<Reloader>,
+    integrations: Integrations,
     started: Instant,
 }
 
 impl Api {
     /// For this broker.
     pub fn new(broker: Broker, reloader: Arc<Reloader>) -> Self {
-        Self { admin: broker.admin(), broker, reloader, started: Instant::now() }
+        let integrations = Integrations::default();
+        Self { admin: broker.admin(), broker, reloader, integrations, started: Instant::now() }
+    }
+
+    /// With what carries messages out of it.
+    #[must_use]
+    pub fn integrations(mut self, integrations: Integrations) -> Self {
+        self.integrations = integrations;
+        self
     }
 }
 
@@ -57,6 +68,7 @@ pub fn router(api: Api) -> Router {
         .route("/api/v1/sessions/{client_id}/subscriptions", get(subscriptions))
         .route("/api/v1/retained", get(retained))
         .route("/api/v1/reload", post(reload))
+        .merge(dead_letters::routes())
         .fallback(async || ApiProblem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .with_state(Arc::new(api))
 }

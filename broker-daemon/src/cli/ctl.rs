@@ -69,10 +69,40 @@ enum Command {
         /// Its ClientId
         client_id: String,
     },
+    /// Messages that a bridge or a webhook gave up on
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
     /// Read the configuration again: all of it, or nothing if it has a mistake
     Reload,
     /// Every counter
     Metrics,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum DeadLetters {
+    /// What there is, with the reasons
+    List {
+        /// Only those of one, such as bridge/aws or webhook/sensors
+        integration: Option<String>,
+    },
+    /// One with its payload and what the other side answered
+    Show {
+        /// As `list` says it: webhook/sensors/0123456789ab
+        letter: String,
+    },
+    /// Try again; what the other side takes is no dead letter any more
+    Replay {
+        /// One letter, or an integration for all of its
+        letter: String,
+        /// Publish to the topic that it had, where every subscriber receives it once more
+        #[arg(long)]
+        to_topic: bool,
+    },
+    /// Throw away
+    Purge {
+        /// One letter, or an integration for all of its
+        letter: String,
+    },
 }
 
 /// How an answer is shown.
@@ -85,6 +115,8 @@ enum Shape {
     Done(&'static str),
     /// What a reload changed.
     Changes,
+    /// What was tried again.
+    Replayed,
 }
 
 const SESSION: &[(&str, &str)] = &[
@@ -177,6 +209,34 @@ fn request(command: &Command) -> (&'static str, String, Shape) {
         }
         Command::EndSession { client_id } => ("DELETE", of("sessions", client_id), Shape::Done("ended")),
         Command::Reload => ("POST", "/api/v1/reload".to_owned(), Shape::Changes),
+        Command::DeadLetters(command) => dead_letters(command),
+    }
+}
+
+fn dead_letters(command: &DeadLetters) -> (&'static str, String, Shape) {
+    const ALL: &str = "/api/v1/dead-letters";
+    const COLUMNS: &[(&str, &str)] = &[
+        ("LETTER", "/letter"),
+        ("AT", "/at"),
+        ("TOPIC", "/topic"),
+        ("BYTES", "/bytes"),
+        ("ATTEMPTS", "/attempts"),
+        ("REASON", "/reason"),
+    ];
+    match command {
+        DeadLetters::List { integration } => {
+            let of = encode(integration.as_deref().unwrap_or_default());
+            ("GET", format!("{ALL}?limit=1000&of={of}"), Shape::Table(COLUMNS))
+        }
+        DeadLetters::Show { letter } => {
+            let parts: Vec<_> = letter.split('/').map(encode).collect();
+            ("GET", format!("{ALL}/{}", parts.join("/")), Shape::Fields)
+        }
+        DeadLetters::Replay { letter, to_topic } => {
+            let to = if *to_topic { "topic" } else { "integration" };
+            ("POST", format!("{ALL}/replay?limit=100&of={}&to={to}", encode(letter)), Shape::Replayed)
+        }
+        DeadLetters::Purge { letter } => ("DELETE", format!("{ALL}?of={}", encode(letter)), Shape::Fields),
     }
 }
 
@@ -201,6 +261,13 @@ fn show(text: &mut String, body: &Value, shape: &Shape, is_first: bool) {
         Shape::Done(what) => text.push_str(&format!("{what}\n")),
         Shape::Fields => fields(text, body, ""),
         Shape::Table(columns) => table(text, body, columns, is_first),
+        Shape::Replayed => {
+            for failure in body.get("failed").and_then(Value::as_array).into_iter().flatten() {
+                let part = |name: &str| word(failure.get(name));
+                let _ = writeln!(text, "{}: {}", part("letter"), part("why"));
+            }
+            let _ = writeln!(text, "{} replayed", word(body.get("replayed")));
+        }
         Shape::Changes => {
             let changes =
                 body.get("changes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();

@@ -5,7 +5,7 @@ use culex_codec::{QoS, TopicError, TopicName};
 
 use crate::engine::connection::Will;
 use crate::engine::error::ProtocolError;
-use crate::engine::topics::{TopicLimits, is_reserved};
+use crate::engine::topics::{TopicLimits, is_of_host, is_reserved};
 use crate::limits::Limits;
 
 use super::Identity;
@@ -47,8 +47,8 @@ pub enum MessageError {
     /// The topic is over the limit `topic_levels` or `topic_bytes`.
     #[error("{0}")]
     Limit(ProtocolError),
-    /// `$SYS` is the broker's own.
-    #[error("only the broker publishes to $SYS")]
+    /// `$SYS` is the broker's own, `$CULEX` that of its host.
+    #[error("only the broker publishes to $SYS and $CULEX")]
     Reserved,
     /// Topic and payload need a packet over the limit `packet_bytes`.
     #[error("a message of {bytes} bytes (limit packet_bytes {max})")]
@@ -152,7 +152,7 @@ impl Message {
     pub fn set_topic(&mut self, topic: &str) -> Result<(), MessageError> {
         TopicName::new(topic)?;
         self.bounds.topics.check(topic).map_err(MessageError::Limit)?;
-        if is_reserved(topic) {
+        if is_reserved(topic) || is_of_host(topic) {
             return Err(MessageError::Reserved);
         }
         self.bounds.check_size(topic, &self.payload)?;
@@ -218,6 +218,7 @@ mod tests {
             ("#", false),
             ("a\0", false),
             ("$SYS/broker", false),
+            ("$CULEX/a", false),
             ("a/b/c/d", false),
             ("0123456789x", false),
             ("a/b/c", true),

@@ -6,7 +6,7 @@ use crate::engine::keys::{ConnectionKey, PublicationId, SessionKey};
 use crate::engine::store::Record;
 use crate::engine::time::Tick;
 use crate::engine::timers::Timer;
-use crate::engine::topics::is_reserved;
+use crate::engine::topics::{is_of_host, is_reserved};
 
 use super::deliver::Inbound;
 use super::{Effect, Event, Shard, Turn};
@@ -92,7 +92,8 @@ impl Shard {
 
     /// Publishes the Will Message of a session that still exists.
     pub(super) fn publish_will(&mut self, turn: &mut Turn<'_>, key: SessionKey, will: &Will) {
-        if is_reserved(will.topic().as_str()) {
+        // Clients of the host have no will.
+        if is_reserved(will.topic().as_str()) || is_of_host(will.topic().as_str()) {
             self.stats.messages_reserved_topic += 1;
             return;
         }

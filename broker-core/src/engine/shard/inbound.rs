@@ -10,7 +10,7 @@ use crate::engine::qos::{PublishOutcome, PubrelOutcome};
 use crate::engine::question::Handshake;
 use crate::engine::store::Record;
 use crate::engine::terms::Terms;
-use crate::engine::topics::is_reserved;
+use crate::engine::topics::{is_of_host, is_reserved};
 
 use super::answers::Answer;
 use super::deliver::Inbound;
@@ -48,7 +48,7 @@ impl Shard {
             qos: publish.qos,
             is_retain: publish.retain,
         };
-        if is_reserved(topic.as_str()) {
+        if is_reserved(topic.as_str()) || self.is_of_another(key, topic) {
             // [MQTT-3.3.5-2]: acknowledged as ever, and dropped.
             self.stats.messages_reserved_topic += 1;
             return self.take(turn, key, handshake, None);
@@ -62,6 +62,12 @@ impl Shard {
             return Ok(());
         }
         self.take(turn, key, handshake, Some(content))
+    }
+
+    /// Whether only others publish there.
+    pub(super) fn is_of_another(&self, key: ConnectionKey, topic: TopicName<'_>) -> bool {
+        is_of_host(topic.as_str())
+            && self.connections.get(key).is_none_or(|connection| !connection.is_trusted)
     }
 
     fn may_publish(&mut self, key: ConnectionKey, topic: TopicName<'_>) -> bool {

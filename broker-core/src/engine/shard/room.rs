@@ -174,7 +174,10 @@ impl Shard {
         handshake: Handshake,
     ) -> bool {
         let Some(topic) = publish.topic else { return false };
-        if is_reserved(topic.as_str()) || self.topic_limits(key).check(topic.as_str()).is_err() {
+        if is_reserved(topic.as_str()) || self.is_of_another(key, topic) {
+            return false;
+        }
+        if self.topic_limits(key).check(topic.as_str()).is_err() {
             return false;
         }
         match handshake {

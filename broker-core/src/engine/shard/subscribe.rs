@@ -9,7 +9,7 @@ use crate::engine::question::{FilterRequest, PendingPacket};
 use crate::engine::route::{RouteOptions, Subscriber};
 use crate::engine::store::Record;
 use crate::engine::terms::Terms;
-use crate::engine::topics::TopicLimits;
+use crate::engine::topics::{TopicLimits, is_of_host};
 
 use super::answers::Answer;
 use super::{Effect, Event, Shard, Turn};
@@ -76,9 +76,11 @@ impl Shard {
         let session_key = connection.session;
         // 3.1 has no code for a refusal; nothing is delivered to it that it may not receive.
         let can_refuse = connection.version != ProtocolVersion::V31;
+        let is_trusted = connection.is_trusted;
         let mut codes = SmallVec::new();
         for (filter, qos, is_allowed) in requests {
             turn.deliveries_left = turn.deliveries_left.saturating_sub(DELIVERIES_PER_FILTER);
+            let is_allowed = is_allowed && (is_trusted || !is_of_host(filter.as_str()));
             let is_allowed = is_allowed && (!can_refuse || self.may_subscribe(session_key, filter));
             let is_granted = self.subscribe(turn, session_key, filter, qos, is_allowed);
             codes.push(if is_granted { qos as u8 } else { FAILURE }); // [MQTT-3.8.4-5, MQTT-3.9.3-1]

@@ -7,7 +7,7 @@ use culex_core::client::Message;
 
 use crate::cli::output::NotJson;
 use crate::cli::output::json;
-use crate::cli::output::time::{Utc, since_epoch};
+use crate::clock::{Utc, since_epoch};
 
 /// A format that was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]

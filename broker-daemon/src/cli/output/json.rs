@@ -6,7 +6,7 @@ use culex_core::client::Message;
 use serde_json::Value;
 
 use crate::cli::output::NotJson;
-use crate::cli::output::time::Utc;
+use crate::clock::Utc;
 
 /// What becomes of the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

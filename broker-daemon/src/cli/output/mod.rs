@@ -7,7 +7,6 @@ use culex_core::client::Message;
 mod format;
 mod json;
 mod parse;
-mod time;
 
 pub(super) use format::Format;
 

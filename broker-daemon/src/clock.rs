@@ -5,24 +5,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A moment of the calendar, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Utc {
-    pub(super) year: u64,
-    pub(super) month: u64,
-    pub(super) day: u64,
-    pub(super) hour: u64,
-    pub(super) minute: u64,
-    pub(super) second: u64,
-    pub(super) nanosecond: u32,
+pub(crate) struct Utc {
+    pub(crate) year: u64,
+    pub(crate) month: u64,
+    pub(crate) day: u64,
+    pub(crate) hour: u64,
+    pub(crate) minute: u64,
+    pub(crate) second: u64,
+    pub(crate) nanosecond: u32,
 }
 
 /// Time since 1970; a clock before that counts as 1970.
-pub(super) fn since_epoch(at: SystemTime) -> Duration {
+pub(crate) fn since_epoch(at: SystemTime) -> Duration {
     at.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl Utc {
     /// The calendar date of a moment (Gregorian, as in Hinnant's "chrono-compatible low-level date algorithms").
-    pub(super) fn of(at: SystemTime) -> Self {
+    pub(crate) fn of(at: SystemTime) -> Self {
         let since = since_epoch(at);
         let (days, rest) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
         // Days since 0000-03-01, so that the leap day is the last of its year.
@@ -47,10 +47,16 @@ impl Utc {
     }
 
     /// `2026-11-21T02:13:48`
-    pub(super) fn date_and_time(&self) -> String {
+    pub(crate) fn date_and_time(&self) -> String {
         let Self { year, month, day, hour, minute, second, .. } = self;
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
     }
+}
+
+/// A moment as RFC 3339 has it, to the millisecond: `2026-11-21T02:13:48.125Z`.
+pub(crate) fn rfc3339(at: SystemTime) -> String {
+    let utc = Utc::of(at);
+    format!("{}.{:03}Z", utc.date_and_time(), utc.nanosecond / 1_000_000)
 }
 
 #[cfg(test)]
@@ -70,6 +76,10 @@ mod tests {
             let at = UNIX_EPOCH + Duration::from_secs(seconds);
             assert_eq!(Utc::of(at).date_and_time(), expected);
         }
+        assert_eq!(
+            rfc3339(UNIX_EPOCH + Duration::from_micros(1_795_227_228_125_999)),
+            "2026-11-21T02:13:48.125Z"
+        );
         assert_eq!(Utc::of(UNIX_EPOCH - Duration::from_secs(1)).year, 1970);
     }
 }
