@@ -366,7 +366,8 @@ fn a_client_with_the_same_id_takes_over() {
             assert_eq!(result, Err(PublishError::Gone(Gone::TakenOver)));
 
             let refused = try_over_tcp(broker.local_addrs()[0], "app").await;
-            let is_refused = matches!(refused, Err(ClientError::Refused(client::Refusal::ClientId)));
+            let is_refused =
+                matches!(refused, Err(ClientError::Refused { refusal: client::Refusal::ClientId, .. }));
             assert!(is_refused, "the network does not get the host's client id");
             second.subscribe("t", QoS::AtLeastOnce).await.unwrap();
             let _third = connect().await;

@@ -5,12 +5,13 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use culex_codec::{PacketId, QoS, TopicFilter};
+use culex_codec::{PacketId, SubscriptionOptions, TopicFilter};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::client::error::ClientError;
+use crate::client::granted::Granted;
 use crate::client::message::{Event, Publication};
 use crate::client::options::Options;
 use crate::client::protocol::Protocol;
@@ -27,9 +28,9 @@ pub struct Connection {
     protocol: Protocol,
     input: BytesMut,
     keep_alive: Option<Duration>,
+    ping_timeout: Duration,
     /// Of the last packet, or of a PINGREQ without an answer.
     last_sent: Instant,
-    session_present: bool,
 }
 
 /// Bytes read at a time.
@@ -109,26 +110,30 @@ impl Connection {
             writer,
             protocol: Protocol::new(options, session),
             input: BytesMut::new(),
-            keep_alive: (options.keep_alive > 0).then(|| Duration::from_secs(u64::from(options.keep_alive))),
+            keep_alive: None,
+            ping_timeout: options.ping_timeout,
             last_sent: Instant::now(),
-            session_present: false,
         }
     }
 
     /// Waits for CONNACK.
     pub(crate) async fn accepted(&mut self) -> Result<(), ClientError> {
-        loop {
-            if let Some(session_present) = self.protocol.handle_conn_ack(&mut self.input)? {
-                self.session_present = session_present;
-                return Ok(());
-            }
+        while !self.protocol.handle_conn_ack(&mut self.input)? {
             self.move_bytes(1).await?;
         }
+        let keep_alive_s = self.granted().keep_alive_s;
+        self.keep_alive = (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into()));
+        Ok(())
+    }
+
+    /// What the Server granted.
+    pub fn granted(&self) -> &Granted {
+        &self.protocol.granted
     }
 
     /// Whether the Server had Session State for us. Always false in 3.1.
     pub fn is_session_present(&self) -> bool {
-        self.session_present
+        self.granted().is_session_present
     }
 
     /// Whether another [`Self::publish`] fits.
@@ -150,7 +155,8 @@ impl Connection {
     /// [`Event::Published`]; all that is handed over ends in [`Event::Written`].
     ///
     /// # Errors
-    /// A topic or size that no packet can have, or [`ClientError::WindowFull`] without [`Self::has_room`].
+    /// A topic or size that no packet can have, [`ClientError::NotGranted`] if the Server does not take such a message, or
+    /// [`ClientError::WindowFull`] without [`Self::has_room`]. The connection goes on.
     pub fn publish(&mut self, publication: Publication) -> Result<Option<PacketId>, ClientError> {
         if !self.has_room() {
             return Err(ClientError::WindowFull);
@@ -158,16 +164,36 @@ impl Connection {
         self.protocol.publish(publication)
     }
 
+    /// Sends a message that is in flight once more over this connection, with DUP: for a Server that drops what comes too
+    /// fast and never acknowledges it. False if it is not in flight any more, and in 5.0, where a message is sent again over
+    /// another connection alone ([MQTT-4.4.0-1] of 5.0).
+    ///
+    /// # Errors
+    /// [`ClientError::WindowFull`] while too much waits to be written. The connection goes on.
+    pub fn resend(&mut self, packet_id: PacketId) -> Result<bool, ClientError> {
+        if self.protocol.wire.out.len() >= OUT_BYTES_FULL {
+            return Err(ClientError::WindowFull);
+        }
+        if self.protocol.wire.version.is_v5() {
+            return Ok(false);
+        }
+        self.protocol.resend(packet_id)
+    }
+
     /// Hands over QoS 0 messages that are encoded, in the version of this connection.
     pub(crate) fn write_packets(&mut self, packets: BytesMut) {
         self.protocol.write_packets(packets);
     }
 
-    /// Asks for Subscriptions; [`Event::Subscribed`] is the answer.
+    /// Asks for Subscriptions, each with a QoS or with all options; before 5.0 the QoS is all that is sent.
+    /// [`Event::Subscribed`] is the answer.
     ///
     /// # Errors
-    /// If there is no filter, or they are too many for a packet.
-    pub fn subscribe(&mut self, filters: &[(TopicFilter<'_>, QoS)]) -> Result<PacketId, ClientError> {
+    /// If there is no filter, or they are too many for a packet. The connection goes on.
+    pub fn subscribe<O: Into<SubscriptionOptions> + Copy>(
+        &mut self,
+        filters: &[(TopicFilter<'_>, O)],
+    ) -> Result<PacketId, ClientError> {
         self.protocol.subscribe(filters)
     }
 
@@ -255,44 +281,58 @@ impl Connection {
 
     /// Reads or writes once, or pings. Reads only if `need` is not 0.
     async fn move_bytes(&mut self, need: usize) -> Result<(), ClientError> {
-        let deadline = self.keep_alive.map(|keep_alive| self.last_sent + keep_alive);
-        let alarm = async {
-            match deadline {
-                Some(deadline) => sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
-        let Self { reader, writer, protocol, input, .. } = self;
+        let (ping_due, silence_from) = self.deadlines();
+        let Self { reader, writer, protocol, input, last_sent, .. } = self;
         if need > 0 {
             // Never ahead of the data by more than one read.
             input.reserve(need.clamp(READ_BYTES / 8, READ_BYTES));
         }
+        let is_ping_answered = protocol.is_ping_answered();
+        let out = &mut protocol.wire.out;
+        let moving = async {
+            let is_written = tokio::select! {
+                written = writer.write_buf(out), if !out.is_empty() => (true, written),
+                read = reader.read_buf(input), if need > 0 => (false, read),
+                else => std::future::pending().await,
+            };
+            match is_written {
+                (_, Err(error)) => Err(ClientError::Io(error)),
+                (_, Ok(0)) => Err(ClientError::Closed),
+                (is_written, Ok(_)) => Ok(is_written),
+            }
+        };
         tokio::select! {
-            written = writer.write_buf(&mut protocol.wire.out), if !protocol.wire.out.is_empty() => {
-                if written.map_err(ClientError::Io)? == 0 {
-                    return Err(ClientError::Closed);
-                }
-                if protocol.is_ping_answered() {
-                    self.last_sent = Instant::now();
+            biased;
+            () = until(ping_due) => {
+                *last_sent = Instant::now();
+                return protocol.ping();
+            }
+            is_written = moving => {
+                if is_written? && is_ping_answered {
+                    *last_sent = Instant::now();
                 }
             }
-            read = reader.read_buf(input), if need > 0 => {
-                if read.map_err(ClientError::Io)? == 0 {
-                    return Err(ClientError::Closed);
-                }
-            }
-            () = alarm => self.on_keep_alive()?,
+            // Behind what is there to be read: an owner who was busy has not read the answer yet.
+            () = until(silence_from) => return Err(ClientError::Silent),
         }
         Ok(())
     }
 
-    /// [MQTT-3.1.2-23]: the time since the last packet is over. The same time again is the Server's to answer.
-    fn on_keep_alive(&mut self) -> Result<(), ClientError> {
-        if !self.protocol.is_ping_answered() {
-            return Err(ClientError::Silent);
+    /// When the next PINGREQ is due [MQTT-3.1.2-23], or when the Server has not answered the last one.
+    fn deadlines(&self) -> (Option<Instant>, Option<Instant>) {
+        let Some(keep_alive) = self.keep_alive else { return (None, None) };
+        if self.protocol.is_ping_answered() {
+            (Some(self.last_sent + keep_alive), None)
+        } else {
+            (None, Some(self.last_sent + self.ping_timeout.min(keep_alive / 2)))
         }
-        self.last_sent = Instant::now();
-        self.protocol.ping()
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,7 +3,9 @@
 use std::io;
 
 use crate::engine::qos::AckError;
-use culex_codec::{DecodeError, EncodeError, PacketType, TopicError};
+use culex_codec::{DecodeError, EncodeError, PacketType, ReasonCode, TopicError};
+
+use crate::client::reason::Reason;
 
 /// A connection could not be made, or is at its end.
 #[derive(Debug, thiserror::Error)]
@@ -38,16 +40,21 @@ pub enum ClientError {
         seconds: u64,
     },
     /// The Server answered CONNECT with a refusal.
-    #[error("the broker refused the connection: {0}")]
-    Refused(Refusal),
+    #[error("the broker refused the connection: {refusal}{}", its_words(reason))]
+    Refused {
+        /// What it means.
+        refusal: Refusal,
+        /// The code as it came, and what the Server added.
+        reason: Reason,
+    },
     /// The Server closed the connection.
     #[error("the broker closed the connection")]
     Closed,
     /// The Server closed the connection and said why (5.0).
-    #[error("the broker closed the connection with reason code {0:#04x}")]
-    Disconnected(u8),
-    /// No PINGRESP within the Keep Alive time.
-    #[error("the broker is silent: no answer to a ping within the keep alive time")]
+    #[error("the broker closed the connection: {0}")]
+    Disconnected(Reason),
+    /// No PINGRESP in time.
+    #[error("the broker is silent: no answer to a ping")]
     Silent,
     /// Reading or writing failed.
     #[error("the connection broke: {}", describe_io(.0))]
@@ -70,6 +77,12 @@ pub enum ClientError {
     /// A packet cannot be written.
     #[error("this cannot be sent: {0}")]
     Encode(#[from] EncodeError),
+    /// The Server said in CONNACK that it does not take such a packet ([`Granted`](crate::client::Granted)).
+    #[error("this cannot be sent: the broker does not take it: {0}")]
+    NotGranted(ReasonCode),
+    /// Topic Alias and Subscription Identifier are not a message's.
+    #[error("this cannot be sent: a property that belongs to a connection")]
+    ForeignProperty,
     /// More messages wait for an acknowledgement than [`Options::in_flight`](crate::client::Options::in_flight).
     #[error("too many messages wait for an acknowledgement")]
     WindowFull,
@@ -95,7 +108,7 @@ pub enum Refusal {
     #[error("not authorized; it may want a user name and password (-u, -P)")]
     NotAuthorized,
     /// A code that 3.1.1 does not name, or one of 5.0.
-    #[error("code {0:#04x}")]
+    #[error("{}", Reason::new(*.0))]
     Other(u8),
 }
 
@@ -111,6 +124,11 @@ impl Refusal {
             other => Self::Other(other),
         }
     }
+}
+
+/// What the Server adds to a refusal.
+fn its_words(reason: &Reason) -> String {
+    if reason.text.is_some() { format!("; it says: {reason}") } else { String::new() }
 }
 
 /// An I/O error without "(os error 111)", in lower case as the end of a sentence.

@@ -36,6 +36,9 @@ impl Protocol {
         if held.iter().any(|message| message.packet_id == packet_id) {
             return Ok(false);
         }
+        if held.len() >= self.receive_maximum.into() {
+            return Err(ClientError::Protocol("more messages in flight than the Receive Maximum"));
+        }
         // Acknowledged over an earlier connection, whose PUBREC was lost [MQTT-4.3.3-2].
         let is_acknowledged = qos == QoS::ExactlyOnce && self.session.receiver.is_awaiting_pubrel(packet_id);
         held.push_back(Message { packet_id, qos, is_acknowledged });

@@ -15,18 +15,24 @@
 
 mod connection;
 mod error;
+mod granted;
 mod handshake;
 mod held;
 mod message;
 mod options;
 mod protocol;
+mod reason;
 mod session;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_v5;
 mod wire;
 
 pub use crate::client::connection::{Connection, Socket};
 pub use crate::client::error::{ClientError, Refusal, describe_io};
+pub use crate::client::granted::Granted;
 pub use crate::client::message::{Event, Message, Publication};
 pub use crate::client::options::{Options, Secret, Will};
+pub use crate::client::reason::Reason;
 pub use crate::client::session::Session;

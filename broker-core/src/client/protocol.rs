@@ -11,9 +11,11 @@ use culex_codec::{
 use tracing::debug;
 
 use crate::client::error::ClientError;
+use crate::client::granted::Granted;
 use crate::client::held::Held;
 use crate::client::message::{Event, Message, Publication};
 use crate::client::options::Options;
+use crate::client::reason::{Reason, text_of};
 use crate::client::session::Session;
 use crate::client::wire::{Incoming, Wire};
 
@@ -24,8 +26,11 @@ pub(super) struct Protocol {
     pub(super) session: Session,
     pub(super) packet_bytes_max: u32,
     pub(super) in_flight_max: u16,
-    /// What the owner has not taken yet; one packet causes one event at most.
-    events: VecDeque<Event>,
+    /// Of ours; 65,535 before 5.0.
+    pub(super) receive_maximum: u16,
+    pub(super) granted: Granted,
+    /// What the owner has not taken yet; one packet causes one event at most, and CONNACK one for each message in flight.
+    pub(super) events: VecDeque<Event>,
     is_written_wanted: bool,
     is_draining: bool,
     is_ping_answered: bool,
@@ -39,6 +44,8 @@ impl Protocol {
             session,
             packet_bytes_max: options.packet_bytes_max,
             in_flight_max: options.in_flight.max(1),
+            receive_maximum: options.receive_maximum(),
+            granted: Granted::asked(options),
             events: VecDeque::new(),
             is_written_wanted: false,
             is_draining: false,
@@ -74,7 +81,8 @@ impl Protocol {
                 debug!("received SUBACK (Mid: {})", ack.packet_id.get());
                 self.answered(ack.packet_id)?;
                 let (packet_id, codes) = (ack.packet_id, ack.reason_codes.to_vec());
-                self.events.push_back(Event::Subscribed { packet_id, codes });
+                let text = text_of(ack.properties);
+                self.events.push_back(Event::Subscribed { packet_id, codes, text });
                 Ok(())
             }
             Packet::UnsubAck(ack) => {
@@ -89,7 +97,8 @@ impl Protocol {
                 Ok(())
             }
             Packet::Disconnect(disconnect) if self.wire.version.is_v5() => {
-                Err(ClientError::Disconnected(disconnect.reason_code.as_u8()))
+                let reason = Reason::of(disconnect.reason_code, disconnect.properties);
+                Err(ClientError::Disconnected(reason))
             }
             Packet::Connect(_)
             | Packet::ConnAck(_)
@@ -103,7 +112,7 @@ impl Protocol {
     }
 
     fn on_publish(&mut self, incoming: Incoming, bytes: &Bytes) -> Result<(), ClientError> {
-        let Incoming { topic, qos, is_retained, is_duplicate, packet_id, payload_len } = incoming;
+        let Incoming { topic, qos, is_retained, is_duplicate, packet_id, properties, payload_len } = incoming;
         let topic = topic.ok_or(ClientError::Protocol("a Topic Alias, which we did not allow"))?;
         debug!(
             "received PUBLISH (d{}, q{}, r{}, m{}, '{topic}', ... ({payload_len} bytes))",
@@ -134,7 +143,7 @@ impl Protocol {
             (QoS::AtMostOnce | QoS::AtLeastOnce | QoS::ExactlyOnce, _) => {}
         }
         let payload = bytes.slice(bytes.len().saturating_sub(payload_len)..);
-        let message = Message { topic, payload, qos, is_retained, is_duplicate, packet_id };
+        let message = Message { topic, payload, qos, is_retained, is_duplicate, packet_id, properties };
         self.events.push_back(Event::Message(message));
         Ok(())
     }
@@ -175,8 +184,8 @@ impl Protocol {
     fn ended(&mut self, ack: &Ack<'_>, result: Result<(), AckError>) -> Result<(), ClientError> {
         match result {
             Ok(()) => {
-                let (packet_id, code) = (ack.packet_id, ack.reason_code.as_u8());
-                self.events.push_back(Event::Published { packet_id, code });
+                let (packet_id, reason) = (ack.packet_id, Reason::of(ack.reason_code, ack.properties));
+                self.events.push_back(Event::Published { packet_id, reason });
                 Ok(())
             }
             Err(AckError::UnknownPacketId(_)) => Ok(()),
@@ -198,7 +207,10 @@ impl Protocol {
     }
 
     pub(super) fn publish(&mut self, publication: Publication) -> Result<Option<PacketId>, ClientError> {
-        self.wire.check(&publication)?;
+        let packet_bytes = self.wire.publish_len(&publication)?;
+        if let Some(code) = self.granted.objection(&publication, packet_bytes) {
+            return Err(ClientError::NotGranted(code));
+        }
         self.is_written_wanted = true;
         if publication.qos == QoS::AtMostOnce {
             return self.wire.publish(&publication, None, false).map(|()| None);
@@ -234,12 +246,28 @@ impl Protocol {
         Ok(last)
     }
 
-    pub(super) fn subscribe(&mut self, filters: &[(TopicFilter<'_>, QoS)]) -> Result<PacketId, ClientError> {
+    /// Sends a message, or its PUBREL, once more over the same connection; false if it is not in flight.
+    pub(super) fn resend(&mut self, packet_id: PacketId) -> Result<bool, ClientError> {
+        let mut in_flight = self.session.sender.in_flight();
+        match in_flight.find(|sending| sending.packet_id == packet_id).map(|sending| sending.action) {
+            Some(SendAction::Publish { message, .. }) => self.wire.publish(message, Some(packet_id), true)?,
+            Some(SendAction::PubRel) => self.wire.pub_rel(packet_id)?,
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    pub(super) fn subscribe<O: Into<SubscriptionOptions> + Copy>(
+        &mut self,
+        filters: &[(TopicFilter<'_>, O)],
+    ) -> Result<PacketId, ClientError> {
         let mut requests = SubscribeFiltersBuf::new();
         let packet_id = self.request()?;
-        for (filter, qos) in filters {
-            requests.push(*filter, SubscriptionOptions::new(*qos));
-            debug!("sending SUBSCRIBE (Mid: {}, Topic: {filter}, QoS: {})", packet_id.get(), qos.bits());
+        for (filter, options) in filters {
+            let options: SubscriptionOptions = (*options).into();
+            requests.push(*filter, options);
+            let qos = options.qos.bits();
+            debug!("sending SUBSCRIBE (Mid: {}, Topic: {filter}, QoS: {qos})", packet_id.get());
         }
         let filters = requests.as_filters();
         let packet = Packet::Subscribe(Subscribe { packet_id, properties: Properties::EMPTY, filters });
@@ -263,7 +291,14 @@ impl Protocol {
     }
 
     fn send_request(&mut self, packet_id: PacketId, packet: &Packet<'_>) -> Result<PacketId, ClientError> {
-        if let Err(error) = self.wire.write(packet) {
+        let written = match packet.encoded_len(self.wire.version) {
+            Ok(bytes) if self.granted.is_too_large(bytes) => {
+                Err(ClientError::NotGranted(ReasonCode::PacketTooLarge))
+            }
+            Ok(_) => self.wire.write(packet),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = written {
             self.session.sender.release_packet_id(packet_id);
             return Err(error);
         }

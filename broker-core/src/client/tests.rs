@@ -6,13 +6,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use super::*;
 
 /// A runtime whose clock moves on when there is nothing else to do: no test waits for time.
-fn run(test: impl Future<Output = ()>) {
+pub(super) fn run(test: impl Future<Output = ()>) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().start_paused(true).build().unwrap().block_on(test);
 }
 
 /// Connects; gives the connection and the server's end, after CONNECT and CONNACK.
-async fn connected(options: &Options, session: Session, conn_ack: &[u8]) -> (Connection, DuplexStream) {
+pub(super) async fn connected(
+    options: &Options,
+    session: Session,
+    conn_ack: &[u8],
+) -> (Connection, DuplexStream) {
     let (ours, mut theirs) = duplex(64 << 10);
     let server = async {
         let mut connect = [0; 2];
@@ -30,12 +34,12 @@ async fn clean() -> (Connection, DuplexStream) {
     connected(&Options::default(), Session::default(), &[0x20, 2, 0, 0]).await
 }
 
-fn persistent() -> Options {
+pub(super) fn persistent() -> Options {
     Options { client_id: "c".to_owned(), clean_session: false, ..Options::default() }
 }
 
 /// Polls the connection until the server has read exactly these bytes.
-async fn expect(connection: &mut Connection, theirs: &mut DuplexStream, expected: &[u8]) {
+pub(super) async fn expect(connection: &mut Connection, theirs: &mut DuplexStream, expected: &[u8]) {
     let mut found = vec![0; expected.len()];
     tokio::select! {
         biased;
@@ -45,8 +49,8 @@ async fn expect(connection: &mut Connection, theirs: &mut DuplexStream, expected
     assert_eq!(found, expected, "{found:02x?} instead of {expected:02x?}");
 }
 
-fn message(qos: QoS) -> Publication {
-    Publication { topic: "t".to_owned(), payload: "x".into(), qos, is_retained: false }
+pub(super) fn message(qos: QoS) -> Publication {
+    Publication::new("t", "x", qos)
 }
 
 #[test]
@@ -90,7 +94,7 @@ fn a_refusal_is_told() {
             theirs.write_all(&[0x20, 2, 0, code]).await.unwrap();
             let opened = Connection::over(Box::new(ours), &Options::default(), Session::default()).await;
             assert!(
-                matches!(opened, Err(ClientError::Refused(refusal)) if refusal == expected),
+                matches!(opened, Err(ClientError::Refused { refusal, .. }) if refusal == expected),
                 "{opened:?}"
             );
         }
@@ -149,7 +153,7 @@ fn qos_2_takes_four_packets() {
         expect(&mut connection, &mut theirs, &[0x62, 2, 0, 1]).await;
         assert!(!connection.is_idle());
         theirs.write_all(&[0x70, 2, 0, 1]).await.unwrap();
-        assert_eq!(connection.event().await.unwrap(), Event::Published { packet_id, code: 0 });
+        assert_eq!(connection.event().await.unwrap(), Event::Published { packet_id, reason: Reason::new(0) });
         assert!(connection.is_idle());
     });
 }
@@ -251,10 +255,13 @@ fn requests_are_answered_once() {
         let packet_id = connection.subscribe(&[(filter, QoS::AtLeastOnce)]).unwrap();
         expect(&mut connection, &mut theirs, b"\x82\x08\0\x01\0\x03a/+\x01").await;
         theirs.write_all(&[0x90, 3, 0, 1, 1]).await.unwrap();
-        assert_eq!(connection.event().await.unwrap(), Event::Subscribed { packet_id, codes: vec![1] });
+        assert_eq!(
+            connection.event().await.unwrap(),
+            Event::Subscribed { packet_id, codes: vec![1], text: None }
+        );
         theirs.write_all(&[0x90, 3, 0, 1, 1]).await.unwrap();
         assert!(matches!(connection.event().await, Err(ClientError::Protocol(_))));
-        assert!(connection.subscribe(&[]).is_err());
+        assert!(connection.subscribe::<QoS>(&[]).is_err());
     });
 }
 
@@ -322,7 +329,7 @@ fn a_password_is_never_shown() {
     assert_eq!(options.version, ProtocolVersion::V311);
 }
 
-fn manual() -> Options {
+pub(super) fn manual() -> Options {
     Options { is_manual_ack: true, ..persistent() }
 }
 

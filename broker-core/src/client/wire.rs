@@ -1,7 +1,9 @@
 //! Packets to bytes, with one line of debug log each in mosquitto's words.
 
 use bytes::BytesMut;
-use culex_codec::{Ack, Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, TopicName};
+use culex_codec::{
+    Ack, Packet, PacketId, PropertiesBuf, Property, PropertyContext, ProtocolVersion, Publish, QoS, TopicName,
+};
 use tracing::debug;
 
 use crate::client::error::ClientError;
@@ -39,9 +41,10 @@ impl Wire {
         self.write(&packet)
     }
 
-    /// That a message can be sent at all, whatever its Packet Identifier.
-    pub(super) fn check(&self, publication: &Publication) -> Result<(), ClientError> {
-        encoded_len(publication, self.version).map(|_| ())
+    /// Bytes of the PUBLISH that carries a message, if it can be sent at all.
+    pub(super) fn publish_len(&self, publication: &Publication) -> Result<usize, ClientError> {
+        let packet_id = if publication.qos == QoS::AtMostOnce { None } else { PacketId::new(1) };
+        Ok(publish(publication, packet_id, false)?.encoded_len(self.version)?)
     }
 
     pub(super) fn pub_ack(&mut self, packet_id: PacketId) -> Result<(), ClientError> {
@@ -65,25 +68,23 @@ impl Wire {
     }
 }
 
-/// Bytes of the PUBLISH that carries a message.
-fn encoded_len(publication: &Publication, version: ProtocolVersion) -> Result<usize, ClientError> {
-    let packet_id = if publication.qos == QoS::AtMostOnce { None } else { PacketId::new(1) };
-    Ok(publish(publication, packet_id, false)?.encoded_len(version)?)
-}
-
 fn publish(
     publication: &Publication,
     packet_id: Option<PacketId>,
     dup: bool,
 ) -> Result<Packet<'_>, ClientError> {
-    let Publication { topic, payload, qos, is_retained } = publication;
+    let Publication { topic, payload, qos, is_retained, properties } = publication;
+    let properties = properties.as_properties(PropertyContext::Publish)?;
+    if properties.topic_alias().is_some() || properties.subscription_identifier().is_some() {
+        return Err(ClientError::ForeignProperty);
+    }
     Ok(Packet::Publish(Publish {
         dup,
         qos: *qos,
         retain: *is_retained,
         topic: Some(TopicName::new(topic)?),
         packet_id,
-        properties: Properties::EMPTY,
+        properties,
         payload,
     }))
 }
@@ -96,6 +97,7 @@ pub(super) struct Incoming {
     pub(super) is_retained: bool,
     pub(super) is_duplicate: bool,
     pub(super) packet_id: Option<PacketId>,
+    pub(super) properties: PropertiesBuf,
     pub(super) payload_len: usize,
 }
 
@@ -107,7 +109,20 @@ impl Incoming {
             is_retained: publish.retain,
             is_duplicate: publish.dup,
             packet_id: publish.packet_id,
+            properties: of_message(publish),
             payload_len: publish.payload.len(),
         }
     }
+}
+
+/// The properties that go with the message wherever it goes.
+fn of_message(publish: &Publish<'_>) -> PropertiesBuf {
+    let mut properties = PropertiesBuf::new();
+    for property in publish.properties {
+        if !matches!(property, Property::TopicAlias(_) | Property::SubscriptionIdentifier(_)) {
+            // It was in a packet, so it can be in another.
+            let _ = properties.push(property);
+        }
+    }
+    properties
 }

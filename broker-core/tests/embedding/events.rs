@@ -66,11 +66,11 @@ async fn events_on(lanes: usize) {
 
     let mut eve = options(&broker, "eve");
     eve.user_name = Some("eve".into());
-    assert!(matches!(over_tcp(&eve).await, Err(ClientError::Refused(_))));
+    assert!(matches!(over_tcp(&eve).await, Err(ClientError::Refused { .. })));
     let mut refused = options(&broker, "refused");
     refused.will =
         Some(Will { topic: "secret".into(), payload: "".into(), qos: QoS::AtMostOnce, is_retained: false });
-    assert!(matches!(over_tcp(&refused).await, Err(ClientError::Refused(_))));
+    assert!(matches!(over_tcp(&refused).await, Err(ClientError::Refused { .. })));
 
     // In the process: a session that is full and resumed, and an operator.
     let keeper = || broker.client("keeper").persistent(Duration::MAX).connect();

@@ -137,19 +137,18 @@ async fn pump(arguments: &Arguments, connection: &mut Connection, source: &mut S
         let has_room = connection.has_room();
         tokio::select! {
             event = connection.event() => {
-                if let Event::Published { code: code @ 0x80.., .. } = event.map_err(Stop::Client)? {
-                    arguments.remote.complain(format_args!("the broker did not take the message: {code:#04x}"));
+                if let Event::Published { reason, .. } = event.map_err(Stop::Client)?
+                    && reason.is_error()
+                {
+                    arguments.remote.complain(format_args!("the broker did not take the message: {reason}"));
                     exit = Exit::Failed;
                 }
             }
             payload = source.next(), if has_room && !is_ended => match payload {
                 Some(payload) => {
-                    let publication = Publication {
-                        topic: arguments.topic.clone(),
-                        payload: payload.map_err(Stop::Input)?,
-                        qos: arguments.remote.qos,
-                        is_retained: arguments.retain,
-                    };
+                    let payload = payload.map_err(Stop::Input)?;
+                    let message = Publication::new(&arguments.topic, payload, arguments.remote.qos);
+                    let publication = Publication { is_retained: arguments.retain, ..message };
                     connection.publish(publication).map_err(Stop::Client)?;
                 }
                 None => is_ended = true,

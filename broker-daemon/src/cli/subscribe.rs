@@ -179,7 +179,7 @@ impl Subscriber<'_> {
                 tokio::select! {
                     opened = again => match opened {
                         Ok(connection) => break connection,
-                        Err(ClientError::Refused(refusal)) => return Err(ClientError::Refused(refusal)),
+                        Err(error @ ClientError::Refused { .. }) => return Err(error),
                         Err(_) => {}
                     },
                     end = &mut *stop => return Ok(end),

@@ -107,6 +107,12 @@ impl SubscriptionOptions {
     }
 }
 
+impl From<QoS> for SubscriptionOptions {
+    fn from(qos: QoS) -> Self {
+        Self::new(qos)
+    }
+}
+
 /// The requests of a SUBSCRIBE, read one by one from the bytes they came as.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct SubscribeFilters<'a> {

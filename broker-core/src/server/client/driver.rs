@@ -189,10 +189,10 @@ impl Driver {
         let (packet_id, code) = match event {
             Event::Message(message) => return self.arrived.push(message),
             Event::Written => return,
-            Event::Published { packet_id, code } => (packet_id, code),
+            Event::Published { packet_id, reason } => (packet_id, reason.code),
             Event::Unsubscribed { packet_id } => (packet_id, 0),
             // One Topic Filter, so one code.
-            Event::Subscribed { packet_id, codes } => {
+            Event::Subscribed { packet_id, codes, .. } => {
                 (packet_id, codes.first().copied().unwrap_or(ReasonCode::UnspecifiedError.as_u8()))
             }
         };

@@ -92,7 +92,8 @@ impl Client {
     /// # Errors
     /// As [`Self::publish`].
     pub async fn send(&self, publication: Publication) -> Result<(), PublishError> {
-        let Publication { topic, payload, qos, is_retained } = &publication;
+        // Clients in the process speak 3.1.1, which has no properties.
+        let Publication { topic, payload, qos, is_retained, properties: _ } = &publication;
         if *qos == QoS::AtMostOnce {
             return self.send_at_most_once(topic, payload, *is_retained).await;
         }

@@ -159,6 +159,7 @@ mod tests {
             is_retained: false,
             is_duplicate: false,
             packet_id: PacketId::new(1),
+            properties: culex_codec::PropertiesBuf::new(),
         }
     }
 
