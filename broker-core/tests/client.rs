@@ -9,10 +9,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use culex_core::client::{self, ClientError, Connection, Event, Options, Publication, Session};
-use culex_core::limits::{Limit, Limits};
+
+use culex_core::codec::TopicName;
+use culex_core::limits::{Limit, Limits, WhenFull};
 use culex_core::{
     Broker, Client, CloseReason, ConnectError, Delivery, Gone, Inbox, PublishError, QoS, Refusal, ServeError,
-    SubscribeError, Threads,
+    SubscribeError, Threads, TopicPart,
 };
 
 /// Nothing here takes so long; it ends a test that hangs.
@@ -182,6 +184,58 @@ fn a_persistent_session_gets_what_was_queued_in_order() {
         let (app, _inbox) = broker.client("app").await.unwrap();
         assert!(!app.is_session_present());
     });
+}
+
+#[test]
+fn a_session_with_options_of_its_own_gets_what_it_wants() {
+    run(async {
+        let broker = broker().await;
+        let part = |index| TopicPart::new(index, 2, 0).unwrap();
+        let connect = |index| {
+            let limit = Limit::at_most(50).unwrap();
+            let client = broker.client(format!("part {index}")).persistent(Duration::MAX).no_local();
+            let client = client.retain_as_published().queue_qos0().max_age(Duration::MAX);
+            let client = client.queue_limits(limit, Limit::Unlimited, WhenFull::DropOldest);
+            client.only(part(index)).inbox_messages(1).connect()
+        };
+        for index in 0..2 {
+            let (app, mut inbox) = connect(index).await.unwrap();
+            app.subscribe("t/+", QoS::AtLeastOnce).await.unwrap();
+            app.subscribe(&format!("own/{index}/+"), QoS::AtLeastOnce).await.unwrap();
+            let mut own = (0..).map(|number| format!("own/{index}/{number}"));
+            let own = own.find(|topic| part(index).has(TopicName::new(topic).unwrap())).unwrap();
+            app.publish(&own, "", QoS::AtLeastOnce).await.unwrap();
+            app.subscribe("end", QoS::AtLeastOnce).await.unwrap();
+            assert!(is_empty(&mut inbox), "nothing of its own");
+        }
+        let (source, _inbox) = broker.client("source").await.unwrap();
+        for number in 0..200 {
+            let message = Publication::new(format!("t/{number}"), "", QoS::AtMostOnce).retained();
+            source.send(message).await.unwrap();
+        }
+        await_metric(&broker, "dropped_queue_full", |count| count == 100).await;
+        let info = broker.admin().session("part 0").await.unwrap().unwrap();
+        assert_eq!(info.queue_messages, 50);
+        let mut seen = Vec::new();
+        for index in 0..2 {
+            let (_app, mut inbox) = connect(index).await.unwrap();
+            for _ in 0..50 {
+                let message = next(&mut inbox).await;
+                assert!(message.is_retained && message.qos == QoS::AtLeastOnce);
+                seen.push(message.topic.to_string());
+            }
+            assert!(is_empty(&mut inbox) && inbox.dropped() == 0);
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 100, "each topic comes to one of them");
+    });
+}
+
+/// Whether there is nothing in an inbox now.
+fn is_empty(inbox: &mut Inbox) -> bool {
+    let mut next = std::pin::pin!(inbox.next());
+    next.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending()
 }
 
 #[test]

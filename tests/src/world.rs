@@ -17,7 +17,7 @@ use culex_core::engine::shard::{
 use culex_core::engine::stats::Stats;
 use culex_core::engine::store::{Record, StoreBatch, Stored, Tables};
 use culex_core::engine::time::{Now, Tick, WallTime};
-use culex_core::engine::{Admission, Terms, admit};
+use culex_core::engine::{Admission, SessionOptions, Terms, admit};
 use culex_core::limits::{Limit, Limits};
 
 use crate::wire;
@@ -197,6 +197,20 @@ impl World {
     ) -> Result<Peer, Refusal> {
         let number = self.accept();
         let admission = Admission { version, ..self.admission(connect, number)? };
+        self.bind(admission)
+    }
+
+    /// A CONNECT of the host itself, whose session wants something.
+    ///
+    /// # Errors
+    /// The broker refuses it.
+    pub fn connect_wanting(
+        &mut self,
+        connect: &wire::Connect,
+        options: SessionOptions,
+    ) -> Result<Peer, Refusal> {
+        let number = self.accept();
+        let admission = Admission { is_trusted: true, options, ..self.admission(connect, number)? };
         self.bind(admission)
     }
 

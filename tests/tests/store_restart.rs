@@ -262,6 +262,7 @@ fn a_session_expires_by_the_time_that_the_broker_was_away(shards: u16) {
         user_name: None,
         is_trusted: false,
         expiry_s: 100,
+        options: Default::default(),
         will: None,
         left_at,
         subscriptions: Vec::new(),
@@ -314,6 +315,7 @@ fn a_session_expires_however_often_the_broker_is_started_again(shards: u16) {
         user_name: None,
         is_trusted: false,
         expiry_s: 100,
+        options: Default::default(),
         will: None,
     };
     let batch = StoreBatch { number: BatchNumber(1), records: vec![bound] };

@@ -135,6 +135,7 @@ fn bound(number: u64) -> Record {
         user_name: None,
         is_trusted: false,
         expiry_s: u32::MAX,
+        options: Default::default(),
         will: None,
     }
 }

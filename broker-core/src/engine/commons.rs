@@ -15,6 +15,7 @@ use std::sync::Arc;
 use culex_codec::{TopicFilter, TopicName};
 
 use super::keys::{PublicationId, RetainedVersion, SessionId, SessionKey, ShardId};
+use super::options::SessionOptions;
 use super::publication::Publication;
 use super::route::{Budget, Cursor, Retained, RetainedLimits, Router, Routes, Subscriber};
 use super::store::Stored;
@@ -30,6 +31,9 @@ pub trait Commons {
     fn subscribe(&self, filter: TopicFilter<'_>, subscriber: Subscriber);
     /// Removes a subscription.
     fn unsubscribe(&self, filter: TopicFilter<'_>, shard: ShardId, session: SessionKey);
+    /// What a session wants of the messages that it gets, from now on. Nothing changes for most; what is set has to be
+    /// taken back when the session ends.
+    fn set_options(&self, shard: ShardId, session: SessionKey, options: SessionOptions);
     /// The next publication; increasing over all shards.
     fn publication_id(&self) -> PublicationId;
     /// Room for one more session that outlives its connection, and its id; `None` at the limit.
@@ -139,6 +143,10 @@ impl Commons for LocalCommons {
 
     fn unsubscribe(&self, filter: TopicFilter<'_>, shard: ShardId, session: SessionKey) {
         self.state.borrow_mut().router.unsubscribe(filter, shard, session);
+    }
+
+    fn set_options(&self, shard: ShardId, session: SessionKey, options: SessionOptions) {
+        self.state.borrow_mut().router.set_options(shard, session, options);
     }
 
     fn publication_id(&self) -> PublicationId {

@@ -14,6 +14,7 @@ pub mod commons;
 mod connection;
 pub mod error;
 pub mod keys;
+mod options;
 pub mod outbox;
 pub mod publication;
 pub mod qos;
@@ -30,6 +31,7 @@ mod timers;
 mod topics;
 
 pub use connection::{Admission, Will, admit};
+pub use options::{QueueLimits, SessionOptions, TopicPart};
 pub use terms::{MountPoint, MountPointError, Terms};
 pub use topics::TopicLimits;
 #[cfg(feature = "server")]

@@ -23,6 +23,9 @@ pub struct Publication {
     pub is_retain: bool,
     /// When it loses its value (5.0 Message Expiry Interval); never in 3.1.1.
     pub expires_at: Option<WallTime>,
+    /// When it was accepted, if somebody wants to know: see
+    /// [`SessionOptions::max_age_ms`](super::SessionOptions::max_age_ms).
+    pub accepted_at: Option<WallTime>,
 }
 
 impl Publication {
@@ -35,6 +38,7 @@ impl Publication {
             qos,
             is_retain,
             expires_at: None,
+            accepted_at: None,
         }
     }
 

@@ -77,6 +77,7 @@ stats! {
     outbox_burst_bytes: Gauge, "Bytes that wait beyond outbox_bytes of their connections.";
     dropped_queue_full: Counter, "Messages dropped at a full session queue (limits queue_messages, queue_bytes).";
     dropped_queue_total: Counter, "Messages dropped because the queues of all sessions are full (limit queue_total_bytes).";
+    dropped_aged: Counter, "Queued messages dropped because they waited for longer than their session wants.";
     dropped_session_ended: Counter, "Queued messages that ended with their session.";
     retained_refused: Counter, "Messages not retained (limits retained_messages, retained_bytes).";
     subscriptions_refused: Counter, "Subscriptions refused (limits subscriptions_per_session, filters_per_packet, topic_levels, topic_bytes).";

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use culex_codec::{TopicFilter, TopicName};
 
+use crate::engine::SessionOptions;
 use crate::engine::commons::Commons;
 use crate::engine::keys::{PublicationId, RetainedVersion, SessionId, SessionKey, ShardId};
 use crate::engine::publication::Publication;
@@ -73,6 +74,12 @@ impl Commons for SharedCommons {
     fn unsubscribe(&self, filter: TopicFilter<'_>, shard: ShardId, session: SessionKey) {
         let mut router = self.router.write();
         router.unsubscribe(filter, shard, session);
+        self.generation.store(router.generation(), Ordering::Release);
+    }
+
+    fn set_options(&self, shard: ShardId, session: SessionKey, options: SessionOptions) {
+        let mut router = self.router.write();
+        router.set_options(shard, session, options);
         self.generation.store(router.generation(), Ordering::Release);
     }
 

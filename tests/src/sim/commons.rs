@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use culex_codec::{TopicFilter, TopicName};
+use culex_core::engine::SessionOptions;
 use culex_core::engine::commons::Commons;
 use culex_core::engine::keys::{PublicationId, RetainedVersion, SessionId, SessionKey, ShardId};
 use culex_core::engine::publication::Publication;
@@ -30,6 +31,11 @@ impl Commons for Broker {
     fn unsubscribe(&self, filter: TopicFilter<'_>, shard: ShardId, session: SessionKey) {
         self.preempt();
         self.local.unsubscribe(filter, shard, session);
+    }
+
+    fn set_options(&self, shard: ShardId, session: SessionKey, options: SessionOptions) {
+        self.preempt();
+        self.local.set_options(shard, session, options);
     }
 
     fn publication_id(&self) -> PublicationId {

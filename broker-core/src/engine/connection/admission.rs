@@ -6,6 +6,7 @@ use bytes::Bytes;
 use culex_codec::{Connect, ProtocolVersion, QoS, TopicName};
 
 use crate::engine::error::Refusal;
+use crate::engine::options::SessionOptions;
 use crate::engine::question::{Identity, Message};
 use crate::engine::terms::Terms;
 use crate::engine::topics::TopicLimits;
@@ -16,8 +17,6 @@ use crate::limits::Limits;
 pub struct Admission {
     /// Protocol version of the connection.
     pub version: ProtocolVersion,
-    /// The peer is a bridge and says so (protocol level with bit 0x80).
-    pub is_bridge: bool,
     /// The ClientId, never empty.
     pub client_id: Box<str>,
     /// The user it authenticated as. Whoever has this ClientId under another name has another session.
@@ -38,6 +37,8 @@ pub struct Admission {
     pub will: Option<Will>,
     /// What holds for it; `None` if that is what holds for everybody.
     pub terms: Option<Arc<Terms>>,
+    /// What its session wants. A peer has none, but for a bridge that says so (protocol level with bit 0x80).
+    pub options: SessionOptions,
     /// Order of accept() over the whole broker.
     pub accept_number: u64,
     /// Address of the peer, for the log.
@@ -138,7 +139,6 @@ pub fn admit(
     };
     Ok(Admission {
         version: connect.version,
-        is_bridge: connect.is_bridge,
         client_id,
         user_name: connect.user_name.map(Into::into),
         is_trusted: false,
@@ -148,6 +148,7 @@ pub fn admit(
         receive_maximum: u16::MAX,
         will,
         terms: None,
+        options: if connect.is_bridge { SessionOptions::BRIDGE } else { SessionOptions::default() },
         accept_number,
         peer,
     })

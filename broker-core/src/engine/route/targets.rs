@@ -1,14 +1,16 @@
 //! The answer of the routing table: one target per session, and the buffer that collects them.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use culex_codec::QoS;
+use culex_codec::{QoS, TopicName};
 
 use super::Subscriber;
 use super::node::{NodeId, Subscribers};
 use crate::engine::keys::{SessionId, SessionKey, ShardId};
+use crate::engine::options::{SessionOptions, received_with};
 
 /// A session that gets a message, once however many of its Subscriptions match [MQTT-3.3.5-1].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub struct Target {
     pub no_local: bool,
     /// A Subscription that matches has Retain As Published.
     pub retain_as_published: bool,
+    /// The session wants QoS 0 messages in its queue.
+    pub queue_qos0: bool,
+    /// The session wants to know when its messages were accepted.
+    pub is_dated: bool,
     /// Of all Subscriptions that match and have one, in increasing order [MQTT-3.3.4-4]. One that two of them share
     /// stands here twice.
     pub subscription_ids: SubscriptionIds,
@@ -39,12 +45,26 @@ impl Target {
             qos: subscriber.options.qos,
             no_local: subscriber.options.no_local,
             retain_as_published: subscriber.options.retain_as_published,
+            queue_qos0: false,
+            is_dated: false,
             subscription_ids: SubscriptionIds::new(subscriber.subscription_id),
         }
     }
 
-    const fn key(&self) -> (u16, u32, u32) {
-        (self.shard.0, self.session.slot, self.session.generation)
+    /// The QoS that a message reaches it with which was published with `published`.
+    pub fn receives_with(&self, published: QoS) -> QoS {
+        received_with(self.queue_qos0, published, self.qos)
+    }
+
+    const fn key(&self) -> TargetKey {
+        TargetKey::new(self.shard, self.session)
+    }
+
+    const fn apply(&mut self, options: &SessionOptions) {
+        self.no_local |= options.no_local;
+        self.retain_as_published |= options.retain_as_published;
+        self.queue_qos0 = options.queue_qos0;
+        self.is_dated = options.max_age_ms.is_some();
     }
 
     fn merge(&mut self, other: &Self) {
@@ -53,6 +73,16 @@ impl Target {
         self.no_local &= other.no_local;
         self.retain_as_published |= other.retain_as_published;
         self.subscription_ids.extend(&other.subscription_ids);
+    }
+}
+
+/// Shard, slot and generation of a session: the order of targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TargetKey(u16, u32, u32);
+
+impl TargetKey {
+    pub(super) const fn new(shard: ShardId, session: SessionKey) -> Self {
+        Self(shard.0, session.slot, session.generation)
     }
 }
 
@@ -202,6 +232,32 @@ impl Routes {
             }
             same
         });
+    }
+}
+
+impl Routes {
+    /// What sessions want beside their Subscriptions; to be called after [`Self::merge`], because that is about the
+    /// Subscriptions.
+    pub(super) fn apply(&mut self, options: &BTreeMap<TargetKey, SessionOptions>, topic: TopicName<'_>) {
+        let is_out = |options: &SessionOptions| !options.takes(topic);
+        let mut out = Vec::new();
+        if options.len() < self.targets.len() {
+            for (key, options) in options {
+                let found = self.targets.binary_search_by_key(key, Target::key);
+                let Some(target) = found.ok().and_then(|place| self.targets.get_mut(place)) else { continue };
+                target.apply(options);
+                out.extend(is_out(options).then_some(*key));
+            }
+        } else if !options.is_empty() {
+            for target in &mut self.targets {
+                let Some(options) = options.get(&target.key()) else { continue };
+                target.apply(options);
+                out.extend(is_out(options).then_some(target.key()));
+            }
+        }
+        if !out.is_empty() {
+            self.targets.retain(|target| out.binary_search(&target.key()).is_err());
+        }
     }
 }
 

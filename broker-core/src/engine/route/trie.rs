@@ -13,15 +13,18 @@
 //! Matching visits at most two children per node and level, never a node twice, and keeps its place in an explicit
 //! stack that is as long as the Topic Name has levels. A level is hashed at most once per match, however many nodes ask.
 
+use std::collections::BTreeMap;
+
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
 use culex_codec::{TopicFilter, TopicName};
 
 use super::node::{Arena, Children, Level, Literals, Node, NodeId, Stored};
-use super::targets::{LevelMark, Routes, Scratch};
+use super::targets::{LevelMark, Routes, Scratch, TargetKey};
 use super::{Subscribed, Subscriber};
 use crate::engine::keys::{SessionKey, ShardId};
+use crate::engine::options::SessionOptions;
 
 /// Topic Filters and who subscribed to them; shared by all shards.
 ///
@@ -35,6 +38,8 @@ pub struct Router {
     edge_key: u64,
     generation: u64,
     len: usize,
+    /// Of the sessions that have any: few.
+    options: BTreeMap<TargetKey, SessionOptions>,
 }
 
 impl Router {
@@ -49,11 +54,12 @@ impl Router {
             hasher,
             generation: 0,
             len: 0,
+            options: BTreeMap::new(),
         }
     }
 
-    /// Changes with every [`subscribe`](Self::subscribe), and every [`unsubscribe`](Self::unsubscribe) that found
-    /// something.
+    /// Changes with every [`subscribe`](Self::subscribe) and [`set_options`](Self::set_options), and every
+    /// [`unsubscribe`](Self::unsubscribe) that found something.
     pub const fn generation(&self) -> u64 {
         self.generation
     }
@@ -93,9 +99,22 @@ impl Router {
         found
     }
 
+    /// What a session wants of the messages that it gets, beside what its Subscriptions say. Default options take
+    /// nothing.
+    pub fn set_options(&mut self, shard: ShardId, session: SessionKey, options: SessionOptions) {
+        let key = TargetKey::new(shard, session);
+        if options == SessionOptions::default() {
+            self.options.remove(&key);
+        } else {
+            self.options.insert(key, options);
+        }
+        self.generation += 1;
+    }
+
     /// Puts the sessions that get a message with this Topic Name into `out`, in place of what was there.
     ///
-    /// Cost: a hash per level and a probe per visited node, then O(n log n) for n matching Subscriptions.
+    /// Cost: a hash per level and a probe per visited node, then O(n log n) for n matching Subscriptions, and a look for
+    /// each of them or for each session with options, whichever are fewer.
     pub fn routes(&self, topic: TopicName<'_>, out: &mut Routes) {
         out.clear();
         let mut scratch = std::mem::take(&mut out.scratch);
@@ -126,6 +145,7 @@ impl Router {
         out.scratch = scratch;
         trim(&mut out.scratch);
         out.merge();
+        out.apply(&self.options, topic);
     }
 
     fn find(&self, filter: &str) -> Option<NodeId> {

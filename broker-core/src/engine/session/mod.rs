@@ -12,11 +12,13 @@ use culex_codec::{QoS, TopicFilter, TopicName};
 use super::access::Picked;
 use super::connection::{Admission, Will};
 use super::keys::{BatchNumber, ConnectionKey, PublicationId, RetainedVersion, SessionId};
+use super::options::{QueueLimits, SessionOptions};
 use super::publication::Publication;
-use super::qos::{Outgoing, Receiver, Sender};
+use super::qos::{Outgoing, Receiver, SendAction, Sender};
 use super::question::Identity;
 use super::terms::Terms;
-use super::time::Tick;
+use super::time::{Tick, WallTime};
+use crate::limits::Limits;
 
 pub(crate) use self::feed::Feed;
 pub(crate) use self::filter_map::FilterMap;
@@ -33,6 +35,13 @@ pub(crate) struct Queued {
     pub(crate) is_retain: bool,
 }
 
+impl Queued {
+    /// When it came into the queue, if that is known.
+    pub(crate) fn accepted_at(&self) -> Option<WallTime> {
+        self.body.as_ref().filter(|body| body.id == self.entry)?.accepted_at
+    }
+}
+
 /// The state of one ClientId.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -42,6 +51,8 @@ pub(crate) struct Session {
     pub(crate) is_trusted: bool,
     /// What holds for it since its client came in last; `None` if that is what holds for everybody.
     pub(crate) terms: Option<Arc<Terms>>,
+    /// What it wants; `None` of nearly all sessions.
+    options: Option<Box<SessionOptions>>,
     /// What it may do, as of some rules.
     pub(crate) rights: Option<Box<Picked>>,
     /// Its name in the store, if it outlives its connection.
@@ -80,6 +91,7 @@ impl Session {
             user_name: None,
             is_trusted: false,
             terms: None,
+            options: None,
             rights: None,
             id: None,
             recorded_in: BatchNumber(0),
@@ -103,6 +115,42 @@ impl Session {
     /// Whether who connects is who it began with. Anybody else must neither get its messages nor speak for it.
     pub(crate) fn belongs_to(&self, admission: &Admission) -> bool {
         self.is_trusted == admission.is_trusted && self.user_name == admission.user_name
+    }
+
+    /// What it wants.
+    pub(crate) fn options(&self) -> SessionOptions {
+        self.options.as_deref().copied().unwrap_or_default()
+    }
+
+    pub(crate) fn set_options(&mut self, options: SessionOptions) {
+        self.options = (options != SessionOptions::default()).then(|| Box::new(options));
+    }
+
+    /// The limits of its queue, where `all` are those of the broker.
+    pub(crate) fn queue_limits(&self, all: &Limits) -> QueueLimits {
+        let own = self.options.as_ref().and_then(|options| options.queue);
+        own.unwrap_or_else(|| QueueLimits {
+            when_full: all.when_full,
+            ..Terms::limits(&self.terms, all).into()
+        })
+    }
+
+    /// Whether the message that waits longest has waited for longer than the session wants. Nobody knows of one that
+    /// only the store has, and a Retained Message of a new subscription is as old as it may be.
+    pub(crate) fn has_aged(&self, now: WallTime) -> bool {
+        let Some(max_ms) = self.options.as_ref().and_then(|options| options.max_age_ms) else { return false };
+        let first = self.sender.first_waiting().map(|first| &first.message);
+        first.and_then(Queued::accepted_at).is_some_and(|at| now.0.saturating_sub(at.0) > max_ms)
+    }
+
+    /// When the first message of the queue came, if that is known.
+    pub(crate) fn oldest_at(&self) -> Option<WallTime> {
+        self.options.as_ref()?.max_age_ms?;
+        let in_flight = self.sender.in_flight().find_map(|sending| match sending.action {
+            SendAction::Publish { message, .. } => Some(message),
+            SendAction::PubRel => None,
+        });
+        in_flight.or_else(|| self.sender.first_waiting().map(|first| &first.message))?.accepted_at()
     }
 
     /// Whether a topic has a name for its client.

@@ -79,9 +79,15 @@ impl Shard {
         session.connection = Some(key);
         let is_other = std::mem::replace(&mut session.expiry_s, admission.session_expiry_s)
             != admission.session_expiry_s;
+        let is_other_wish = session.options() != admission.options;
+        if is_other_wish {
+            session.set_options(admission.options);
+            turn.commons.set_options(self.id, session_key, admission.options);
+        }
         let will = admission.will.take().map(Box::new);
         // Most clients come back as they went, and then there is nothing to keep.
-        let has_news = found.is_none() || will.is_some() || is_other || session.expiry_s != u32::MAX;
+        let has_news =
+            found.is_none() || will.is_some() || is_other || is_other_wish || session.expiry_s != u32::MAX;
         if let Some(id) = session.id.filter(|_| has_news) {
             session.recorded_in = self.gate.record(Record::SessionBound {
                 session: id,
@@ -89,6 +95,7 @@ impl Shard {
                 user_name: session.user_name.clone(),
                 is_trusted: session.is_trusted,
                 expiry_s: session.expiry_s,
+                options: admission.options,
                 will: will.clone(),
             });
         }

@@ -56,7 +56,8 @@ impl Shard {
             self.stats.messages_unrouted += 1;
         }
         if publication.is_none() && self.must_be_shared(inbound, &routes) {
-            publication = Some(self.publication(turn, inbound));
+            let is_dated = routes.iter().any(|target| target.is_dated);
+            publication = Some(self.publication(turn, inbound, is_dated));
         }
         let is_promise = self.record_publication(inbound, publication.as_ref(), &routes, change);
         let copies = Copies {
@@ -84,10 +85,12 @@ impl Shard {
         is_promise
     }
 
-    fn publication(&self, turn: &Turn<'_>, inbound: &Inbound<'_>) -> Arc<Publication> {
+    fn publication(&self, turn: &Turn<'_>, inbound: &Inbound<'_>, is_dated: bool) -> Arc<Publication> {
         let Message { topic, payload, .. } = inbound.message;
         let id = turn.commons.publication_id();
-        Arc::new(Publication::new(id, topic, payload, inbound.qos, inbound.is_retain))
+        let mut publication = Publication::new(id, topic, payload, inbound.qos, inbound.is_retain);
+        publication.accepted_at = is_dated.then_some(turn.now.wall);
+        Arc::new(publication)
     }
 
     fn retain(
@@ -98,7 +101,8 @@ impl Shard {
         if !inbound.is_retain {
             return (None, RetainedChange::None, None); // [MQTT-3.3.1-12]
         }
-        let publication = self.publication(turn, inbound);
+        // Who gets it is not known yet.
+        let publication = self.publication(turn, inbound, true);
         if inbound.message.payload.is_empty() {
             let version = turn.commons.clear_retained(inbound.message.topic); // [MQTT-3.3.1-10, -11]
             return (Some(publication), RetainedChange::Clear(version), Some(version));
@@ -134,7 +138,8 @@ impl Shard {
         let mut targets = routes.iter();
         inbound.incoming.is_some()
             || is_cheaper
-            || targets.any(|target| target.shard != self.id || inbound.qos.min(target.qos) != QoS::AtMostOnce)
+            || targets
+                .any(|target| target.shard != self.id || target.receives_with(inbound.qos) != QoS::AtMostOnce)
     }
 
     fn record_publication(
@@ -147,7 +152,7 @@ impl Shard {
         let Some(publication) = publication else { return false };
         let mut recipients = Recipients::new();
         for target in routes.iter() {
-            let qos = inbound.qos.min(target.qos);
+            let qos = target.receives_with(inbound.qos);
             if let Some(session) = target.durable
                 && qos != QoS::AtMostOnce
                 && !is_own(target, inbound.publisher)
@@ -230,7 +235,7 @@ impl Shard {
             }
             // [MQTT-3.3.1-9]: 3.1.1 never sets RETAIN for an established subscription.
             let is_retain = copies.is_retain && target.retain_as_published;
-            match (copies.qos.min(target.qos), copies.publication) {
+            match (target.receives_with(copies.qos), copies.publication) {
                 (QoS::AtMostOnce, _) => self.send_at_most_once(turn, key, &copies.message, is_retain),
                 (qos, Some(publication)) => {
                     let body = Some(Arc::clone(publication));
@@ -247,7 +252,7 @@ impl Shard {
     /// record of its own.
     fn end_record(&mut self, session: Option<SessionId>, copies: &Copies<'_>, target: &Target) {
         if let (Some(session), Some(publication)) = (session, copies.publication)
-            && copies.qos.min(target.qos) != QoS::AtMostOnce
+            && target.receives_with(copies.qos) != QoS::AtMostOnce
         {
             self.gate.record(Record::Done { session, entry: publication.id });
         }

@@ -4,6 +4,7 @@
 use culex_codec::TopicFilter;
 
 use crate::engine::keys::{RetainedVersion, SessionKey};
+use crate::engine::options::SessionOptions;
 use crate::engine::session::FilterMap;
 use crate::engine::timers::Timer;
 
@@ -38,6 +39,9 @@ impl Shard {
             self.stats.sessions_persistent = self.stats.sessions_persistent.saturating_sub(1);
             turn.commons.close_session(id);
             self.gate.record_end(id, &session.client_id);
+        }
+        if session.options() != SessionOptions::default() {
+            turn.commons.set_options(self.id, key, SessionOptions::default());
         }
         let mut ending = Ending { key, filters: session.take_subscriptions() };
         for _ in 0..FILTERS_AT_ONCE {

@@ -11,7 +11,6 @@ use crate::engine::qos::Outgoing;
 use crate::engine::route::{Budget, Cursor};
 use crate::engine::session::Queued;
 use crate::engine::store::Record;
-use crate::engine::terms::Terms;
 use crate::limits::Limit;
 
 use super::{Shard, Turn};
@@ -32,16 +31,16 @@ impl Shard {
             && connection.outbox.len() as u64 <= self.limits.outbox_bytes.get() / 2
             && session.waiting_len() == 0;
         let (queued_len, queued_bytes) = (session.queued_len(), session.queued_bytes());
+        let (limits, options) = (session.queue_limits(&self.limits), session.options());
         let Some(mut entry) = session.feeds.first_entry().filter(|_| has_room) else { return };
         if turn.deliveries_left == 0 {
             return self.resume_later(connection_key);
         }
         // A slice fits into queue and outbox, its last message and its headers aside: the feed waits for room and never
         // drops.
-        let limits = Terms::limits(&connection.terms, &self.limits);
         let budget = Budget {
-            messages: room(limits.queue_messages, queued_len, SLICE.messages),
-            bytes: room(limits.queue_bytes, queued_bytes, SLICE.bytes).min(room(
+            messages: room(limits.messages, queued_len, SLICE.messages),
+            bytes: room(limits.bytes, queued_bytes, SLICE.bytes).min(room(
                 self.limits.outbox_bytes,
                 connection.outbox.len(),
                 SLICE.bytes,
@@ -69,6 +68,7 @@ impl Shard {
         } else {
             entry.get_mut().cursor = next;
         }
+        slice.retain(|(_, publication)| options.takes(publication.topic()));
         let found = slice.len();
         slice.retain(|(_, publication)| self.gatekeeper.lets_receive(session, publication.topic()));
         self.stats.deliveries_denied += (found - slice.len()) as u64;
@@ -78,7 +78,7 @@ impl Shard {
             session.feeds = BTreeMap::new();
         }
         for (_, publication) in slice {
-            match publication.qos.min(qos) {
+            match options.received_with(publication.qos, qos) {
                 // [MQTT-3.3.1-8]: RETAIN is set for a new subscription.
                 QoS::AtMostOnce => {
                     self.send_unacknowledged(connection_key, &Message::from(&*publication), true)

@@ -34,6 +34,10 @@ pub struct SessionInfo {
     pub queue_on_disk: u64,
     /// Those in flight.
     pub in_flight: u64,
+    /// When the message was accepted that is in flight for the longest time, or waits for it; `None` if nothing waits, if
+    /// the session does not want to know (see [`SessionOptions::max_age_ms`](crate::engine::SessionOptions::max_age_ms)),
+    /// or while only the store has the message.
+    pub oldest_at: Option<WallTime>,
     /// The Network Connection; `None` while the client is away.
     pub connection: Option<ConnectionInfo>,
 }
@@ -130,6 +134,7 @@ impl Shard {
             queue_on_disk: session.on_disk.as_ref().map_or(0, |on_disk| on_disk.tail_len() + on_disk.bare)
                 as u64,
             in_flight: session.sender.in_flight_len() as u64,
+            oldest_at: session.oldest_at(),
             connection: connection.map(|connection| ConnectionInfo {
                 peer: connection.peer.clone(),
                 version: connection.version,

@@ -9,7 +9,6 @@ use crate::engine::qos::{Outgoing, SendAction, Sending};
 use crate::engine::session::{Queued, Stub};
 use crate::engine::stats::Stats;
 use crate::engine::store::Record;
-use crate::engine::terms::Terms;
 use crate::engine::time::Tick;
 use crate::limits::WhenFull;
 
@@ -55,8 +54,11 @@ impl Shard {
     fn make_room(&mut self, turn: &Turn<'_>, key: SessionKey, bytes: usize, newest: &Queued) -> bool {
         loop {
             let Some(full) = self.full_for(turn, key, bytes) else { return true };
+            if self.drop_aged(turn, key) {
+                continue;
+            }
             let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return false };
-            let oldest = match self.limits.when_full {
+            let oldest = match session.queue_limits(&self.limits).when_full {
                 WhenFull::DropNewest => None,
                 WhenFull::DropOldest => session.drop_oldest_waiting(),
             };
@@ -85,8 +87,7 @@ impl Shard {
     /// The limit that is in the way of a message of `bytes`.
     fn full_for(&mut self, turn: &Turn<'_>, key: SessionKey, bytes: usize) -> Option<Full> {
         let session = self.sessions.get(key.slot, key.generation)?;
-        let limits = Terms::limits(&session.terms, &self.limits);
-        let (messages_max, bytes_max) = (limits.queue_messages, limits.queue_bytes);
+        let limits = session.queue_limits(&self.limits);
         // An empty queue takes any message that was accepted at all. So whoever keeps up is served, however much waits
         // for others.
         if session.queued_len() == 0 && session.connection.is_some() {
@@ -94,10 +95,29 @@ impl Shard {
         }
         let messages = session.queued_len() as u64 + 1;
         let total = session.queued_bytes() as u64 + bytes as u64;
-        if messages > 1 && (messages_max.is_exceeded_by(messages) || bytes_max.is_exceeded_by(total)) {
+        if messages > 1 && (limits.messages.is_exceeded_by(messages) || limits.bytes.is_exceeded_by(total)) {
             return Some(Full::Session);
         }
         (!self.queue_room.has_for(turn.commons, &self.stats, bytes)).then_some(Full::Total)
+    }
+
+    /// Drops what has waited for longer than its session wants, from the front; says whether there was any. None in flight
+    /// is dropped.
+    fn drop_aged(&mut self, turn: &Turn<'_>, key: SessionKey) -> bool {
+        let mut has_dropped = false;
+        while let Some(session) = self.sessions.get_mut(key.slot, key.generation)
+            && session.has_aged(turn.now.wall)
+            && let Some(aged) = session.sender.drop_oldest_waiting()
+        {
+            if let Some(session) = session.id {
+                self.gate.record(Record::Done { session, entry: aged.message.entry });
+            }
+            self.note_dequeued(turn, 1, aged.bytes);
+            self.stats.dropped_aged += 1;
+            self.note_drop(turn.now.tick, key);
+            has_dropped = true;
+        }
+        has_dropped
     }
 
     /// A message to a session was dropped: tells it now or with the next ones.
@@ -122,6 +142,7 @@ impl Shard {
 
     /// Sends as long as the window and the outbox have room, and fetches what comes next if only the store has it.
     pub(super) fn send_queued(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
+        self.drop_aged(turn, key);
         self.send_from_memory(turn, key);
         self.page_in(key);
     }

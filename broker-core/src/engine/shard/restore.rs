@@ -6,6 +6,7 @@
 use culex_codec::TopicFilter;
 
 use crate::engine::keys::SessionKey;
+use crate::engine::options::SessionOptions;
 use crate::engine::qos::{Outgoing, Restore};
 use crate::engine::route::{RouteOptions, Subscriber};
 use crate::engine::session::{Feed, Queued, Session, Stub};
@@ -30,7 +31,8 @@ impl Shard {
         if self.by_client_id.contains_key(&stored.client_id) {
             return false;
         }
-        let StoredSession { id, client_id, user_name, is_trusted, expiry_s, will, left_at, .. } = stored;
+        let StoredSession { id, client_id, user_name, is_trusted, expiry_s, options, will, left_at, .. } =
+            stored;
         // Who left before there was this limit is not here to be told.
         let longest = if is_trusted { u32::MAX } else { self.limits.session_expiry_s() };
         let is_shortened = expiry_s > longest;
@@ -42,6 +44,7 @@ impl Shard {
                 user_name: user_name.clone(),
                 is_trusted,
                 expiry_s,
+                options,
                 will: will.clone(),
             });
         }
@@ -51,6 +54,7 @@ impl Shard {
         session.user_name = user_name;
         session.is_trusted = is_trusted;
         session.expiry_s = expiry_s;
+        session.set_options(options);
         session.will = will;
         for subscription in &stored.subscriptions {
             let feed = subscription.feed.as_ref();
@@ -72,11 +76,18 @@ impl Shard {
         let key = SessionKey { slot, generation };
         self.by_client_id.insert(client_id, key);
         self.stats.sessions_persistent += 1;
+        if options != SessionOptions::default() {
+            turn.commons.set_options(self.id, key, options);
+        }
         for subscription in &stored.subscriptions {
-            let options = RouteOptions { qos: subscription.qos, no_local: false, retain_as_published: false };
-            let durable = Some(id);
-            let subscriber =
-                Subscriber { shard: self.id, session: key, durable, options, subscription_id: None };
+            let qos = subscription.qos;
+            let subscriber = Subscriber {
+                shard: self.id,
+                session: key,
+                durable: Some(id),
+                options: RouteOptions { qos, no_local: false, retain_as_published: false },
+                subscription_id: None,
+            };
             turn.commons.subscribe(TopicFilter::assume_valid(&subscription.filter), subscriber);
         }
         self.stats.subscriptions += stored.subscriptions.len() as u64;

@@ -21,6 +21,7 @@ use crate::engine::connection::{Admission, Connection, State};
 use crate::engine::error::{CloseReason, Refusal};
 use crate::engine::keys::ConnectionKey;
 use crate::engine::question::Handshake;
+use crate::engine::route::Target;
 use crate::engine::session::Session;
 use crate::engine::terms::Terms;
 use crate::engine::time::Tick;
@@ -105,14 +106,14 @@ impl Shard {
         let old = self.by_client_id.get(&admission.client_id).and_then(|key| self.session(*key));
         let is_kept_as_it_is = old.is_some_and(|old| {
             let is_for_ever = old.expiry_s == u32::MAX && admission.session_expiry_s == u32::MAX;
-            !admission.clean_start && old.belongs_to(admission) && is_for_ever
+            let is_as_before = is_for_ever && old.options() == admission.options;
+            !admission.clean_start && old.belongs_to(admission) && is_as_before
         });
         let (is_stored, will) = (admission.session_expiry_s > 0, admission.will.as_ref());
         let is_news = is_stored && (!is_kept_as_it_is || will.is_some());
         is_news
-            || will.is_some_and(|will| {
-                will.is_retain || (will.qos != QoS::AtMostOnce && self.has_stored_readers(turn, will.topic()))
-            })
+            || will
+                .is_some_and(|will| will.is_retain || self.has_stored_readers(turn, will.topic(), will.qos))
     }
 
     /// A CONNECT that is given up before it comes to its session.
@@ -183,16 +184,17 @@ impl Shard {
         match handshake {
             Handshake::PubRec(_) if self.is_repeat(key, handshake) => false,
             Handshake::PubRec(_) if self.is_stored(key) => true,
-            Handshake::Nothing => publish.retain,
-            Handshake::PubAck(_) | Handshake::PubRec(_) => {
-                publish.retain || self.has_stored_readers(turn, topic)
+            Handshake::Nothing | Handshake::PubAck(_) | Handshake::PubRec(_) => {
+                publish.retain || self.has_stored_readers(turn, topic, publish.qos)
             }
         }
     }
 
-    fn has_stored_readers(&mut self, turn: &Turn<'_>, topic: TopicName<'_>) -> bool {
+    /// Whether somebody has it queued who outlives a connection.
+    fn has_stored_readers(&mut self, turn: &Turn<'_>, topic: TopicName<'_>, published: QoS) -> bool {
         let (_, routes) = self.routes_of(turn, topic);
-        routes.iter().any(|target| target.durable.is_some() && target.qos != QoS::AtMostOnce)
+        let is_queued = |target: &Target| target.receives_with(published) != QoS::AtMostOnce;
+        routes.iter().any(|target| target.durable.is_some() && is_queued(target))
     }
 
     /// Whether the session of a connection outlives it.

@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 
 use super::connection::Will;
 use super::keys::{BatchNumber, PublicationId, RetainedVersion, SessionId};
+use super::options::SessionOptions;
 use super::publication::Publication;
 use super::route::Cursor;
 use super::time::WallTime;
@@ -57,6 +58,8 @@ pub enum Record {
         is_trusted: bool,
         /// Seconds that it outlives its connection; `u32::MAX` for ever.
         expiry_s: u32,
+        /// What it wants.
+        options: SessionOptions,
         /// The Will Message of the connection.
         will: Option<Box<Will>>,
     },

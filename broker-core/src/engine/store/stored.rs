@@ -6,6 +6,7 @@ use culex_codec::{PacketId, QoS};
 
 use crate::engine::connection::Will;
 use crate::engine::keys::{PublicationId, RetainedVersion, SessionId};
+use crate::engine::options::SessionOptions;
 use crate::engine::publication::Publication;
 use crate::engine::route::Cursor;
 use crate::engine::time::WallTime;
@@ -37,6 +38,8 @@ pub struct StoredSession {
     pub is_trusted: bool,
     /// Seconds that it outlives its connection; `u32::MAX` for ever.
     pub expiry_s: u32,
+    /// What it wants.
+    pub options: SessionOptions,
     /// The Will Message of a connection that has not ended before the restart.
     pub will: Option<Box<Will>>,
     /// Since when it has no connection; `None` if it had one, or lasts for ever.

@@ -63,13 +63,14 @@ impl Tables {
 
     fn apply(&mut self, record: &Record) {
         match record {
-            Record::SessionBound { session, client_id, user_name, is_trusted, expiry_s, will } => {
+            Record::SessionBound { session, client_id, user_name, is_trusted, expiry_s, options, will } => {
                 let bound = StoredSession {
                     id: *session,
                     client_id: client_id.clone(),
                     user_name: user_name.clone(),
                     is_trusted: *is_trusted,
                     expiry_s: *expiry_s,
+                    options: *options,
                     will: will.clone(),
                     left_at: None,
                     subscriptions: Vec::new(),

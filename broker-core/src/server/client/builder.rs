@@ -10,8 +10,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::client::{Connection, Options, Session};
 use crate::engine::error::{CloseReason, Refusal};
-use crate::engine::{Admission, TopicLimits};
-use crate::limits::Limits;
+use crate::engine::{Admission, QueueLimits, SessionOptions, TopicLimits, TopicPart};
+use crate::limits::{Limit, Limits, WhenFull};
 
 use super::super::broker::Broker;
 use super::super::front_door::{FrontDoor, generated_client_id};
@@ -42,6 +42,7 @@ pub struct ClientBuilder {
     is_manual_ack: bool,
     inbox_messages: u16,
     inbox_bytes: usize,
+    session_options: SessionOptions,
 }
 
 impl Broker {
@@ -71,6 +72,7 @@ impl Broker {
             is_manual_ack: false,
             inbox_messages: INBOX_MESSAGES,
             inbox_bytes: INBOX_BYTES,
+            session_options: SessionOptions::default(),
         }
     }
 }
@@ -105,6 +107,53 @@ impl ClientBuilder {
         self
     }
 
+    /// What this client publishes is not delivered to it, whatever it subscribes to (as 5.0 No Local).
+    ///
+    /// This and the options that follow are those of the session: stored with it, they hold for what comes before the
+    /// client is there again, and from each connect on they are what that connect says. Messages that are in the queue
+    /// already stay as they are.
+    pub fn no_local(mut self) -> Self {
+        self.session_options.no_local = true;
+        self
+    }
+
+    /// [`Message::is_retained`](crate::client::Message::is_retained) of what comes live is RETAIN as it was published (as
+    /// 5.0 Retain As Published); otherwise it says that a message is there because of a new subscription.
+    pub fn retain_as_published(mut self) -> Self {
+        self.session_options.retain_as_published = true;
+        self
+    }
+
+    /// QoS 0 messages wait in the session like others, and come with QoS 1: they are lost neither while the client is
+    /// away nor when the inbox is full. Whoever publishes them is not told when the queue is full.
+    pub fn queue_qos0(mut self) -> Self {
+        self.session_options.queue_qos0 = true;
+        self
+    }
+
+    /// Limits of this session's queue, in place of `queue_messages`, `queue_bytes` (topic and payload) and `when_full`
+    /// of the broker. The limit `queue_total_bytes` of all queues together holds too.
+    pub fn queue_limits(mut self, messages: Limit, bytes: Limit, when_full: WhenFull) -> Self {
+        self.session_options.queue = Some(QueueLimits { messages, bytes, when_full });
+        self
+    }
+
+    /// A message that has waited for longer than this by the wall clock is dropped and counted (`dropped_aged`) when its
+    /// turn comes or room is needed. Not one in flight, and not a Retained Message that came with a new subscription.
+    /// With [`Duration::MAX`] none is dropped, but [`SessionInfo::oldest_at`](crate::SessionInfo::oldest_at) is known.
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.session_options.max_age_ms = Some(u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// Of what it subscribes to it gets the topics of this part: so several clients share the work, each topic in its
+    /// order. When parts are changed, what is published before all clients are connected with theirs may reach two of
+    /// them or none.
+    pub fn only(mut self, part: TopicPart) -> Self {
+        self.session_options.part = Some(part);
+        self
+    }
+
     /// Connects, which ends an older client with this ClientId, and resolves when the broker has accepted. The work is done
     /// by a task on the broker's runtime; dropping this future disconnects.
     ///
@@ -132,6 +181,7 @@ impl ClientBuilder {
             client_id: client_id.clone(),
             session_expiry_s: self.session_expiry_s,
             inbox_messages: self.inbox_messages,
+            session_options: self.session_options,
             ending: Ending { inbox: shared, is_persistent },
             closing,
         };
@@ -186,6 +236,7 @@ struct Newcomer {
     client_id: Box<str>,
     session_expiry_s: u32,
     inbox_messages: u16,
+    session_options: SessionOptions,
     closing: watch::Receiver<bool>,
 }
 
@@ -242,7 +293,6 @@ impl Newcomer {
     fn admission(&self, accept_number: u64) -> Admission {
         Admission {
             version: VERSION,
-            is_bridge: false,
             client_id: self.client_id.clone(),
             user_name: None,
             is_trusted: true,
@@ -252,6 +302,7 @@ impl Newcomer {
             receive_maximum: self.inbox_messages,
             will: None,
             terms: None,
+            options: self.session_options,
             accept_number,
             peer: PEER.into(),
         }

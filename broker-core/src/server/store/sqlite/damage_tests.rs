@@ -148,6 +148,7 @@ impl Author {
             user_name: session.is_multiple_of(3).then(|| "user".into()),
             is_trusted: false,
             expiry_s: if session.is_multiple_of(5) { 3600 } else { u32::MAX },
+            options: Default::default(),
             will: session.is_multiple_of(4).then(|| Box::new(will)),
         });
     }

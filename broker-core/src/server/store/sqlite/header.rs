@@ -7,7 +7,7 @@ use std::path::Path;
 use super::super::StoreError;
 use super::examine::TALLY_PAGE;
 use super::files;
-use super::schema::{APPLICATION_ID, FORMAT};
+use super::schema::{APPLICATION_ID, FORMAT, FORMAT_MIN};
 use super::tally;
 
 /// The size of a page of our files.
@@ -35,7 +35,7 @@ pub(super) enum Header {
     Damaged,
 }
 
-/// Looks whether a store is there. If so, it is of the format that we know, and nobody else may read it. Only looks.
+/// Looks whether a store is there. If so, it is of a format that we know, and nobody else may read it. Only looks.
 ///
 /// # Errors
 /// What is not a store of this format, and what cannot be read.
@@ -54,7 +54,7 @@ pub(super) fn look(path: &Path) -> Result<Header, StoreError> {
     if is_ours && is_format && found > FORMAT {
         return Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT });
     }
-    if is_ours && is_format && found < FORMAT {
+    if is_ours && is_format && found < FORMAT_MIN {
         return Err(StoreError::Older { path: path.to_owned(), found, known: FORMAT });
     }
     files::is_private(path)?;

@@ -1,7 +1,7 @@
 //! A message in its bundle, and the row of a bundle as it is read.
 //!
 //! ```text
-//!   id   flags: QoS (bits 0, 1), RETAIN (2), expires (3)   [expires_at]   topic   payload
+//!   id   flags: QoS (bits 0, 1), RETAIN (2), expires (3), dated (4)   [expires_at]   [accepted_at]   topic   payload
 //! ```
 //!
 //! Numbers are [`packed`]; topic and payload are each behind their length.
@@ -22,6 +22,7 @@ use super::schema::{MESSAGE, RECEIVERS};
 
 const RETAIN: u8 = 4;
 const EXPIRES: u8 = 8;
+const DATED: u8 = 16;
 
 /// A message with all that is known of it, where it lies.
 pub(super) struct Message<'r> {
@@ -29,6 +30,7 @@ pub(super) struct Message<'r> {
     qos: QoS,
     is_retain: bool,
     expires_at: Option<WallTime>,
+    accepted_at: Option<WallTime>,
     topic: TopicName<'r>,
     payload: &'r [u8],
 }
@@ -47,8 +49,9 @@ pub(super) fn put(to: &mut Vec<u8>, publication: &Publication) {
     packed::put(to, publication.id.0);
     let retain = if publication.is_retain { RETAIN } else { 0 };
     let expires = if publication.expires_at.is_some() { EXPIRES } else { 0 };
-    to.push(publication.qos.bits() | retain | expires);
-    if let Some(at) = publication.expires_at {
+    let dated = if publication.accepted_at.is_some() { DATED } else { 0 };
+    to.push(publication.qos.bits() | retain | expires | dated);
+    for at in [publication.expires_at, publication.accepted_at].into_iter().flatten() {
         packed::put(to, at.0);
     }
     for part in [topic.as_bytes(), &publication.payload] {
@@ -61,14 +64,19 @@ impl<'r> Message<'r> {
     /// Takes one from the front; nothing if there is none.
     fn take(from: &mut &'r [u8]) -> Option<Self> {
         let id = PublicationId(packed::take(from)?);
-        let flags = *from.split_off_first().filter(|flags| **flags < 2 * EXPIRES)?;
-        let expires_at = if flags & EXPIRES != 0 { Some(WallTime(packed::take(from)?)) } else { None };
+        let flags = *from.split_off_first().filter(|flags| **flags < 2 * DATED)?;
+        let mut time = |flag| match flags & flag {
+            0 => Some(None),
+            _ => packed::take(from).map(|at| Some(WallTime(at))),
+        };
+        let (expires_at, accepted_at) = (time(EXPIRES)?, time(DATED)?);
         let topic = str::from_utf8(packed::take_bytes(from)?).ok()?;
         Some(Self {
             id,
             qos: QoS::from_bits(flags & 3)?,
             is_retain: flags & RETAIN != 0,
             expires_at,
+            accepted_at,
             topic: TopicName::new(topic).ok()?,
             payload: packed::take_bytes(from)?,
         })
@@ -83,6 +91,7 @@ impl<'r> Message<'r> {
     pub(super) fn publication(&self) -> Publication {
         let mut publication = Publication::new(self.id, self.topic, self.payload, self.qos, self.is_retain);
         publication.expires_at = self.expires_at;
+        publication.accepted_at = self.accepted_at;
         publication
     }
 }

@@ -6,7 +6,7 @@
 //! one to delete, and a session that reads its queue one row per transaction, however long the queue is.
 //!
 //! ```text
-//!   session        id, client_id, user_name, is_trusted, expiry_s
+//!   session        id, client_id, user_name, is_trusted (or this and its options), expiry_s
 //!   will           session, topic, payload, qos, is_retain
 //!   alone          session, since
 //!   subscription   session, filter, qos
@@ -46,6 +46,7 @@ mod log;
 mod log_tests;
 mod message;
 mod offline;
+mod options;
 mod packed;
 mod receivers;
 #[cfg(test)]
@@ -277,6 +278,8 @@ impl SqliteStore {
     fn begin(&mut self, unused: &Unused) -> rusqlite::Result<()> {
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         self.has_begun = true;
+        // Older ones have the same tables, and less in them.
+        self.connection.pragma_update(None, "user_version", FORMAT)?;
         unused.sweep(&mut self.connection)?;
         // Nothing is on its way now that could come late.
         self.connection.execute("DELETE FROM retained WHERE message IS NULL", []).map(drop)

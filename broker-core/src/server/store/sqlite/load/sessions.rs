@@ -11,6 +11,7 @@ use crate::engine::route::Cursor;
 use crate::engine::store::{StoredFeed, StoredSession, StoredSubscription};
 use crate::engine::time::WallTime;
 
+use super::super::options;
 use super::super::row::each;
 use super::super::schema::{ALIVE, ALONE, CURSOR, FEED, INCOMING, RECEIVED, SESSION, SUBSCRIPTION, WILL};
 use super::{Loaded, Loader};
@@ -20,12 +21,14 @@ impl Loader<'_> {
         let Loaded { stored, index, damages, .. } = &mut self.loaded;
         each(self.from, &SESSION, damages, |row| {
             let id = row.number(0)?;
+            let (is_trusted, options) = options::read(row, 3)?;
             let session = StoredSession {
                 id: SessionId(id),
                 client_id: row.text(1)?.into(),
                 user_name: row.optional_text(2)?.map(Into::into),
-                is_trusted: row.flag(3)?,
+                is_trusted,
                 expiry_s: u32::try_from(row.number(4)?).map_err(|_| row.senseless(4))?,
+                options,
                 will: None,
                 left_at: None,
                 subscriptions: Vec::new(),

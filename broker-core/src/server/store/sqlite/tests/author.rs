@@ -6,12 +6,12 @@ use bytes::Bytes;
 use culex_codec::{PacketId, QoS, TopicName};
 
 use super::NOW;
-use crate::engine::Will;
 use crate::engine::keys::{PublicationId, RetainedVersion, SessionId};
 use crate::engine::publication::Publication;
 use crate::engine::route::Cursor;
 use crate::engine::store::{Recipient, Record, RetainedChange};
 use crate::engine::time::WallTime;
+use crate::engine::{SessionOptions, TopicPart, Will};
 
 const TOPICS: [&str; 3] = ["a", "a/b", "ä/ö"];
 pub(super) const SESSIONS: u8 = 8;
@@ -32,7 +32,9 @@ impl Author {
         self.last += 1;
         let topic = TopicName::new(TOPICS[usize::from(bits) % 3]).unwrap();
         let qos = QoS::from_bits(bits % 3).unwrap();
-        let publication = Publication::new(PublicationId(self.last), topic, &[bits, 0, 255], qos, bits > 99);
+        let mut publication =
+            Publication::new(PublicationId(self.last), topic, &[bits, 0, 255], qos, bits > 99);
+        publication.accepted_at = bits.is_multiple_of(7).then(|| WallTime(NOW.0 + u64::from(bits)));
         self.published.push(Arc::new(publication));
         Arc::clone(self.published.last().unwrap())
     }
@@ -51,6 +53,7 @@ impl Author {
                     client_id: format!("client {}", session.0).into(),
                     user_name: (bits.is_multiple_of(3)).then(|| "user".into()),
                     is_trusted: bits > 240,
+                    options: options(bits),
                     expiry_s: if bits.is_multiple_of(5) { u32::from(bits) } else { u32::MAX },
                     will: (bits.is_multiple_of(4)).then(|| Box::new(will)),
                 }
@@ -137,5 +140,14 @@ impl Author {
         if let Record::Published { publication, recipients, .. } = record {
             self.entries.extend(recipients.iter().map(|to| (to.session, publication.id)));
         }
+    }
+}
+
+fn options(bits: u8) -> SessionOptions {
+    SessionOptions {
+        no_local: bits.is_multiple_of(7),
+        max_age_ms: bits.is_multiple_of(11).then_some(1 << (bits % 64)),
+        part: TopicPart::new(bits.into(), 100, bits.into()),
+        ..SessionOptions::default()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use culex_codec::{QoS, TopicName};
 
 use super::row::{number, put, text};
-use super::schema::SUBSCRIPTION;
+use super::schema::{FORMAT_MIN, SUBSCRIPTION};
 use super::*;
 use crate::engine::keys::{PublicationId, RetainedVersion, SessionId};
 use crate::engine::publication::Publication;
@@ -65,7 +65,7 @@ fn what_is_not_ours_is_left_as_it_is() {
 
 #[test]
 fn another_format_is_refused_by_name() {
-    for format in [FORMAT - 1, FORMAT + 1] {
+    for format in [FORMAT_MIN - 1, FORMAT + 1] {
         let directory = tempfile::tempdir().unwrap();
         drop(open(directory.path()));
         let path = directory.path().join("culex.db");
@@ -76,11 +76,43 @@ fn another_format_is_refused_by_name() {
         let refused = SqliteStore::open(directory.path(), Durability::Power).unwrap_err();
         let is_named = matches!(
             refused,
-            StoreError::Older { found: 2, known: 3, .. } | StoreError::Newer { found: 4, known: 3, .. }
+            StoreError::Older { found: 2, known: 4, .. } | StoreError::Newer { found: 5, known: 4, .. }
         );
         assert!(is_named, "{refused}");
         assert_eq!(fs::read(&path).unwrap(), before);
     }
+}
+
+#[test]
+fn a_store_of_the_format_before_is_read_and_made_new() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("culex.db");
+    let format = || {
+        let connection = Connection::open(&path).unwrap();
+        let found = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0)).unwrap();
+        connection.close().unwrap();
+        found
+    };
+    let mut store = open(directory.path());
+    store.load().unwrap();
+    // Without options, as it was then.
+    store.commit(&[Author::default().record(0, 1, 1)], NOW).unwrap();
+    drop(store);
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", FORMAT_MIN).unwrap();
+    connection.close().unwrap();
+    assert!(inspect(directory.path()).unwrap().damages.is_empty());
+    assert_eq!(format(), FORMAT_MIN, "who looks changes nothing");
+    let mut store = open(directory.path());
+    let before = store.load().unwrap();
+    assert_eq!(before.sessions.len(), 1);
+    let wanting = Author::default().record(0, 2, 7);
+    store.commit(&[wanting], NOW).unwrap();
+    drop(store);
+    assert_eq!(format(), FORMAT);
+    let after = open(directory.path()).load().unwrap();
+    assert!(after.sessions.iter().any(|session| session.options.no_local), "{after:?}");
+    assert!(after.sessions.contains(&before.sessions[0]));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod queue;
 mod retained;
 
 use culex_codec::QoS;
+use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::engine::Will;
@@ -14,6 +15,7 @@ use crate::engine::time::WallTime;
 
 use super::bundle::Bundle;
 use super::index::{Index, Numbered, Queue};
+use super::options;
 use super::row::{Cells, RowError, flag, level, number, optional_text, put, signed, text};
 use super::schema::{
     ALIVE, ALONE, CURSOR, FEED, IN_FLIGHT, INCOMING, MESSAGE, RECEIVED, SESSION, SUBSCRIPTION, WILL,
@@ -136,7 +138,8 @@ impl<'a> Writer<'a> {
 
     /// A new session is done with all that has arrived: it may have the number of one that has ended.
     fn bind(&mut self, record: &Record) -> Result {
-        let Record::SessionBound { session, client_id, user_name, is_trusted, expiry_s, will } = record
+        let Record::SessionBound { session, client_id, user_name, is_trusted, expiry_s, options, will } =
+            record
         else {
             return Ok(());
         };
@@ -154,8 +157,13 @@ impl<'a> Writer<'a> {
             self.index.mortal.insert(id);
         }
         let user_name = optional_text(user_name.as_deref());
-        let cells = [number(id), text(client_id), user_name, flag(*is_trusted), number(u64::from(*expiry_s))];
-        put(self.to, &SESSION, &cells)?;
+        let packed = options::packed(*is_trusted, options);
+        let kind = packed.as_deref().map_or_else(|| flag(*is_trusted), ValueRef::Blob);
+        put(
+            self.to,
+            &SESSION,
+            &[number(id), text(client_id), user_name, kind, number(u64::from(*expiry_s))],
+        )?;
         match will {
             Some(will) => self.put_will(id, will),
             None => self.delete("DELETE FROM will WHERE session=?1", id),
@@ -163,7 +171,7 @@ impl<'a> Writer<'a> {
     }
 
     fn put_will(&self, session: u64, will: &Will) -> Result {
-        let payload = rusqlite::types::ValueRef::Blob(&will.payload);
+        let payload = ValueRef::Blob(&will.payload);
         let topic = will.topic();
         let cells = [number(session), text(topic.as_str()), payload, level(will.qos), flag(will.is_retain)];
         Ok(put(self.to, &WILL, &cells)?)
