@@ -69,7 +69,7 @@ pub(super) fn run(share: &Share<'_>, clean_session: bool) -> Result<Part, BenchE
         remove_sessions(share.plan, client_ids, share.gauge)?;
     }
     let totals = Totals { sent: measured.end.done, delivered: measured.end.done, ..Totals::default() };
-    Ok(Part { measured, totals, closed: 0, offline: None })
+    Ok(Part::new(measured, totals))
 }
 
 impl Storm<'_> {

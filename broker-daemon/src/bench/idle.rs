@@ -50,5 +50,5 @@ pub(super) fn run(share: &Share<'_>) -> Result<Part, BenchError> {
         let _ = link.flush();
     }
     let totals = Totals { delivered: count, ..Totals::default() };
-    Ok(Part { measured: watch.finish(0, 0), totals, closed, offline: None })
+    Ok(Part { closed, ..Part::new(watch.finish(0, 0), totals) })
 }

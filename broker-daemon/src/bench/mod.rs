@@ -9,21 +9,27 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+mod alarm;
 mod connect;
 mod frame;
 mod idle;
+mod install;
 mod ledger;
 mod link;
 mod offline;
+mod pace;
 mod peers;
 mod plan;
 mod process;
 mod relay;
 mod report;
+mod retained;
 mod runner;
 mod secured;
 mod setup;
+mod spread;
 mod stopwatch;
+mod subscriptions;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -32,6 +38,7 @@ mod tests_tls;
 mod traffic;
 mod visit;
 
+pub use self::install::Installed;
 pub use self::ledger::Faults;
 pub use self::offline::Offline;
 pub use self::plan::{Credentials, Length, Plan, Scenario, Version};
@@ -54,7 +61,7 @@ impl Gauge {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// Deliveries, or connections of the scenario connect, since the start.
+    /// Deliveries, subscriptions installed, or connections of the scenario connect, since the start.
     pub fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
     }

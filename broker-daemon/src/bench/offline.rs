@@ -11,7 +11,7 @@ use crate::bench::ledger::{Faults, Ledger};
 use crate::bench::runner::{Part, Share};
 use crate::bench::template::{self, PINGREQ, Stamp, ack};
 use crate::bench::visit::{Stay, Visit, remove_sessions, visit_all};
-use crate::bench::{BenchError, Gauge, Usage};
+use crate::bench::{BenchError, Gauge};
 
 /// What is known beside the filling.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,16 +35,15 @@ pub(super) fn run(share: &Share<'_>, sessions: u32, has_own_topics: bool) -> Res
     let heard =
         |number: u32| if has_own_topics { number as usize..number as usize + 1 } else { 0..publishers };
     let topic = |number| share.topic(if has_own_topics { number } else { 0 });
-    let resident = || plan.broker_pid.and_then(Usage::of).map(|usage| usage.resident_bytes);
     let size = || plan.broker_data.as_deref().map(bytes_in);
 
     let mut arrivals: Vec<_> =
         ids().zip(0..).map(|(id, number)| Arrival { id, topic: topic(number), qos: plan.qos }).collect();
     visit_all(plan, &mut arrivals, share.gauge)?;
-    let (session_bytes, data_before) = (resident(), size());
+    let (session_bytes, data_before) = (share.resident(), size());
 
-    let filled = share.fill(has_own_topics)?;
-    let (filled_bytes, data_after) = (resident(), size());
+    let filled = share.fill(|number| share.template(if has_own_topics { number } else { 0 }, number))?;
+    let (filled_bytes, data_after) = (share.resident(), size());
 
     let mut offline = Offline {
         sessions: u64::from(sessions),
@@ -55,7 +54,7 @@ pub(super) fn run(share: &Share<'_>, sessions: u32, has_own_topics: bool) -> Res
     };
     let (measured, mut totals) = (filled.measured, filled.totals);
     if !plan.drains {
-        return Ok(Part { measured, totals, closed: 0, offline: Some(offline) });
+        return Ok(Part { offline: Some(offline), ..Part::new(measured, totals) });
     }
     let mut returns: Vec<_> = arrivals
         .into_iter()
@@ -76,7 +75,7 @@ pub(super) fn run(share: &Share<'_>, sessions: u32, has_own_topics: bool) -> Res
         totals.faults.add(&visit.faults());
     }
     offline.drained_in = last.duration_since(began);
-    Ok(Part { measured, totals, closed: 0, offline: Some(offline) })
+    Ok(Part { offline: Some(offline), ..Part::new(measured, totals) })
 }
 
 /// Subscribes and leaves.
@@ -100,7 +99,7 @@ impl Visit for Arrival {
     }
 
     fn on_accepted(&mut self, out: &mut Vec<u8>) -> Stay {
-        out.extend(template::subscribe(&self.topic, self.qos));
+        out.extend(template::subscribe([0, 1], &self.topic, self.qos));
         Stay::Here
     }
 

@@ -4,8 +4,12 @@ use crate::bench::BenchError;
 use crate::bench::frame::{Packet, kind};
 use crate::bench::ledger::{Faults, Ledger};
 use crate::bench::link::Link;
+use crate::bench::pace::Pace;
+use crate::bench::plan::WINDOW_MAX;
+use crate::bench::spread::Spread;
 use crate::bench::template::{Stamp, Template, ack};
 use culex_codec::QoS;
+use std::sync::Arc;
 
 /// What all publishers of a thread have in common.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +26,8 @@ pub(super) struct Rules {
     pub(super) quota: u32,
     /// The number of the first publisher of this thread.
     pub(super) first: u32,
+    /// When messages are due, where that is not as soon as there is room: then the window is all Packet Identifiers.
+    pub(super) pace: Option<Pace>,
 }
 
 /// A publisher goes on when a quarter of its window is free: one by one, each message would cost a system call here
@@ -40,6 +46,8 @@ pub(super) struct Totals {
     /// Deliveries that need not be waited for any more: received, or jumped over.
     pub(super) settled: u64,
     pub(super) pongs: usize,
+    /// Due, and not sent, because the broker did not take what came before.
+    pub(super) unsent: u64,
     pub(super) faults: Faults,
 }
 
@@ -70,6 +78,9 @@ impl Publisher {
             return false;
         }
         let sent = u64::from(self.sent) + count;
+        if rules.pace.is_some() {
+            return false;
+        }
         let has_room = rules.window == 0 || sent * rules.fan - self.settled <= rules.window * rules.fan;
         has_room && (rules.qos == QoS::AtMostOnce || sent - u64::from(self.acked) <= rules.window)
     }
@@ -81,12 +92,28 @@ impl Publisher {
     }
 
     /// Appends messages until the window or the buffer is full, if it is worth while.
-    pub(super) fn fill(&mut self, rules: &Rules, now_ns: u64, totals: &mut Totals) {
+    pub(super) fn fill(&mut self, rules: &Rules, number: u32, now_ns: u64, totals: &mut Totals) {
+        if let Some(pace) = &rules.pace {
+            return self.fill_due(pace, rules, number, now_ns, totals);
+        }
         if !self.may_go_on(rules) {
             return;
         }
         while self.has_room(rules, 1) && self.link.backlog() < BACKLOG_MAX {
             self.template.append(self.link.out(), self.sent, now_ns);
+            self.sent += 1;
+            totals.sent += 1;
+        }
+    }
+
+    /// Appends what is due, with the time at which it was.
+    fn fill_due(&mut self, pace: &Pace, rules: &Rules, number: u32, now_ns: u64, totals: &mut Totals) {
+        while self.sent < rules.quota
+            && let Some(due_ns) = pace.due_ns(number, self.sent).filter(|due| *due <= now_ns)
+            && (rules.qos == QoS::AtMostOnce || self.sent - self.acked < WINDOW_MAX)
+            && self.link.backlog() < BACKLOG_MAX
+        {
+            self.template.append(self.link.out(), self.sent, due_ns);
             self.sent += 1;
             totals.sent += 1;
         }
@@ -101,17 +128,46 @@ impl Publisher {
                 totals.acked += 1;
             }
             kind::PUBREC => self.link.out().extend(ack(0x62, packet_id)),
+            kind::PINGRESP => totals.pongs += 1,
             kind => return Err(BenchError::Unexpected { kind }),
         }
         Ok(())
     }
 }
 
-/// A client that subscribes to one topic.
+/// What a subscriber is sent.
+#[derive(Debug)]
+enum Hears {
+    /// All of one topic.
+    Topic(Vec<u8>),
+    /// What a single publisher sends to the topics of this client.
+    Own(Arc<Spread>, u32),
+}
+
+impl Hears {
+    /// The how-manieth message for this subscriber that is, if it is one.
+    #[inline]
+    fn place(&self, sequence: u32, topic: &[u8]) -> Option<u32> {
+        match self {
+            Self::Topic(own) => (own == topic).then_some(sequence),
+            Self::Own(spread, client) => spread.place(*client, sequence, topic),
+        }
+    }
+
+    /// Messages for it, of `sent` in all.
+    fn expected(&self, sent: u32) -> u32 {
+        match self {
+            Self::Topic(_) => sent,
+            Self::Own(spread, client) => spread.expected(*client, sent),
+        }
+    }
+}
+
+/// A client that subscribes.
 #[derive(Debug)]
 pub(super) struct Subscriber {
     pub(super) link: Link,
-    topic: Vec<u8>,
+    hears: Hears,
     /// The place, among this thread's publishers, of the one that the first ledger is about.
     first: usize,
     ledgers: Vec<Ledger>,
@@ -123,7 +179,13 @@ impl Subscriber {
     pub(super) fn new(link: Link, topic: String, publishers: std::ops::Range<usize>) -> Self {
         let first = publishers.start;
         let ledgers = publishers.map(|_| Ledger::default()).collect();
-        Self { link, topic: topic.into_bytes(), first, ledgers, is_queued: false }
+        Self { link, hears: Hears::Topic(topic.into_bytes()), first, ledgers, is_queued: false }
+    }
+
+    /// Client `number` of a spread, to which one publisher publishes.
+    pub(super) fn of(spread: Arc<Spread>, number: u32, link: Link) -> Self {
+        let hears = Hears::Own(spread, number);
+        Self { link, hears, first: 0, ledgers: vec![Ledger::default()], is_queued: false }
     }
 
     /// Verifies and acknowledges a PUBLISH; gives the publisher that may go on, and when it sent.
@@ -142,10 +204,10 @@ impl Subscriber {
             _ => self.link.out().extend(ack(0x50, publish.packet_id)),
         }
         totals.delivered += 1;
-        let is_as_sent = publish.payload.len() == rules.payload_bytes
-            && packet.qos() == rules.qos.bits()
-            && publish.topic == self.topic;
-        let Some(stamp) = Stamp::read(publish.payload).filter(|_| is_as_sent) else {
+        let is_as_sent = publish.payload.len() == rules.payload_bytes && packet.qos() == rules.qos.bits();
+        let stamp = Stamp::read(publish.payload).filter(|_| is_as_sent);
+        let own = stamp.and_then(|stamp| self.hears.place(stamp.sequence, publish.topic));
+        let (Some(stamp), Some(own)) = (stamp, own) else {
             totals.faults.wrong += 1;
             return Ok(None);
         };
@@ -156,7 +218,7 @@ impl Subscriber {
             totals.faults.wrong += 1;
             return Ok(None);
         };
-        let forward = u64::from(ledger.receive(stamp.sequence));
+        let forward = u64::from(ledger.receive(own));
         publisher.settled += forward;
         totals.settled += forward;
         Ok(Some((place, stamp.sent_ns)))
@@ -178,7 +240,7 @@ impl Subscriber {
     pub(super) fn faults(&self, publishers: &[Publisher]) -> Faults {
         let mut sum = Faults::default();
         for (ledger, publisher) in self.ledgers.iter().zip(publishers.iter().skip(self.first)) {
-            sum.add(&ledger.faults(publisher.sent));
+            sum.add(&ledger.faults(self.hears.expected(publisher.sent)));
         }
         sum
     }

@@ -9,6 +9,7 @@ use culex_codec::QoS;
 
 use crate::bench::BenchError;
 use crate::bench::secured::Tls;
+use crate::bench::spread::TOPICS_MAX;
 use crate::bench::template::STAMP_BYTES;
 
 /// One run of the load generator.
@@ -57,6 +58,13 @@ pub enum Scenario {
         /// Number of pairs.
         pairs: u32,
     },
+    /// The same at a given rate, whether or not the broker keeps up.
+    Rate {
+        /// Number of pairs.
+        pairs: u32,
+        /// Messages of all publishers together in a second, at least 1.
+        per_second: u32,
+    },
     /// One publisher, many subscribers.
     FanOut {
         /// Number of subscribers.
@@ -74,6 +82,15 @@ pub enum Scenario {
         /// Number of sessions, each of which gets every message; `None`: one for each publisher, with a topic of their own.
         sessions: Option<u32>,
     },
+    /// Many subscriptions, each of which gets messages in turn from one publisher.
+    Subscriptions {
+        /// How many: at least one for each client, below 10,000,000.
+        subscriptions: u32,
+        /// The clients that they are dealt out to.
+        clients: u32,
+    },
+    /// As many Retained Messages as the plan has messages, below 10,000,000, which one subscriber then takes.
+    Retained,
     /// Connections that say nothing.
     Idle {
         /// Number of connections.
@@ -139,7 +156,7 @@ impl std::fmt::Debug for Credentials {
 }
 
 /// Largest window: one less than there are Packet Identifiers.
-const WINDOW_MAX: u32 = 65_534;
+pub(super) const WINDOW_MAX: u32 = 65_534;
 /// Largest payload, a little below the largest packet.
 const PAYLOAD_BYTES_MAX: usize = 268_000_000;
 
@@ -187,7 +204,20 @@ impl Plan {
             return wrong("there is no session to wait for");
         }
         if self.threads == 0 || (self.threads > 1 && self.has_one_hub()) {
-            return wrong("the threads are 1, or more with pub-sub, idle and connect");
+            return wrong("the threads are 1, or more with pub-sub, rate, idle and connect");
+        }
+        match (self.scenario, self.length) {
+            (Scenario::Rate { per_second: 0, .. }, _) => return wrong("a rate is at least 1"),
+            (Scenario::Subscriptions { subscriptions, clients }, _) if subscriptions < clients => {
+                return wrong("each client has a subscription, so there are at least as many as clients");
+            }
+            (Scenario::Subscriptions { subscriptions: TOPICS_MAX.., .. }, _) => {
+                return wrong("there are fewer than 10,000,000 subscriptions");
+            }
+            (Scenario::Retained, Length::Time { .. } | Length::Count(TOPICS_MAX..)) => {
+                return wrong("retained messages have a number below 10,000,000, not a time");
+            }
+            _ => {}
         }
         let texts = self.credentials.iter().flat_map(|c| [&c.user_name, &c.password]);
         if texts.into_iter().any(|text| text.len() > usize::from(u16::MAX)) {
@@ -199,7 +229,9 @@ impl Plan {
     /// Publishers and subscribers.
     pub(super) fn roles(&self) -> (u32, u32) {
         match self.scenario {
-            Scenario::PubSub { pairs } => (pairs, pairs),
+            Scenario::PubSub { pairs } | Scenario::Rate { pairs, .. } => (pairs, pairs),
+            Scenario::Subscriptions { clients, .. } => (1, clients),
+            Scenario::Retained => (1, 1),
             Scenario::FanOut { subscribers } => (1, subscribers),
             Scenario::FanIn { publishers } => (publishers, 1),
             Scenario::Offline { publishers, sessions } => (publishers, sessions.unwrap_or(publishers)),
@@ -211,15 +243,28 @@ impl Plan {
     pub(super) fn connections(&self) -> u32 {
         match self.scenario {
             Scenario::PubSub { .. }
+            | Scenario::Rate { .. }
             | Scenario::FanOut { .. }
             | Scenario::FanIn { .. }
-            | Scenario::Offline { .. } => 0,
+            | Scenario::Offline { .. }
+            | Scenario::Subscriptions { .. }
+            | Scenario::Retained => 0,
             Scenario::Idle { connections } | Scenario::Connect { clients: connections, .. } => connections,
         }
     }
 
     fn has_one_hub(&self) -> bool {
-        matches!(self.scenario, Scenario::FanOut { .. } | Scenario::FanIn { .. } | Scenario::Offline { .. })
+        match self.scenario {
+            Scenario::FanOut { .. }
+            | Scenario::FanIn { .. }
+            | Scenario::Offline { .. }
+            | Scenario::Subscriptions { .. }
+            | Scenario::Retained => true,
+            Scenario::PubSub { .. }
+            | Scenario::Rate { .. }
+            | Scenario::Idle { .. }
+            | Scenario::Connect { .. } => false,
+        }
     }
 
     /// Threads that have something to do.

@@ -8,6 +8,7 @@ use std::thread;
 use mio::Poll;
 
 use crate::bench::link::Link;
+use crate::bench::pace::Pace;
 use crate::bench::peers::{Publisher, Rules, Subscriber, Totals, batch};
 use crate::bench::plan::{Length, Plan, Scenario};
 use crate::bench::report::Report;
@@ -16,7 +17,9 @@ use crate::bench::stopwatch::Measured;
 use crate::bench::template::Template;
 use crate::bench::traffic::{Outcome, Traffic};
 use crate::bench::visit::remove_sessions;
-use crate::bench::{BenchError, Gauge, Offline, Usage, connect, idle, offline};
+use crate::bench::{
+    BenchError, Gauge, Installed, Offline, Usage, connect, idle, offline, retained, subscriptions,
+};
 
 /// What a thread hands back.
 pub(super) struct Part {
@@ -25,6 +28,13 @@ pub(super) struct Part {
     /// Connections that the broker closed, where that is no error.
     pub(super) closed: u64,
     pub(super) offline: Option<Offline>,
+    pub(super) installed: Option<Installed>,
+}
+
+impl Part {
+    pub(super) fn new(measured: Measured, totals: Totals) -> Self {
+        Self { measured, totals, closed: 0, offline: None, installed: None }
+    }
 }
 
 /// One thread's share.
@@ -96,7 +106,14 @@ fn first_error(results: Vec<Result<Part, BenchError>>) -> Result<Vec<Part>, Benc
 impl Share<'_> {
     fn run(&self) -> Result<Part, BenchError> {
         match self.plan.scenario {
-            Scenario::PubSub { .. } | Scenario::FanOut { .. } | Scenario::FanIn { .. } => self.traffic(),
+            Scenario::PubSub { .. }
+            | Scenario::Rate { .. }
+            | Scenario::FanOut { .. }
+            | Scenario::FanIn { .. } => self.traffic(),
+            Scenario::Subscriptions { subscriptions, clients } => {
+                subscriptions::run(self, subscriptions, clients)
+            }
+            Scenario::Retained => retained::run(self),
             Scenario::Offline { sessions, .. } => {
                 let own = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
                 offline::run(self, sessions.unwrap_or(own), sessions.is_none())
@@ -137,20 +154,26 @@ impl Share<'_> {
             let client_ids = (self.numbers.start..).take(sessions).map(|number| self.client_id('s', number));
             remove_sessions(self.plan, client_ids, self.gauge)?;
         }
-        Ok(Part { measured, totals, closed: 0, offline: None })
+        Ok(Part::new(measured, totals))
     }
 
-    /// Publishes to those who are not there.
-    pub(super) fn fill(&self, has_own_topics: bool) -> Result<Outcome, BenchError> {
+    /// Publishes to those who are not there. Gives each publisher its template by its number.
+    pub(super) fn fill(&self, template: impl Fn(u32) -> Template) -> Result<Outcome, BenchError> {
         let mut poll = Poll::new().map_err(BenchError::Io)?;
         let openings: Vec<_> = self.publisher_openings().collect();
         let links = open_all(self.plan, &mut poll, &openings, self.gauge)?;
-        let publishers = self.publishers(links.into_iter(), !has_own_topics);
+        let publishers = self.numbers.clone().zip(links);
+        let publishers = publishers.map(|(number, link)| Publisher::new(link, template(number))).collect();
         let rules = self.rules(0);
         Traffic::new(self.plan, poll, rules, Vec::new(), publishers, self.is_first)?.run(self.gauge)
     }
 
-    fn publisher_openings(&self) -> impl Iterator<Item = Opening> {
+    /// Bytes of the broker's memory, if its process is known.
+    pub(super) fn resident(&self) -> Option<u64> {
+        self.plan.broker_pid.and_then(Usage::of).map(|usage| usage.resident_bytes)
+    }
+
+    pub(super) fn publisher_openings(&self) -> impl Iterator<Item = Opening> {
         let publishers = self.numbers.clone();
         publishers.map(|number| Opening {
             client_id: self.client_id('p', number),
@@ -159,16 +182,20 @@ impl Share<'_> {
         })
     }
 
+    /// The messages of a publisher to the topic with this number.
+    pub(super) fn template(&self, topic: u32, publisher: u32) -> Template {
+        Template::new(&self.topic(topic), self.plan.qos, self.plan.payload_bytes, publisher)
+    }
+
     fn publishers(&self, links: impl Iterator<Item = Link>, has_one_topic: bool) -> Vec<Publisher> {
         let publisher = |(number, link)| {
-            let topic = self.topic(if has_one_topic { 0 } else { number });
-            Publisher::new(link, Template::new(&topic, self.plan.qos, self.plan.payload_bytes, number))
+            Publisher::new(link, self.template(if has_one_topic { 0 } else { number }, number))
         };
         self.numbers.clone().zip(links).map(publisher).collect()
     }
 
     /// `fan`: subscribers that are there for each message.
-    fn rules(&self, fan: u64) -> Rules {
+    pub(super) fn rules(&self, fan: u64) -> Rules {
         Rules {
             qos: self.plan.qos,
             payload_bytes: self.plan.payload_bytes,
@@ -180,6 +207,17 @@ impl Share<'_> {
                 Length::Time { .. } => u32::MAX,
             },
             first: self.numbers.start,
+            pace: match self.plan.scenario {
+                Scenario::Rate { pairs, per_second } => Some(Pace::new(per_second, pairs, self.plan.length)),
+                Scenario::PubSub { .. }
+                | Scenario::FanOut { .. }
+                | Scenario::FanIn { .. }
+                | Scenario::Offline { .. }
+                | Scenario::Subscriptions { .. }
+                | Scenario::Retained
+                | Scenario::Idle { .. }
+                | Scenario::Connect { .. } => None,
+            },
         }
     }
 
@@ -191,7 +229,10 @@ impl Share<'_> {
             Scenario::FanOut { subscribers } => (0..subscribers).map(|_| (self.topic(0), 0..1)).collect(),
             Scenario::FanIn { .. } => vec![(self.topic(0), 0..publishers.len())],
             Scenario::PubSub { .. }
+            | Scenario::Rate { .. }
             | Scenario::Offline { .. }
+            | Scenario::Subscriptions { .. }
+            | Scenario::Retained
             | Scenario::Idle { .. }
             | Scenario::Connect { .. } => {
                 publishers.clone().zip(0..).map(|(n, place)| (self.topic(n), place..place + 1)).collect()

@@ -132,7 +132,7 @@ fn accept(half: &mut Half, opening: &Opening, qos: QoS, packet: Packet<'_>) -> R
         _ if half.is_ready => Err(BenchError::Unexpected { kind: packet.kind() }),
         (kind::CONNACK, [_, 0], None) => Ok(true),
         (kind::CONNACK, [_, 0], Some(topic)) => {
-            half.link.out().extend(template::subscribe(topic, qos));
+            half.link.out().extend(template::subscribe([0, 1], topic, qos));
             Ok(false)
         }
         (kind::CONNACK, [_, code], _) => Err(BenchError::Refused { code: *code }),

@@ -82,6 +82,11 @@ impl Stopwatch {
         Ok(watch)
     }
 
+    /// Begins anew: what came before does not count.
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.begin = Some(self.snapshot(now, 0, 0));
+    }
+
     /// Goes on to the next phase if it is time.
     pub(super) fn tick(&mut self, now: Instant, sent: u64, done: u64) {
         match self.phase {
@@ -108,6 +113,12 @@ impl Stopwatch {
         if self.is_measuring() {
             self.latency.saturating_record(latency_ns);
         }
+    }
+
+    /// Notes a latency of which the caller knows that it belongs to the measured part.
+    #[inline]
+    pub(super) fn record_measured(&mut self, latency_ns: u64) {
+        self.latency.saturating_record(latency_ns);
     }
 
     fn is_measuring(&self) -> bool {

@@ -3,11 +3,13 @@
 //! The payload begins with a stamp of 16 bytes: publisher (u32), sequence (u32), time sent in nanoseconds since the
 //! start of the run (u64), all big-endian. The rest is filler.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use culex_codec::QoS;
 
 use crate::bench::plan::{Credentials, Version};
+use crate::bench::spread::Spread;
 
 /// Size of the stamp, and so of the smallest payload.
 pub(super) const STAMP_BYTES: usize = 16;
@@ -42,6 +44,8 @@ pub(super) struct Template {
     packet_id_at: Option<usize>,
     /// Where the sequence is; the time follows.
     sequence_at: usize,
+    /// Where the topic is, if each message has another.
+    spread: Option<(usize, Arc<Spread>)>,
 }
 
 impl Template {
@@ -59,7 +63,30 @@ impl Template {
         body.resize(stamp_at + payload_bytes, b'x');
         let bytes = packet(0x30 | qos.bits() << 1, &body);
         let header = bytes.len() - body.len();
-        Self { bytes, packet_id_at: packet_id_at.map(|at| at + header), sequence_at: stamp_at + header + 4 }
+        Self {
+            bytes,
+            packet_id_at: packet_id_at.map(|at| at + header),
+            sequence_at: stamp_at + header + 4,
+            spread: None,
+        }
+    }
+
+    /// Messages to many topics in turn, of publisher 0.
+    pub(super) fn to_many(spread: Arc<Spread>, qos: QoS, payload_bytes: usize) -> Self {
+        let topic = spread.topic(0);
+        let mut template = Self::new(&topic, qos, payload_bytes, 0);
+        let body =
+            topic.len() + 2 + if qos == QoS::AtMostOnce { 0 } else { 2 } + payload_bytes.max(STAMP_BYTES);
+        template.spread = Some((template.bytes.len() - body + 2, spread));
+        template
+    }
+
+    /// The same with RETAIN.
+    pub(super) fn retained(mut self) -> Self {
+        if let Some(first) = self.bytes.first_mut() {
+            *first |= 1;
+        }
+        self
     }
 
     /// Size of the whole packet in bytes.
@@ -74,6 +101,9 @@ impl Template {
         if let Some(at) = self.packet_id_at {
             patch(out, start + at, packet_id(sequence));
         }
+        if let Some((at, spread)) = &self.spread {
+            spread.patch(out.get_mut(start + at..).unwrap_or_default(), spread.number(sequence));
+        }
         let [a, b, c, d] = sequence.to_be_bytes();
         let [e, f, g, h, i, j, k, l] = sent_ns.to_be_bytes();
         patch(out, start + self.sequence_at, [a, b, c, d, e, f, g, h, i, j, k, l]);
@@ -87,7 +117,7 @@ fn patch<const N: usize>(out: &mut [u8], at: usize, bytes: [u8; N]) {
 }
 
 /// 1 to 65,535, round and round; the window is smaller, so none is used twice at a time.
-fn packet_id(sequence: u32) -> [u8; 2] {
+pub(super) fn packet_id(sequence: u32) -> [u8; 2] {
     let id = u16::try_from(sequence % 65_535).map_or(1, |id| id + 1);
     id.to_be_bytes()
 }
@@ -118,12 +148,19 @@ pub(super) fn connect(
     packet(0x10, &body)
 }
 
-/// SUBSCRIBE to one topic.
-pub(super) fn subscribe(topic: &str, qos: QoS) -> Vec<u8> {
-    let mut body = vec![0, 1];
-    push_text(&mut body, topic.as_bytes());
+/// SUBSCRIBE with one filter.
+pub(super) fn subscribe(packet_id: [u8; 2], filter: &str, qos: QoS) -> Vec<u8> {
+    let mut body = packet_id.to_vec();
+    push_text(&mut body, filter.as_bytes());
     body.push(qos.bits());
     packet(0x82, &body)
+}
+
+/// PUBLISH that removes the Retained Message of a topic.
+pub(super) fn clear(topic: &str) -> Vec<u8> {
+    let mut body = Vec::with_capacity(topic.len() + 2);
+    push_text(&mut body, topic.as_bytes());
+    packet(0x31, &body)
 }
 
 pub(super) const PINGREQ: [u8; 2] = [0xc0, 0];
@@ -199,6 +236,25 @@ mod tests {
     }
 
     #[test]
+    fn messages_to_many_topics_name_each() {
+        let spread = Arc::new(Spread::new("tag", 20_000, 3));
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+            let template = Template::to_many(Arc::clone(&spread), qos, 200).retained();
+            for sequence in [0, 1, 12_345] {
+                let mut out = Vec::new();
+                template.append(&mut out, sequence, 5);
+                check(&out, |packet| {
+                    let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
+                    assert!(publish.retain && publish.payload.len() == 200);
+                    let topic = publish.topic.unwrap().as_str();
+                    assert_eq!(spread.parse(topic.as_bytes()), Some(spread.number(sequence)));
+                    assert_eq!(Stamp::read(publish.payload).unwrap().sequence, sequence);
+                });
+            }
+        }
+    }
+
+    #[test]
     fn the_other_packets_are_valid() {
         let credentials =
             Credentials { user_name: "me".into(), password: "secret".into(), is_numbered: false };
@@ -211,7 +267,13 @@ mod tests {
                 assert_eq!((connect.user_name, connect.password), (Some("me"), Some(&b"secret"[..])));
             });
         }
-        check(&subscribe("a/b", QoS::ExactlyOnce), |packet| assert!(matches!(packet, Packet::Subscribe(_))));
+        check(&subscribe([0, 1], "a/b", QoS::ExactlyOnce), |packet| {
+            assert!(matches!(packet, Packet::Subscribe(_)));
+        });
+        check(&clear("a/b"), |packet| {
+            let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
+            assert!(publish.retain && publish.payload.is_empty());
+        });
         check(&ack(0x62, [0, 9]), |packet| assert!(matches!(packet, Packet::PubRel(_))));
         check(&PINGREQ, |packet| assert!(matches!(packet, Packet::PingReq)));
         check(&DISCONNECT, |packet| assert!(matches!(packet, Packet::Disconnect(_))));

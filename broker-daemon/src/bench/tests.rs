@@ -26,6 +26,100 @@ fn with_broker(runs: impl Fn(SocketAddr) + Send + 'static) {
     });
 }
 
+#[test]
+fn our_broker_delivers_through_many_subscriptions() {
+    with_broker(|address| {
+        for (qos, version, is_persistent) in [
+            (QoS::AtMostOnce, Version::V311, false),
+            (QoS::AtLeastOnce, Version::V31, true),
+            (QoS::ExactlyOnce, Version::V311, false),
+        ] {
+            let scenario = Scenario::Subscriptions { subscriptions: 2000, clients: 7 };
+            let mut plan = Plan::new(address, scenario, Length::Count(5000));
+            (plan.qos, plan.version, plan.is_persistent) = (qos, version, is_persistent);
+            plan.broker_pid = Some(std::process::id());
+            let report = check(&plan, 5000, 5000);
+            let installed = report.installed.unwrap();
+            assert_eq!(installed.count, 2000);
+            assert!(installed.took > Duration::ZERO && installed.resident.is_some(), "{installed:?}");
+            assert!(report.table().contains("installed     2,000 in "), "{}", report.table());
+        }
+    });
+}
+
+#[test]
+fn our_broker_gives_all_retained_messages() {
+    with_broker(|address| {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            // The second run finds nothing of the first.
+            for _ in 0..2 {
+                let mut plan = Plan::new(address, Scenario::Retained, Length::Count(3000));
+                (plan.qos, plan.broker_pid) = (qos, Some(std::process::id()));
+                let report = run(&plan, &Gauge::default()).unwrap();
+                assert_eq!((report.messages_total, report.deliveries), (3000, 3000), "{report:?}");
+                assert_eq!(report.faults, Faults::default(), "{report:?}");
+                assert_eq!(report.installed.unwrap().count, 3000);
+                let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+                assert!(json["installed_per_second"].as_f64() > Some(0.0), "{json}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_given_rate_is_kept() {
+    let address = relay_address();
+    for (qos, threads) in [(QoS::AtMostOnce, 1), (QoS::AtLeastOnce, 2), (QoS::ExactlyOnce, 3)] {
+        let scenario = Scenario::Rate { pairs: 3, per_second: 3000 };
+        let mut plan = Plan::new(address, scenario, Length::Count(100));
+        (plan.qos, plan.threads) = (qos, threads);
+        let report = check(&plan, 300, 300);
+        // The last message is due 299 intervals after the first.
+        assert!(report.measured >= Duration::from_millis(99), "{report:?}");
+        assert_eq!(report.unsent, 0);
+    }
+    let time = Length::Time { warm_up: Duration::from_millis(20), measured: Duration::from_millis(50) };
+    let plan = Plan::new(address, Scenario::Rate { pairs: 2, per_second: 1000 }, time);
+    let report = run(&plan, &Gauge::default()).unwrap();
+    assert_eq!((report.messages_total, report.deliveries_total, report.unsent), (70, 70, 0), "{report:?}");
+    let table = report.table();
+    assert!(table.contains("rate: 2 → 2, 1,000/s, QoS 0, 100 bytes, MQTT 3.1.1"), "{table}");
+}
+
+/// Coordinated omission: the broker stops once for 200 ms, and one message waits for it. That another 200 were due meanwhile is
+/// what a subscriber of theirs would have felt.
+#[test]
+fn what_was_due_while_the_broker_stood_still_is_late() {
+    let stops = |number, whole: &[u8]| {
+        if number == 100 {
+            thread::sleep(Duration::from_millis(200));
+        }
+        whole.to_vec()
+    };
+    let plan = Plan::new(faulty(stops), Scenario::Rate { pairs: 1, per_second: 1000 }, Length::Count(1000));
+    let report = check(&plan, 1000, 1000);
+    // A fifth of all messages was due in those 200 ms, and waited for 100 ms or more every second of them.
+    assert!(report.latency.p99 >= 150_000_000, "{report:?}");
+}
+
+/// A server that reads nothing more after a while: what could not be sent counts with the time it has waited.
+#[test]
+fn what_could_not_be_sent_is_told() {
+    let stops = |number, whole: &[u8]| {
+        if number == 10 {
+            thread::sleep(Duration::from_secs(2));
+        }
+        whole.to_vec()
+    };
+    let time = Length::Time { warm_up: Duration::ZERO, measured: Duration::from_millis(300) };
+    let mut plan = Plan::new(faulty(stops), Scenario::Rate { pairs: 1, per_second: 2000 }, time);
+    (plan.payload_bytes, plan.patience) = (100_000, Duration::from_millis(300));
+    let report = run(&plan, &Gauge::default()).unwrap();
+    assert!(report.unsent > 0 && report.unsent + report.messages_total == 600, "{report:?}");
+    assert!(report.latency.max >= 250_000_000, "{report:?}");
+    assert!(report.table().contains(" messages were due and not sent"), "{}", report.table());
+}
+
 fn relay_address() -> SocketAddr {
     let relay = Relay::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = relay.address();
@@ -241,6 +335,9 @@ fn what_cannot_be_carried_out_is_said() {
         Plan { window: 65_535, ..plan.clone() },
         Plan { window: 0, qos: QoS::AtLeastOnce, ..plan.clone() },
         Plan { scenario: Scenario::Idle { connections: 0 }, ..plan.clone() },
+        Plan { scenario: Scenario::Rate { pairs: 1, per_second: 0 }, ..plan.clone() },
+        Plan { scenario: Scenario::Subscriptions { subscriptions: 2, clients: 3 }, ..plan.clone() },
+        Plan { length: Length::Count(10_000_000), scenario: Scenario::Retained, ..plan.clone() },
     ] {
         let result = run(&wrong, &Gauge::default());
         assert!(matches!(result, Err(BenchError::Plan { .. })), "{result:?}");

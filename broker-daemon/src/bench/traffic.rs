@@ -10,22 +10,26 @@
 //! A message at QoS 0 costs a copy of the template, a parse and a look into a ledger, and its share of two system calls.
 
 use std::io;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 
+use crate::bench::alarm::{ALARM, Alarm};
 use crate::bench::frame::{Packets, kind};
 use crate::bench::link::{Link, Received};
+use crate::bench::pace::Pace;
 use crate::bench::peers::{Publisher, Rules, Subscriber, Totals};
-use crate::bench::plan::Plan;
+use crate::bench::plan::{Length, Plan};
 use crate::bench::setup::wait;
 use crate::bench::stopwatch::{Measured, Stopwatch};
 use crate::bench::template::{DISCONNECT, PINGREQ, nanoseconds};
 use crate::bench::{BenchError, Gauge};
+use culex_codec::QoS;
 
 /// Smallest read buffer, one for all connections of a thread.
 const BUFFER_BYTES: usize = 256 * 1024;
-/// Times that a publisher fills its buffer before others have their turn.
+/// Times that a publisher fills its buffer before others have their next.
 const FILLS_MAX: usize = 4;
 
 /// The connections of one thread. Tokens: the subscribers, then the publishers.
@@ -42,6 +46,15 @@ pub(super) struct Traffic<'a> {
     epoch: Instant,
     watch: Stopwatch,
     last_progress: Instant,
+    next: Option<Round>,
+}
+
+/// Whose message is due next, where messages are due at a time.
+struct Round {
+    pace: Pace,
+    alarm: Alarm,
+    place: usize,
+    sequence: u32,
 }
 
 /// What a run leaves.
@@ -50,6 +63,8 @@ pub(super) struct Outcome {
     pub(super) totals: Totals,
     /// Messages of each publisher.
     pub(super) sent: Vec<u32>,
+    /// When the broker had taken them all.
+    pub(super) ended: Instant,
 }
 
 /// The end of a run.
@@ -75,8 +90,16 @@ impl<'a> Traffic<'a> {
         is_first: bool,
     ) -> Result<Self, BenchError> {
         let packet_bytes = publishers.first().map_or(0, |publisher| publisher.template.len());
-        let watch = Stopwatch::start(plan, is_first)?;
+        // First the epoch: the timetable ends before the watch does.
         let epoch = Instant::now();
+        let watch = Stopwatch::start(plan, is_first)?;
+        let next = match rules.pace {
+            Some(pace) => {
+                let alarm = Alarm::new(poll.registry()).map_err(BenchError::Io)?;
+                Some(Round { pace, alarm, place: 0, sequence: 0 })
+            }
+            None => None,
+        };
         Ok(Self {
             plan,
             poll,
@@ -89,6 +112,7 @@ impl<'a> Traffic<'a> {
             epoch,
             watch,
             last_progress: epoch,
+            next,
         })
     }
 
@@ -99,11 +123,14 @@ impl<'a> Traffic<'a> {
         (0..self.publishers.len()).for_each(|place| self.enqueue_publisher(place));
         while ending != Ending::Over {
             self.write_queued()?;
-            let timeout = self.timeout();
+            let timeout = self.timeout()?;
             wait(&mut self.poll, &mut events, timeout)?;
             let before = self.totals;
             for event in &events {
                 let token = event.token().0;
+                if event.token() == ALARM {
+                    continue;
+                }
                 if event.is_writable() {
                     self.enqueue(token);
                 }
@@ -114,14 +141,16 @@ impl<'a> Traffic<'a> {
             gauge.add(self.done(&self.totals) - self.done(&before));
             // Nothing may come that would wake it between two phases.
             loop {
-                let next = self.advance(ending, &before);
+                let next = self.advance(ending, &before)?;
                 if next == ending {
                     break;
                 }
                 ending = next;
             }
         }
+        let ended = Instant::now();
         self.disconnect();
+        self.count_unsent();
         for subscriber in &self.subscribers {
             self.totals.faults.add(&subscriber.faults(&self.publishers));
         }
@@ -130,43 +159,101 @@ impl<'a> Traffic<'a> {
             measured: self.watch.finish(self.totals.sent, done),
             totals: self.totals,
             sent: self.publishers.iter().map(|publisher| publisher.sent).collect(),
+            ended,
         })
     }
 
-    /// What the run is for: deliveries, or acknowledgements where nobody is there to be delivered to.
+    /// What the run is for: deliveries, or where nobody is there to be delivered to, acknowledgements, if there are any.
     fn done(&self, totals: &Totals) -> u64 {
-        if self.rules.fan == 0 { totals.acked } else { totals.delivered }
+        match (self.rules.fan, self.rules.qos) {
+            (0, QoS::AtMostOnce) => totals.sent,
+            (0, QoS::AtLeastOnce | QoS::ExactlyOnce) => totals.acked,
+            _ => totals.delivered,
+        }
     }
 
-    fn timeout(&self) -> Option<Duration> {
-        if !self.queue.is_empty() {
-            return Some(Duration::ZERO);
+    fn timeout(&mut self) -> Result<Option<Duration>, BenchError> {
+        // Nothing comes back at QoS 0 where nobody is there.
+        if !self.queue.is_empty() || (self.is_all_sent() && self.is_settled()) {
+            return Ok(Some(Duration::ZERO));
         }
+        let alarm = self.set_alarm().map_err(BenchError::Io)?;
         let patience = self.plan.patience.saturating_sub(self.last_progress.elapsed());
         let phase = self.watch.until().map(|until| until.saturating_duration_since(Instant::now()));
-        Some(phase.map_or(patience, |phase| phase.min(patience)))
+        Ok([alarm, phase, Some(patience)].into_iter().flatten().min())
     }
 
-    /// Goes on with the phases after a turn.
-    fn advance(&mut self, ending: Ending, before: &Totals) -> Ending {
+    /// Wakes the poll when the next message is due.
+    fn set_alarm(&self) -> io::Result<Option<Duration>> {
+        let Some(Round { pace, alarm, place, sequence }) = &self.next else { return Ok(None) };
+        let due = pace.due_ns(self.number(*place), *sequence).filter(|_| *sequence < self.rules.quota);
+        let Some(due) = due else { return Ok(None) };
+        alarm.set(Duration::from_nanos(due).saturating_sub(self.epoch.elapsed()))
+    }
+
+    /// Queues the publishers that have something due.
+    fn enqueue_due(&mut self) {
+        let Some(mut next) = self.next.take() else { return };
+        let now_ns = nanoseconds(self.epoch.elapsed());
+        while next.sequence < self.rules.quota
+            && next.pace.due_ns(self.number(next.place), next.sequence).is_some_and(|due| due <= now_ns)
+        {
+            self.enqueue_publisher(next.place);
+            next.place += 1;
+            if next.place >= self.publishers.len() {
+                (next.place, next.sequence) = (0, next.sequence + 1);
+            }
+        }
+        self.next = Some(next);
+    }
+
+    /// What was due and never sent has waited until now, at least.
+    fn count_unsent(&mut self) {
+        let Some(Round { pace, .. }) = &self.next else { return };
+        let now_ns = nanoseconds(self.epoch.elapsed());
+        let quota = match self.plan.length {
+            Length::Count(count) => count,
+            Length::Time { .. } => u32::MAX,
+        };
+        for (number, publisher) in (self.rules.first..).zip(&self.publishers) {
+            let due = (publisher.sent..quota).map_while(|sequence| pace.due_ns(number, sequence));
+            for due_ns in due.take_while(|due| *due <= now_ns) {
+                self.totals.unsent += 1;
+                if pace.is_measured(due_ns) {
+                    self.watch.record_measured(now_ns - due_ns);
+                }
+            }
+        }
+    }
+
+    /// The number of the publisher at a place of this thread.
+    fn number(&self, place: usize) -> u32 {
+        self.rules.first.saturating_add(u32::try_from(place).unwrap_or(u32::MAX))
+    }
+
+    /// Goes on with the phases after a next.
+    fn advance(&mut self, ending: Ending, before: &Totals) -> Result<Ending, BenchError> {
         let now = Instant::now();
         let Totals { sent, delivered, acked, pongs, .. } = self.totals;
-        if (sent, delivered, acked, pongs) != (before.sent, before.delivered, before.acked, before.pongs) {
+        let is_waiting_for_none = self.next.is_some() && ending == Ending::Running && self.is_settled();
+        if is_waiting_for_none
+            || (sent, delivered, acked, pongs) != (before.sent, before.delivered, before.acked, before.pongs)
+        {
             self.last_progress = now;
         }
         let is_stuck = now.duration_since(self.last_progress) >= self.plan.patience;
         let done = self.done(&self.totals);
         self.watch.tick(now, sent, done);
-        match ending {
+        Ok(match ending {
             Ending::Running => {
-                let all = self.rules.quota != u32::MAX
-                    && sent == u64::from(self.rules.quota) * self.publishers.len() as u64;
-                if is_stuck || (all && self.is_settled()) {
+                if is_stuck || (self.is_all_sent() && self.is_settled()) {
                     self.watch.stop(now, sent, done);
                 }
                 if !self.watch.is_over() {
-                    return Ending::Running;
+                    return Ok(Ending::Running);
                 }
+                // What is due by now.
+                self.write_queued()?;
                 // Nothing more is sent: each has reached its quota.
                 self.rules.quota = 0;
                 self.last_progress = now;
@@ -177,15 +264,21 @@ impl<'a> Traffic<'a> {
                 self.ping();
                 Ending::Quieting
             }
-            Ending::Quieting if is_stuck || pongs >= self.subscribers.len() => Ending::Over,
+            Ending::Quieting if is_stuck || pongs >= self.pinged().len() => Ending::Over,
             Ending::Draining | Ending::Quieting | Ending::Over => ending,
-        }
+        })
+    }
+
+    /// While it runs: each has reached its quota.
+    fn is_all_sent(&self) -> bool {
+        let Rules { quota, .. } = self.rules;
+        (1..u32::MAX).contains(&quota) && self.totals.sent == u64::from(quota) * self.publishers.len() as u64
     }
 
     /// All that was sent is received, or known to be lost, and acknowledged.
     fn is_settled(&self) -> bool {
         let Totals { sent, acked, settled, .. } = self.totals;
-        settled == sent * self.rules.fan && (self.rules.qos == culex_codec::QoS::AtMostOnce || acked == sent)
+        settled == sent * self.rules.fan && (self.rules.qos == QoS::AtMostOnce || acked == sent)
     }
 
     fn enqueue(&mut self, token: usize) {
@@ -253,7 +346,12 @@ impl<'a> Traffic<'a> {
                 subscriber.on_publish(packet, &mut self.publishers, &self.rules, &mut self.totals)?;
             has_answers |= packet.qos() > 0;
             let Some((place, sent_ns)) = settled else { continue };
-            self.watch.record(now_ns.saturating_sub(sent_ns));
+            let latency_ns = now_ns.saturating_sub(sent_ns);
+            match &self.rules.pace {
+                None => self.watch.record(latency_ns),
+                Some(pace) if pace.is_measured(sent_ns) => self.watch.record_measured(latency_ns),
+                Some(_) => {}
+            }
             if let Some(publisher) = self.publishers.get_mut(place)
                 && !publisher.is_queued
                 && publisher.may_go_on(&self.rules)
@@ -279,6 +377,7 @@ impl<'a> Traffic<'a> {
 
     /// Fills and writes each connection of the queue once.
     fn write_queued(&mut self) -> Result<(), BenchError> {
+        self.enqueue_due();
         let mut queue = std::mem::take(&mut self.queue);
         for token in queue.drain(..) {
             let result = match self.subscribers.get_mut(token) {
@@ -297,10 +396,11 @@ impl<'a> Traffic<'a> {
     }
 
     fn write_publisher(&mut self, place: usize) -> io::Result<()> {
+        let number = self.number(place);
         let Some(publisher) = self.publishers.get_mut(place) else { return Ok(()) };
         publisher.is_queued = false;
         for _ in 0..FILLS_MAX {
-            publisher.fill(&self.rules, nanoseconds(self.epoch.elapsed()), &mut self.totals);
+            publisher.fill(&self.rules, number, nanoseconds(self.epoch.elapsed()), &mut self.totals);
             publisher.link.flush()?;
             if publisher.link.backlog() > 0 || !publisher.may_go_on(&self.rules) {
                 return Ok(());
@@ -310,8 +410,14 @@ impl<'a> Traffic<'a> {
         Ok(())
     }
 
+    /// The connections behind whose PINGRESP nothing comes any more: of the subscribers, or where there are none, of the publishers,
+    /// so that the broker has taken all that they sent.
+    fn pinged(&self) -> Range<usize> {
+        0..if self.subscribers.is_empty() { self.publishers.len() } else { self.subscribers.len() }
+    }
+
     fn ping(&mut self) {
-        for token in 0..self.subscribers.len() {
+        for token in self.pinged() {
             if let Some(link) = self.link(token) {
                 link.out().extend(PINGREQ);
             }

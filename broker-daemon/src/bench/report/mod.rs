@@ -1,14 +1,15 @@
 //! What came out, for people and for programs.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
+
+mod table;
 
 use crate::bench::plan::{Plan, Scenario, Version};
 use crate::bench::runner::Part;
 use crate::bench::stopwatch::histogram;
-use crate::bench::{BenchError, Faults, Offline, Usage};
+use crate::bench::{BenchError, Faults, Installed, Offline, Usage};
 
 /// The result of a run.
 #[derive(Debug, Clone)]
@@ -24,12 +25,14 @@ pub struct Report {
     pub messages_total: u64,
     /// Deliveries in all; connections with connect and idle.
     pub deliveries_total: u64,
-    /// From sending to receiving; from connecting to CONNACK.
+    /// From sending to receiving; with rate, from the time at which a message was due; from connecting to CONNACK.
     pub latency: Latency,
     /// In the whole run.
     pub faults: Faults,
     /// Connections that the broker ended (idle).
     pub closed: u64,
+    /// Messages that were due and never sent, because the broker did not take what came before (rate).
+    pub unsent: u64,
     /// CPU time of the broker in the measured part.
     pub broker_cpu: Option<Duration>,
     /// Resident memory of the broker before the first connection, and at the end of the measured part.
@@ -38,6 +41,8 @@ pub struct Report {
     pub broker_written: Option<(u64, u64)>,
     /// What the scenario offline has beside that.
     pub offline: Option<Offline>,
+    /// What the broker was given before it was measured (subscriptions, retained).
+    pub installed: Option<Installed>,
     /// CPU time of the load generator in the measured part.
     pub own_cpu: Option<Duration>,
 }
@@ -68,10 +73,12 @@ impl Report {
             latency: Latency::default(),
             faults: Faults::default(),
             closed: 0,
+            unsent: 0,
             broker_cpu: None,
             broker_bytes: None,
             broker_written: None,
             offline: None,
+            installed: None,
             own_cpu: None,
         };
         for part in parts {
@@ -89,6 +96,8 @@ impl Report {
             report.deliveries_total += part.totals.delivered;
             report.faults.add(&part.totals.faults);
             report.closed += part.closed;
+            report.unsent += part.totals.unsent;
+            report.installed = report.installed.or(part.installed);
             report.own_cpu = report.own_cpu.or(spent(begin.own, end.own));
             report.broker_cpu = report.broker_cpu.or(spent(begin.broker, end.broker));
             report.broker_written = report.broker_written.or(written(begin.broker, end.broker));
@@ -115,12 +124,15 @@ impl Report {
 
     /// One line of JSON, with its end.
     pub fn json(&self) -> String {
+        let mut line = self.json_of_plan();
+        line.extend(self.json_of_figures());
+        format!("{}\n", Value::Object(line))
+    }
+
+    fn json_of_plan(&self) -> Map<String, Value> {
         let (name, publishers, subscribers) = self.names();
         let plan = &self.plan;
-        let Latency { p50, p99, p999, max } = self.latency;
-        let us = |ns: u64| ns as f64 / 1e3;
-        let offline = self.offline.unwrap_or_default();
-        let line = json!({
+        object(json!({
             "scenario": name,
             "address": plan.address.to_string(),
             "publishers": publishers,
@@ -131,7 +143,16 @@ impl Report {
             "qos": plan.qos.bits(),
             "payload_bytes": plan.payload_bytes,
             "window": plan.window,
+            "rate": self.offered(),
             "threads": plan.threads_used(),
+        }))
+    }
+
+    fn json_of_figures(&self) -> Map<String, Value> {
+        let Latency { p50, p99, p999, max } = self.latency;
+        let us = |ns: u64| ns as f64 / 1e3;
+        let offline = self.offline.unwrap_or_default();
+        object(json!({
             "measured_seconds": self.measured.as_secs_f64(),
             "messages": self.messages,
             "deliveries": self.deliveries,
@@ -145,6 +166,10 @@ impl Report {
             "out_of_order": self.faults.out_of_order,
             "wrong": self.faults.wrong,
             "closed": self.closed,
+            "unsent": self.unsent,
+            "installed": self.installed.map(|installed| installed.count),
+            "installed_per_second": self.installed_per_second(),
+            "installed_bytes_each": self.installed_bytes_each(),
             "broker_cpu_seconds": self.broker_cpu.map(|cpu| cpu.as_secs_f64()),
             "broker_cpu_us_each": self.each(self.broker_cpu),
             "broker_bytes_before": self.broker_bytes.map(|(before, _)| before),
@@ -159,109 +184,18 @@ impl Report {
             "data_bytes_filled": offline.data_bytes.map(|(_, filled)| filled),
             "bench_cpu_seconds": self.own_cpu.map(|cpu| cpu.as_secs_f64()),
             "bench_cpu_us_each": self.each(self.own_cpu),
-        });
-        format!("{line}\n")
-    }
-
-    /// A short table.
-    pub fn table(&self) -> String {
-        let mut text = self.title();
-        let is_idle = matches!(self.plan.scenario, Scenario::Idle { .. });
-        let mut line = |name: &str, value: String| {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "  {name:<13} {value}");
-        };
-        if matches!(self.plan.scenario, Scenario::Connect { .. }) {
-            let rate = grouped(self.rate(self.deliveries));
-            line("connections", format!("{rate}/s ({} in all)", grouped(self.deliveries_total as f64)));
-        } else if is_idle {
-            line("connections", format!("{}, {} ended by the broker", self.deliveries_total, self.closed));
-        } else {
-            let per_second =
-                |rate, total: u64| format!("{}/s ({} in all)", grouped(rate), grouped(total as f64));
-            line("messages", per_second(self.rate(self.messages), self.messages_total));
-            line("deliveries", per_second(self.delivery_rate(), self.deliveries_total));
-            let Faults { lost, duplicated, out_of_order, wrong } = self.faults;
-            let wrong = if wrong > 0 { format!(", {wrong} wrong") } else { String::new() };
-            line(
-                "verified",
-                format!("{lost} lost, {duplicated} duplicated, {out_of_order} out of order{wrong}"),
-            );
-        }
-        if self.latency.max > 0 {
-            let Latency { p50, p99, p999, max } = self.latency;
-            let [p50, p99, p999, max] = [p50, p99, p999, max].map(time);
-            line("latency", format!("p50 {p50}, p99 {p99}, p99.9 {p999}, max {max}"));
-        }
-        let each = |cpu| {
-            self.each(cpu).filter(|_| !is_idle).map_or(String::new(), |us| format!(" ({us:.2} µs each)"))
-        };
-        for (name, cpu) in [("broker CPU", self.broker_cpu), ("bench CPU", self.own_cpu)] {
-            if let Some(time) = cpu {
-                line(
-                    name,
-                    format!(
-                        "{:.2} s of {:.2} s{}",
-                        time.as_secs_f64(),
-                        self.measured.as_secs_f64(),
-                        each(cpu)
-                    ),
-                );
-            }
-        }
-        if let Some(bytes) = self.each_written(|(written, _)| written) {
-            line("broker disk", format!("{bytes:.0} bytes written for each"));
-        }
-        for (name, what, bytes) in [
-            ("session", "bytes of the broker's memory each", self.session_bytes_each()),
-            ("queued", "bytes of the broker's files each", self.queued_bytes_each()),
-        ] {
-            if let Some(bytes) = bytes {
-                line(name, format!("{bytes:.0} {what}"));
-            }
-        }
-        if let Some((before, after)) = self.broker_bytes {
-            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-            let mut value = format!("{:.1} MiB → {:.1} MiB", mib(before), mib(after));
-            if is_idle {
-                let bytes = after.saturating_sub(before) / u64::from(self.plan.connections()).max(1);
-                let _ = write!(value, " ({bytes} bytes a connection)");
-            }
-            line("broker memory", value);
-        }
-        text
-    }
-
-    fn title(&self) -> String {
-        let plan = &self.plan;
-        let (name, publishers, subscribers) = self.names();
-        let over = if plan.tls.is_some() { " over TLS" } else { "" };
-        let version = format!("{}{over}", version(plan.version));
-        match plan.scenario {
-            Scenario::Idle { connections } => format!("{name}: {connections} connections, MQTT {version}\n"),
-            Scenario::Connect { clients, clean_session } => {
-                let kept = if clean_session { "clean" } else { "persistent" };
-                format!("{name}: {clients} clients, {kept} sessions, MQTT {version}\n")
-            }
-            Scenario::PubSub { .. }
-            | Scenario::FanOut { .. }
-            | Scenario::FanIn { .. }
-            | Scenario::Offline { .. } => format!(
-                "{name}: {publishers} → {subscribers}{}, QoS {}, {} bytes, window {}, MQTT {version}\n",
-                if plan.is_persistent { " persistent" } else { "" },
-                plan.qos.bits(),
-                plan.payload_bytes,
-                plan.window,
-            ),
-        }
+        }))
     }
 
     fn names(&self) -> (&'static str, u32, u32) {
         let name = match self.plan.scenario {
             Scenario::PubSub { .. } => "pub-sub",
+            Scenario::Rate { .. } => "rate",
             Scenario::FanOut { .. } => "fan-out",
             Scenario::FanIn { .. } => "fan-in",
             Scenario::Offline { .. } => "offline",
+            Scenario::Subscriptions { .. } => "subscriptions",
+            Scenario::Retained => "retained",
             Scenario::Idle { .. } => "idle",
             Scenario::Connect { clean_session: true, .. } => "connect",
             Scenario::Connect { clean_session: false, .. } => "connect-persistent",
@@ -292,6 +226,23 @@ impl Report {
         Some(filled.saturating_sub(sessions) as f64 / self.messages_total.max(1) as f64)
     }
 
+    /// Messages per second that were due (rate).
+    fn offered(&self) -> Option<u32> {
+        if let Scenario::Rate { per_second, .. } = self.plan.scenario { Some(per_second) } else { None }
+    }
+
+    fn installed_per_second(&self) -> Option<f64> {
+        let Installed { count, took, .. } = self.installed?;
+        Some(count as f64 / took.as_secs_f64()).filter(|rate| rate.is_finite())
+    }
+
+    /// Memory that a subscription takes, or a Retained Message.
+    fn installed_bytes_each(&self) -> Option<f64> {
+        let Installed { count, resident, .. } = self.installed?;
+        let (before, after) = resident?;
+        Some(after.saturating_sub(before) as f64 / count.max(1) as f64)
+    }
+
     fn rate(&self, count: u64) -> f64 {
         let seconds = self.measured.as_secs_f64();
         if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
@@ -313,6 +264,10 @@ impl Report {
     }
 }
 
+fn object(value: Value) -> Map<String, Value> {
+    if let Value::Object(map) = value { map } else { Map::new() }
+}
+
 fn spent(begin: Option<Usage>, end: Option<Usage>) -> Option<Duration> {
     Some(end?.cpu.saturating_sub(begin?.cpu))
 }
@@ -327,43 +282,5 @@ fn version(version: Version) -> &'static str {
     match version {
         Version::V31 => "3.1",
         Version::V311 => "3.1.1",
-    }
-}
-
-/// 1,234,567
-fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Three digits and a unit.
-fn time(ns: u64) -> String {
-    match ns {
-        0..10_000 => format!("{:.2} µs", ns as f64 / 1e3),
-        10_000..1_000_000 => format!("{:.1} µs", ns as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.2} ms", ns as f64 / 1e6),
-        _ => format!("{:.2} s", ns as f64 / 1e9),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_easy_to_read() {
-        assert_eq!(
-            ["0", "999", "1,000", "1,234,567"],
-            [0.0, 999.0, 1000.0, 1_234_567.0].map(grouped).each_ref().map(String::as_str)
-        );
-        assert_eq!(time(1_500), "1.50 µs");
-        assert_eq!(time(2_500_000), "2.50 ms");
     }
 }
