@@ -6,6 +6,7 @@
 
 pub mod acl;
 pub mod api;
+pub mod aws_emulator;
 pub mod bench;
 pub mod bridge;
 pub mod cli;

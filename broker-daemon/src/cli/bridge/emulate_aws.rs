@@ -1,19 +1,178 @@
 //! `culex bridge emulate-aws`: a strict local stand-in for AWS IoT Core.
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
+use crate::aws_emulator::{Emulator, Role, SCENARIOS, SERVER_NAME, Scenario};
 use crate::cli::human;
+use crate::cli::interrupt::Interrupt;
 use crate::exit::Exit;
+use crate::init::guide::for_shell;
 
 /// Where it keeps its certificates, and where it listens.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    culex bridge emulate-aws                          as port 8883 of AWS IoT Core\n  \
+    culex bridge emulate-aws --port-443 8443          as port 443 too, which asks for ALPN\n  \
+    culex bridge emulate-aws --scenario reorder_acks --scenario drop_puback=100\n\n\
+    It listens on this computer alone. Exit code 1 if a client broke a rule of the service.")]
 pub(super) struct Arguments {
     /// The folder of certificates and registry; made if it is not there
     #[arg(long, value_name = "DIR", default_value = "aws-emulator")]
     directory: PathBuf,
+    /// Where it is as port 8883; 0 is any that is free
+    #[arg(short, long, default_value_t = 8883)]
+    port: u16,
+    /// Where it is as port 443
+    #[arg(long, value_name = "PORT")]
+    port_443: Option<u16>,
+    /// What goes wrong with it, NAME or NAME=VALUE; may be given several times
+    #[arg(long = "scenario", value_name = "NAME")]
+    scenarios: Vec<String>,
+    /// Print the names of all scenarios
+    #[arg(long)]
+    list_scenarios: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
-    human::complain(format_args!("{}: the emulator cannot be run yet", arguments.directory.display()));
-    Exit::Failed
+    if arguments.list_scenarios {
+        return super::super::print(&format!("{}\n", SCENARIOS.join("\n")));
+    }
+    let mut scenario = Scenario::default();
+    for text in &arguments.scenarios {
+        if let Err(error) = scenario.switch(text) {
+            human::complain(error);
+            return Exit::Usage;
+        }
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            human::complain(human::io(&error));
+            return Exit::Internal;
+        }
+    };
+    match runtime.block_on(emulate(arguments, scenario)) {
+        Ok(0) => Exit::Ok,
+        Ok(_) => Exit::Failed,
+        Err(message) => {
+            human::complain(message);
+            Exit::Failed
+        }
+    }
+}
+
+/// Gives the number of broken rules.
+async fn emulate(arguments: &Arguments, scenario: Scenario) -> Result<u64, String> {
+    let mut interrupt = Interrupt::catch();
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut builder = Emulator::builder()
+        .directory(&arguments.directory)
+        .scenario(scenario)
+        .listen(Role::Port8883, at(arguments.port));
+    if let Some(port) = arguments.port_443 {
+        builder = builder.listen(Role::Port443, at(port));
+    }
+    let emulator = builder.start().await.map_err(|error| error.to_string())?;
+    let folder = fs::canonicalize(&arguments.directory)
+        .map_err(|error| format!("{}: {}", arguments.directory.display(), human::io(&error)))?;
+    print(&guide(&emulator, &folder))?;
+    let mut shown = Shown::default();
+    loop {
+        tokio::select! {
+            lines = emulator.until(|emulator| shown.next(emulator)) => print(&lines)?,
+            () = interrupt.wait() => break,
+        }
+    }
+    let violations = emulator.violations();
+    let mut text = String::from("\nBroken rules:\n");
+    for (id, count) in violations.counts() {
+        let _ = writeln!(text, "  {id}  {count}");
+    }
+    if violations.counts().is_empty() {
+        text.push_str("  none\n");
+    }
+    print(&text)?;
+    Ok(violations.records().total())
+}
+
+fn print(text: &str) -> Result<(), String> {
+    human::print(text).map_err(|error| format!("cannot write to standard output: {}", human::io(&error)))
+}
+
+/// What clients need, ready to copy.
+fn guide(emulator: &Emulator, folder: &Path) -> String {
+    let port = emulator.address(Role::Port8883).map_or(0, |address| address.port());
+    let file = |name: &str| folder.join(name);
+    let (ca, certificate, key) = (file("root-ca.crt"), file("client.crt"), file("client.key"));
+    let mut text = format!(
+        "AWS IoT Core, played strictly, on this computer alone. Ctrl-C ends it.\n\n\
+         # A bridge: culex.toml\n\
+         [[bridge]]\nname = \"aws\"\naddress = \"127.0.0.1:{port}\"\npreset = \"aws-iot\"\nclient_id = \"culex\"\n\
+         [bridge.tls]\nca_file = {ca:?}\ncertificate = {certificate:?}\nkey = {key:?}\n\
+         server_name = \"{SERVER_NAME}\"\n\
+         [[bridge.out]]\nfilter = \"hello/#\"\n\n\
+         # Another client\n\
+         mosquitto_pub -h localhost -p {port} --cafile {} --cert {} --key {} -i first -q 1 -t hello/world -m hi\n",
+        for_shell(&ca),
+        for_shell(&certificate),
+        for_shell(&key),
+    );
+    if let Some(address) = emulator.address(Role::Port443) {
+        let port = address.port();
+        let _ = writeln!(
+            text,
+            "\n# As port 443\naddress = \"127.0.0.1:{port}\", and alpn = \"x-amzn-mqtt-ca\" below [bridge.tls]"
+        );
+    }
+    let _ = writeln!(
+        text,
+        "\nWho may do what: {} and the policies that it names.\n",
+        for_shell(file("registry.toml"))
+    );
+    text
+}
+
+/// How much of everything was printed.
+#[derive(Default)]
+struct Shown {
+    connects: u64,
+    disconnects: u64,
+    violations: u64,
+}
+
+impl Shown {
+    /// The lines that are new, in order of time.
+    fn next(&mut self, emulator: &Emulator) -> Option<String> {
+        let (observations, violations) = (emulator.observations(), emulator.violations());
+        let mut lines = Vec::new();
+        for seen in observations.connects.after(self.connects) {
+            let how = match seen.session_present {
+                Some(true) => "connected, session present",
+                Some(false) => "connected",
+                None => "CONNECT refused",
+            };
+            lines.push((seen.at, format!("{:?}: {how}", seen.client_id)));
+        }
+        for seen in observations.disconnects.after(self.disconnects) {
+            lines.push((seen.at, format!("{:?}: {}", seen.client_id, seen.reason.name())));
+        }
+        for seen in violations.records().after(self.violations) {
+            lines.push((
+                seen.at,
+                format!("{:?}: {} {}: {}", seen.client_id, seen.id, seen.packet, seen.action),
+            ));
+        }
+        *self = Self {
+            connects: observations.connects.total(),
+            disconnects: observations.disconnects.total(),
+            violations: violations.records().total(),
+        };
+        lines.sort_by_key(|(at, _)| *at);
+        let lines: Vec<_> =
+            lines.iter().map(|(at, line)| format!("{:>10.3}  {line}\n", at.as_secs_f64())).collect();
+        (!lines.is_empty()).then(|| lines.concat())
+    }
 }
