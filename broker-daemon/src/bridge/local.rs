@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use culex_core::{Client, ClientBuilder, ConnectError, Cursor, Gone, Inbox, QoS, ServeError, SubscribeError};
+use culex_codec::TopicName;
+use culex_core::limits::Limit;
+use culex_core::{
+    Client, ClientBuilder, ConnectError, Cursor, Gone, Inbox, QoS, ServeError, SubscribeError, TopicPart,
+};
 
 use super::shared::Shared;
-use crate::config::Bridge;
+use crate::config::{Bridge, BridgeQueue};
 
 /// Filters of one question.
 const PAGE: usize = 1000;
+/// Which topics go over which of several connections depends on it.
+const PARTS_SEED: u32 = 0;
 
 /// A client and what comes for it.
 pub(super) struct Local {
@@ -50,8 +56,26 @@ pub(super) async fn connect(shared: &Shared, index: u16) -> Result<Local, LocalE
 
 /// What this session wants that others do not.
 fn with_options(builder: ClientBuilder, bridge: &Bridge, index: u16) -> ClientBuilder {
-    let _ = (bridge, index);
-    builder
+    let BridgeQueue { max_bytes, max_messages, max_age, when_full, qos0 } = bridge.queue;
+    let share = |limit: Limit| match limit {
+        Limit::AtMost(most) => {
+            Limit::at_most(most.get().div_ceil(bridge.connections.into())).unwrap_or(limit)
+        }
+        Limit::Unlimited => limit,
+    };
+    let max_age = if max_age.is_zero() { Duration::MAX } else { max_age };
+    let mut builder = builder
+        .no_local()
+        .retain_as_published()
+        .queue_limits(share(max_messages), share(max_bytes), when_full)
+        .max_age(max_age);
+    if qos0 == Some(true) {
+        builder = builder.queue_qos0();
+    }
+    match TopicPart::new(index, bridge.connections, PARTS_SEED) {
+        Some(part) if bridge.connections > 1 => builder.only(part),
+        Some(_) | None => builder,
+    }
 }
 
 /// What a session has subscribed to.
@@ -86,8 +110,10 @@ impl From<SubscribeError> for LocalError {
 }
 
 /// Which of so many sessions gets a topic.
-pub(super) fn part_of(_topic: &str, _count: u16) -> u16 {
-    0
+pub(super) fn part_of(topic: &str, count: u16) -> u16 {
+    let Ok(topic) = TopicName::new(topic) else { return 0 };
+    let has = |index: &u16| TopicPart::new(*index, count, PARTS_SEED).is_some_and(|part| part.has(topic));
+    (0..count).find(has).unwrap_or(0)
 }
 
 /// Sessions that have no connection any more, from this number on: they get nothing new, and end if nothing waits in them.

@@ -136,11 +136,6 @@ impl Outgoing {
         self.sent.len()
     }
 
-    /// Messages a second at present; `None` if nothing bounds them.
-    pub(super) fn per_second(&mut self) -> Option<u32> {
-        self.pace.per_second(Instant::now())
-    }
-
     /// How many messages may be on their way: one, while one of them may be why a connection was closed.
     pub(super) fn window(&self) -> u16 {
         // Suspects come first, so it is enough to look there.

@@ -127,11 +127,6 @@ impl Pace {
             bucket.slow_down(now);
         }
     }
-
-    /// Messages in a second at present.
-    pub(super) fn per_second(&mut self, now: tokio::time::Instant) -> Option<u32> {
-        self.messages.as_mut().map(|bucket| bucket.per_second(now))
-    }
 }
 
 #[cfg(test)]

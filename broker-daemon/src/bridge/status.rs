@@ -2,10 +2,10 @@
 //! beside it, and the same for the API.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use culex_core::QoS;
 use culex_core::client::Publication;
+use culex_core::{QoS, WallTime};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -95,10 +95,10 @@ impl Reporter {
         self.shared.offered(offered);
         let is_too_much = self.shared.carried().is_some_and(|carried| offered > carried);
         self.busy = if is_too_much { self.busy + 1 } else { 0 };
-        if self.busy == SAMPLES {
-            if let Some(advice) = advice(&self.shared) {
-                tracing::warn!(bridge = %self.shared.bridge.name, "{advice}");
-            }
+        if self.busy == SAMPLES
+            && let Some(advice) = advice(&self.shared)
+        {
+            tracing::warn!(bridge = %self.shared.bridge.name, "{advice}");
         }
     }
 
@@ -127,6 +127,8 @@ impl Reporter {
 pub(super) struct Queue {
     messages: u64,
     bytes: u64,
+    /// When the oldest was accepted, as far as that is known.
+    oldest: Option<WallTime>,
 }
 
 /// What waits in all sessions of a bridge.
@@ -135,8 +137,9 @@ pub(super) async fn queue(shared: &Shared) -> Queue {
     for index in 0..shared.bridge.connections {
         let id = local::client_id(&shared.bridge.name, index);
         if let Ok(Some(session)) = shared.admin.session(&id).await {
-            queue.messages += session.queue_messages as u64;
-            queue.bytes += session.queue_bytes as u64;
+            queue.messages += session.queue_messages;
+            queue.bytes += session.queue_bytes;
+            queue.oldest = queue.oldest.into_iter().chain(session.oldest_at).min();
         }
     }
     queue
@@ -173,6 +176,7 @@ pub(super) fn view(shared: &Shared, queue: &Queue) -> Value {
         "queue": {
             "messages": queue.messages,
             "bytes": queue.bytes,
+            "oldest_seconds": queue.oldest.map(age),
             "max_messages": limit(bridge.queue.max_messages),
             "max_bytes": limit(bridge.queue.max_bytes),
         },
@@ -185,6 +189,12 @@ pub(super) fn view(shared: &Shared, queue: &Queue) -> Value {
         view.extend(own);
     }
     view
+}
+
+/// Seconds since then.
+fn age(since: WallTime) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_sub(since.0) / 1000
 }
 
 fn limit(limit: culex_core::limits::Limit) -> Option<u64> {
