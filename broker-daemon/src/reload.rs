@@ -1,12 +1,13 @@
 //! The configuration read again while the broker runs: everything or nothing.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use culex_core::{AdminError, Broker, OpenedListeners, StartError};
 use tokio::sync::Mutex;
 
 use crate::acl::{Acl, AclError, Rules};
+use crate::bridge::{Bridges, Prepared};
 use crate::config::change::matching;
 use crate::config::{Change, Config, ConfigError, Follows, Listener};
 use crate::service::manager::Reloading;
@@ -24,6 +25,8 @@ pub struct Reloader {
     current: Mutex<Current>,
     /// Whom the broker asks for a password, and whom it does not; `None` if it was started without users.
     users: Option<(Users, Anonymous)>,
+    /// What follows with the bridges, once there is a broker.
+    bridges: OnceLock<Bridges>,
 }
 
 /// What the broker runs with.
@@ -64,7 +67,13 @@ impl Reloader {
     ) -> Self {
         let listeners = config.listeners.iter().cloned().zip(0..).collect();
         let current = Current { config, listeners, secured };
-        Self { read: Box::new(read), current: Mutex::new(current), users }
+        Self { read: Box::new(read), current: Mutex::new(current), users, bridges: OnceLock::new() }
+    }
+
+    /// These follow too.
+    pub fn set_bridges(&self, bridges: Bridges) {
+        // There is one broker.
+        let _ = self.bridges.set(bridges);
     }
 
     /// Reads everything, checks everything, opens every new listener, and only then changes anything. Files that the
@@ -78,6 +87,7 @@ impl Reloader {
         let new = (self.read)().map_err(ReloadError::Config)?;
         let rules = rules(&new)?;
         let secured = current.secured.load_again(&new).map_err(ReloadError::Config)?;
+        let bridges = Prepared::read(&new).map_err(ReloadError::Config)?;
         let file = new.auth.password_file.as_deref().map(PasswordFile::read).transpose();
         let file = file.map_err(ReloadError::Config)?;
         // Whether anybody is asked for a password is settled at the start; a listener that was written for the other case
@@ -96,6 +106,9 @@ impl Reloader {
             None => current.secured.replace(&secured),
         }
         telemetry::set_level(new.log.level);
+        if let Some(running) = self.bridges.get() {
+            running.follow(bridges).await;
+        }
         let follows = Follows { listeners: keeps_users, users: keeps_users && self.users.is_some() };
         let changes = current.config.changes(&new, follows);
         for change in &changes {

@@ -89,6 +89,30 @@ impl Connection {
         timeout(options.connect_timeout, handshake).await.unwrap_or_else(|_| Err(timed_out(options)))
     }
 
+    /// As [`Self::over`], with a Session that is there still if that fails; otherwise it is the connection's, until
+    /// [`Self::into_session`].
+    ///
+    /// # Errors
+    /// As [`Self::over`].
+    pub async fn resume_over(
+        stream: Box<dyn Socket>,
+        options: &Options,
+        session: &mut Session,
+    ) -> Result<Self, ClientError> {
+        let mut connection = Self::attached(stream, options, std::mem::take(session));
+        let handshake = async {
+            connection.protocol.connect(options)?;
+            connection.accepted().await
+        };
+        match timeout(options.connect_timeout, handshake).await.unwrap_or_else(|_| Err(timed_out(options))) {
+            Ok(()) => Ok(connection),
+            Err(error) => {
+                *session = connection.into_session();
+                Err(error)
+            }
+        }
+    }
+
     async fn handshake(
         stream: Box<dyn Socket>,
         options: &Options,
@@ -149,6 +173,15 @@ impl Connection {
     /// QoS 1 and 2 messages without a final acknowledgement.
     pub fn in_flight(&self) -> usize {
         self.protocol.session.in_flight()
+    }
+
+    /// Another bound of the messages in flight than [`Options::in_flight`], from now on; what is in flight beyond it stays
+    /// so. The Server's own bound holds too.
+    ///
+    /// # Errors
+    /// If what may be sent now cannot be written; the connection is at its end.
+    pub fn set_in_flight(&mut self, messages: u16) -> Result<(), ClientError> {
+        self.protocol.set_in_flight(messages)
     }
 
     /// Hands a message over; [`Self::event`] sends it. Its Packet Identifier at QoS 1 and 2 comes back in
@@ -259,8 +292,11 @@ impl Connection {
         self.say_goodbye().await
     }
 
-    /// As [`Self::disconnect`], and the Session is still there.
-    pub(crate) async fn say_goodbye(&mut self) -> Result<(), ClientError> {
+    /// As [`Self::disconnect`], and the Session is still there ([`Self::into_session`]).
+    ///
+    /// # Errors
+    /// As [`Self::disconnect`].
+    pub async fn say_goodbye(&mut self) -> Result<(), ClientError> {
         self.protocol.drain();
         let goodbye = async {
             while self.protocol.is_receiving() {

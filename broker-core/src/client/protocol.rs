@@ -201,6 +201,12 @@ impl Protocol {
         }
     }
 
+    pub(super) fn set_in_flight(&mut self, messages: u16) -> Result<(), ClientError> {
+        self.in_flight_max = messages.max(1).min(self.granted.receive_maximum);
+        self.session.sender.set_receive_maximum(self.in_flight_max);
+        self.send().map(drop)
+    }
+
     /// Whether another QoS 1 or 2 message may be sent.
     pub(super) fn has_room(&self) -> bool {
         self.session.sender.queued_len() < usize::from(self.in_flight_max)

@@ -1,5 +1,7 @@
 //! Session State of a Client (section 4.1).
 
+use culex_codec::PacketId;
+
 use crate::engine::qos::{Receiver, Sender};
 
 use crate::client::message::Publication;
@@ -23,6 +25,12 @@ impl Session {
     /// Whether there is nothing that another connection would have to go on with.
     pub(crate) fn is_empty(&self) -> bool {
         self.sender.queued_len() == 0 && self.receiver.awaiting_pubrel_len() == 0
+    }
+
+    /// Forgets a message in flight that the Server is not to get again; false if there is none. One of QoS 2 that the
+    /// Server has said to have stays.
+    pub fn give_up(&mut self, packet_id: PacketId) -> bool {
+        self.sender.on_puback(packet_id).is_ok() || self.sender.on_pubrec(packet_id, true).is_ok()
     }
 
     /// QoS 1 and 2 messages without a final acknowledgement.

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use culex_codec::{QoS, TopicError, TopicFilter};
+use culex_codec::{QoS, TopicError, TopicFilter, TopicName};
 use tokio::sync::oneshot;
 
 use crate::engine::access::AccessControl;
@@ -84,6 +84,9 @@ pub enum AdminError {
     /// A cursor that belongs to another list, or to none.
     #[error("this cursor is not from this list; begin again without one")]
     Cursor,
+    /// Not a Topic Name below `$SYS/`.
+    #[error("only topics below $SYS/ are the host's own")]
+    Topic,
     /// Not a Topic Filter.
     #[error("not a topic filter: {0}")]
     Filter(#[from] TopicError),
@@ -275,6 +278,26 @@ impl Admin {
             None => Ok(Saved::Memory),
             Some(store) => store.report(is_save).await.ok_or(AdminError::Stopped),
         }
+    }
+
+    /// Publishes a value of the host's own below `$SYS/`, where nobody else publishes: QoS 0, retained, not stored, and
+    /// counted towards no limit; without a payload it is removed. Whoever subscribes and may receive it gets it. It is
+    /// done soon after this returns.
+    ///
+    /// # Errors
+    /// [`AdminError::Topic`] for a topic that is not below `$SYS/`, [`AdminError::Stopped`].
+    pub fn publish_system(&self, topic: &str, payload: impl Into<Bytes>) -> Result<(), AdminError> {
+        TopicName::new(topic).map_err(|_| AdminError::Topic)?;
+        if !topic.starts_with("$SYS/") {
+            return Err(AdminError::Topic);
+        }
+        let lane = self.lanes.first().filter(|lane| !lane.is_closed()).ok_or(AdminError::Stopped)?;
+        let (topic, payload) = (topic.to_owned(), payload.into());
+        let visit = move |shard: &mut Shard, turn: &mut Turn<'_>| {
+            shard.publish_system(turn, TopicName::assume_valid(&topic), &payload);
+        };
+        lane.send([LaneMessage::Visit(Box::new(visit))], 0);
+        Ok(())
     }
 
     async fn ask_owner<T: Send + 'static>(

@@ -3,6 +3,7 @@
 //! One set of handlers for every way in. Today that is the control socket ([`crate::control`]), whose peer is the
 //! owner of the broker.
 
+mod bridges;
 mod dead_letters;
 mod problem;
 mod view;
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 
 pub use self::problem::ApiProblem;
 
+use crate::bridge::Bridges;
 use crate::integration::Integrations;
 use crate::reload::Reloader;
 
@@ -35,6 +37,7 @@ pub struct Api {
     admin: Admin,
     reloader: Arc<Reloader>,
     integrations: Integrations,
+    bridges: Option<Bridges>,
     started: Instant,
 }
 
@@ -42,7 +45,14 @@ impl Api {
     /// For this broker.
     pub fn new(broker: Broker, reloader: Arc<Reloader>) -> Self {
         let integrations = Integrations::default();
-        Self { admin: broker.admin(), broker, reloader, integrations, started: Instant::now() }
+        Self { admin: broker.admin(), broker, reloader, integrations, bridges: None, started: Instant::now() }
+    }
+
+    /// With its bridges.
+    #[must_use]
+    pub fn bridges(mut self, bridges: Bridges) -> Self {
+        self.bridges = Some(bridges);
+        self
     }
 
     /// With what carries messages out of it.
@@ -69,6 +79,7 @@ pub fn router(api: Api) -> Router {
         .route("/api/v1/retained", get(retained))
         .route("/api/v1/reload", post(reload))
         .merge(dead_letters::routes())
+        .merge(bridges::routes())
         .fallback(async || ApiProblem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .with_state(Arc::new(api))
 }

@@ -32,7 +32,8 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
                 human::complain(error);
                 return Exit::Failed;
             }
-            if let Err(error) = crate::tls::Secured::load(&config) {
+            let secured = crate::tls::Secured::load(&config).map(drop);
+            if let Err(error) = secured.and_then(|()| crate::bridge::Prepared::read(&config).map(drop)) {
                 complain(&error);
                 return Exit::Tls;
             }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::config::{ConfigError, TlsVersion};
-use crate::tls::client::{Connector, Settings};
+use crate::config::{ConfigError, KeyPermissions, TlsVersion};
+use crate::tls::client::{Connector, Roots, Settings};
 
 /// How the connection is secured; without any of these it is plain.
 #[derive(Debug, clap::Args)]
@@ -48,11 +48,13 @@ impl Arguments {
     pub(super) fn connector(&self, host: &str, resumes: bool) -> Result<Connector, ConfigError> {
         Connector::new(&Settings {
             host,
-            ca: self.cafile.as_deref().or(self.capath.as_deref()),
+            roots: self.cafile.as_deref().or(self.capath.as_deref()).map(Roots::Files),
             identity: self.cert.as_deref().zip(self.key.as_deref()),
+            // Whose key it is decides who reads it; mosquitto's clients do not look either.
+            key_permissions: KeyPermissions::Warn,
             checks_name: !self.insecure,
             version: self.tls_version,
-            alpn: self.tls_alpn.as_deref(),
+            alpn: self.tls_alpn.as_deref().into_iter().collect(),
             resumes,
         })
     }

@@ -12,6 +12,7 @@ use culex_core::{Address, Broker, Saved, StartError, StoreError};
 
 use crate::acl::Rules;
 use crate::api::{self, Api};
+use crate::bridge::{self, Bridges, Prepared};
 use crate::cli::banner::{Access, Listening, banner};
 use crate::cli::human;
 use crate::cli::interrupt::{Interrupt, Order, Orders, outlive_file_size_limit};
@@ -22,6 +23,7 @@ use crate::config::{
 };
 use crate::control::{self, ControlSocket};
 use crate::exit::Exit;
+use crate::integration::Integrations;
 use crate::reload::{Reloader, rules};
 use crate::service::pid_file::PidFile;
 use crate::service::user::Successor;
@@ -131,6 +133,13 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             return Exit::Tls;
         }
     };
+    let bridges = match Prepared::read(&config) {
+        Ok(bridges) => bridges,
+        Err(error) => {
+            human::complain_all(&error);
+            return Exit::Tls;
+        }
+    };
     let successor = match Successor::choose(config.user.as_deref()) {
         Ok(successor) => successor,
         Err(error) => {
@@ -147,7 +156,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     let reloader =
         Reloader::new(config.clone(), secured.clone(), users.clone(), move || configure_again(&again));
     let reloader = Arc::new(reloader);
-    let start = Start { config: &config, state: &state, rules, secured: &secured, users, successor };
+    let start = Start { config: &config, state: &state, rules, secured: &secured, users, successor, bridges };
     let exit = runtime.block_on(serve(start, reloader));
     runtime.shutdown_background();
     exit
@@ -212,10 +221,11 @@ struct Start<'a> {
     secured: &'a Secured,
     users: Option<(Users, Anonymous)>,
     successor: Option<Successor>,
+    bridges: Prepared,
 }
 
 async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
-    let Start { config, state, rules, secured, users, successor } = start;
+    let Start { config, state, rules, secured, users, successor, bridges: prepared } = start;
     // Before the banner: who reads it may answer with a signal at once.
     let mut interrupt = Interrupt::catch();
     let mut orders = Orders::catch();
@@ -269,7 +279,14 @@ async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
             return Exit::Internal;
         }
     };
-    let _control = control(&broker, state, Arc::clone(&reloader)).await.map(AbortOnDrop);
+    let integrations = Integrations::default();
+    let bridges =
+        bridge::Builder::new(&broker, &integrations).packet_bytes_max(config.limits.packet_bytes).build();
+    reloader.set_bridges(bridges.clone());
+    bridges.follow(prepared).await;
+    let api =
+        Api::new(broker.clone(), Arc::clone(&reloader)).integrations(integrations).bridges(bridges.clone());
+    let _control = control(api, state).await.map(AbortOnDrop);
     // A closed standard output is no reason not to serve.
     let mut bound = broker.local_addrs().into_iter();
     let listening: Vec<_> = config
@@ -303,7 +320,7 @@ async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
             // A service manager that starts it again starts it with what there is.
             if failure.is_store() { Exit::Storage } else { Exit::Internal }
         }
-        () = interrupt.wait() => stop(&broker, &mut interrupt).await,
+        () = interrupt.wait() => stop(&broker, &bridges, &mut interrupt).await,
     }
 }
 
@@ -358,13 +375,10 @@ async fn obey(orders: &mut Orders, broker: &Broker, reloader: &Reloader) {
 }
 
 /// Answers on the control socket, if there is a directory to have it in. A broker without one serves all the same.
-async fn control(broker: &Broker, state: &State, reloader: Arc<Reloader>) -> Option<JoinHandle<()>> {
+async fn control(api: Api, state: &State) -> Option<JoinHandle<()>> {
     let path = state.directory()?.join(control::FILE);
     match ControlSocket::bind(path.clone()).await {
-        Ok(socket) => {
-            let router = api::router(Api::new(broker.clone(), reloader));
-            Some(tokio::spawn(socket.serve(router)))
-        }
+        Ok(socket) => Some(tokio::spawn(socket.serve(api::router(api)))),
         Err(error) => {
             let error = human::io(&error);
             tracing::warn!(path = %path.display(), "no control socket, so `culex ctl` cannot ask this broker: {error}");
@@ -383,11 +397,16 @@ impl Drop for AbortOnDrop {
 }
 
 /// Ends in order; a second signal does not wait for it.
-async fn stop(broker: &Broker, interrupt: &mut Interrupt) -> Exit {
+async fn stop(broker: &Broker, bridges: &Bridges, interrupt: &mut Interrupt) -> Exit {
     tracing::info!("stopping");
     manager::stopping();
+    let stopping = async {
+        // What is on its way is finished while there is a broker to acknowledge it.
+        bridges.stop().await;
+        broker.shutdown(SHUTDOWN).await
+    };
     tokio::select! {
-        stopped = broker.shutdown(SHUTDOWN) => match stopped {
+        stopped = stopping => match stopped {
             Ok(()) => Exit::Ok,
             Err(error) => {
                 human::complain(error);

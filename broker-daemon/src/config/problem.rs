@@ -126,6 +126,11 @@ impl ConfigError {
         Self::alone(Problem { place, message, help: None })
     }
 
+    /// These errors, if there are any.
+    pub(crate) fn all(problems: Vec<Problem>) -> Option<Self> {
+        (!problems.is_empty()).then(|| Self { problems, format: Format::default() })
+    }
+
     /// An error that stands alone.
     pub(crate) fn alone(problem: Problem) -> Self {
         Self { problems: vec![problem], format: Format::default() }

@@ -105,6 +105,11 @@ impl Seconds {
         Some(Self(((days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second))
     }
 
+    /// Whole days from now until then; less than 0 if it is over.
+    pub(super) fn days_left(self) -> i64 {
+        (self.0 - Self::now().0).div_euclid(86_400)
+    }
+
     /// `2026-11-21`.
     pub(super) fn date(self) -> String {
         let days = self.0.div_euclid(86_400);

@@ -1,4 +1,4 @@
-//! The client's side, for `culex pub`, `culex sub` and `culex bench`.
+//! The client's side, for `culex pub`, `culex sub`, `culex bench` and bridges.
 
 use std::io;
 use std::path::Path;
@@ -8,7 +8,7 @@ use culex_core::client::Socket;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error,
@@ -17,7 +17,10 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::certificate::{Certificate, Seconds};
+use super::der::Der;
 use super::files::{self, Fault, fault};
+use super::name::Name;
 use crate::config::problem::{Complaint, Problem};
 use crate::config::{ConfigError, KeyPermissions, Place, TlsVersion};
 
@@ -25,18 +28,31 @@ use crate::config::{ConfigError, KeyPermissions, Place, TlsVersion};
 pub(crate) struct Settings<'a> {
     /// Name or address of the broker.
     pub(crate) host: &'a str,
-    /// File or folder of the CA.
-    pub(crate) ca: Option<&'a Path>,
+    /// Who signs the broker's certificate; `None` if the user did not say, and must.
+    pub(crate) roots: Option<Roots<'a>>,
     /// Files of certificate and key.
     pub(crate) identity: Option<(&'a Path, &'a Path)>,
+    /// What becomes of a key that others can read.
+    pub(crate) key_permissions: KeyPermissions,
     /// Whether the broker's certificate must have the name `host`.
     pub(crate) checks_name: bool,
     /// The only version that is spoken.
     pub(crate) version: Option<TlsVersion>,
-    /// Application protocol.
-    pub(crate) alpn: Option<&'a str>,
+    /// Application protocols.
+    pub(crate) alpn: Vec<&'a str>,
     /// Whether a connection begins with the ticket of an earlier one.
     pub(crate) resumes: bool,
+}
+
+/// Whose signature makes a broker's certificate good.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Roots<'a> {
+    /// The CAs of a file or folder.
+    Files(&'a Path),
+    /// The public CAs, as browsers know them.
+    Public,
+    /// Those of Amazon among them.
+    Amazon,
 }
 
 /// Secures connections to one broker.
@@ -44,6 +60,8 @@ pub(crate) struct Settings<'a> {
 pub(crate) struct Connector {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
+    /// When our own certificate ends.
+    certificate_ends: Option<Seconds>,
 }
 
 impl Connector {
@@ -57,7 +75,7 @@ impl Connector {
 
     fn build(settings: &Settings<'_>) -> Result<Self, Fault> {
         let wrong = |message: String| (Place::CommandLine, Complaint::new(message));
-        let Some(ca) = settings.ca else {
+        let Some(roots) = settings.roots else {
             let complaint = Complaint::new("TLS needs the CA of the broker's certificate");
             return Err((Place::CommandLine, complaint.help("give it: `--cafile FILE`")));
         };
@@ -69,25 +87,24 @@ impl Connector {
             Some(TlsVersion::V1_3) => &[&TLS13][..],
         };
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut roots = RootCertStore::empty();
-        for certificate in files::any_certificates(ca)? {
-            roots.add(certificate).map_err(|error| fault(ca, Complaint::new(error.to_string())))?;
-        }
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()
-            .map_err(|error| fault(ca, Complaint::new(error.to_string())))?;
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots.store()?), Arc::clone(&provider))
+                .build()
+                .map_err(|error| wrong(error.to_string()))?;
         let verifier = Arc::new(Verifier { inner: verifier, checks_name: settings.checks_name });
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(|error| wrong(error.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
+        let mut certificate_ends = None;
         let mut config = match settings.identity {
             None => config.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = files::chain(certificate)?;
-                // Whose key it is decides who reads it; mosquitto's clients do not look either.
-                let key_der = files::key(key, KeyPermissions::Warn)?;
+                let own = chain.first().and_then(|own| Certificate::read(own));
+                certificate_ends = own.map(|own| own.not_after);
+                let key_der = files::key(key, settings.key_permissions)?;
                 config
                     .with_client_auth_cert(chain, key_der)
                     .map_err(|error| fault(key, Complaint::new(error.to_string())))?
@@ -97,7 +114,12 @@ impl Connector {
         if !settings.resumes {
             config.resumption = Resumption::disabled();
         }
-        Ok(Self { config: Arc::new(config), name })
+        Ok(Self { config: Arc::new(config), name, certificate_ends })
+    }
+
+    /// Days until our own certificate ends, if there is one.
+    pub(crate) fn certificate_days(&self) -> Option<i64> {
+        self.certificate_ends.map(Seconds::days_left)
     }
 
     /// The state of a new connection, without a socket.
@@ -112,6 +134,31 @@ impl Connector {
             Err(error) => Err(explain(&error).map_or(error, io::Error::other)),
         }
     }
+}
+
+impl Roots<'_> {
+    fn store(self) -> Result<RootCertStore, Fault> {
+        let mut roots = RootCertStore::empty();
+        match self {
+            Self::Files(path) => {
+                for certificate in files::any_certificates(path)? {
+                    roots.add(certificate).map_err(|error| fault(path, Complaint::new(error.to_string())))?;
+                }
+            }
+            Self::Public => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            Self::Amazon => {
+                let is_amazon = |root: &&TrustAnchor<'static>| is_of(root, "Amazon");
+                roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().filter(is_amazon).cloned());
+            }
+        }
+        Ok(roots)
+    }
+}
+
+/// Whether the subject of a root has this organization.
+fn is_of(root: &TrustAnchor<'_>, organization: &str) -> bool {
+    let subject = Name(Der::new(&root.subject)).rfc2253().unwrap_or_default();
+    subject.split(',').any(|part| part.strip_prefix("O=") == Some(organization))
 }
 
 /// What a failed handshake means for the person who typed the command.

@@ -162,7 +162,7 @@ pub struct BridgeTls {
 }
 
 /// What waits while the other broker is away.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BridgeQueue {
     /// Bytes of topic and payload, of all connections together. Default 1 GiB.

@@ -1,0 +1,110 @@
+//! What comes in: from the other broker to the local one, which has it for good before the other one is told.
+//!
+//! ```text
+//!   PUBLISH ─► an echo of ours? ─► topic here ─► published here ─ PUBACK of this broker ─► PUBACK to the other one
+//!                                                    └─ refused ─► dead letter, kept ─────────┘
+//! ```
+
+use culex_codec::PacketId;
+use culex_core::client::{Message, Publication};
+use culex_core::{Client, Gone, PublishError};
+use std::sync::Arc;
+
+use super::loops::Echoes;
+use super::mapping::Mappings;
+use super::pending::Pending;
+use crate::integration::{DeadLetter, DeadLetterError, DeadLetters, Outcome};
+
+/// Messages that are being published here; beyond it the other side is not read.
+const PENDING_MAX: usize = 100;
+
+/// A message that is done with.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// What the other side knows it by, at QoS 1 and 2.
+    pub(super) packet_id: Option<PacketId>,
+    /// Bytes of its payload.
+    pub(super) bytes: usize,
+    pub(super) outcome: Result<Outcome, Unsettled>,
+}
+
+/// It could neither be published nor kept, so the other side must send it again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unsettled {
+    #[error("{0}")]
+    Gone(Gone),
+    #[error("a message from the other broker can neither be published here nor kept: {0}")]
+    Letter(#[from] DeadLetterError),
+}
+
+/// Messages between the other side and the broker here.
+#[derive(Default)]
+pub(super) struct Incoming {
+    pending: Pending<Done>,
+}
+
+/// What a message that came in is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// It is being published.
+    Taken,
+    /// One that we have sent.
+    Echo,
+    /// No mapping has its topic.
+    Unplaced,
+}
+
+impl Incoming {
+    /// Whether another message may be read.
+    pub(super) fn has_room(&self) -> bool {
+        self.pending.len() < PENDING_MAX
+    }
+
+    /// A message of the other side. `pick` has the client that publishes a topic here.
+    pub(super) fn take(
+        &mut self,
+        message: Message,
+        mappings: &Mappings,
+        echoes: Option<&mut Echoes>,
+        pick: impl FnOnce(&str) -> Client,
+        letters: &Arc<DeadLetters>,
+    ) -> Arrival {
+        let now = tokio::time::Instant::now();
+        if echoes.is_some_and(|echoes| echoes.is_ours(&message.topic, &message.payload, now)) {
+            return Arrival::Echo;
+        }
+        let Some(placed) = mappings.place_in(&message.topic) else { return Arrival::Unplaced };
+        let publication = Publication::new(placed.topic, message.payload, message.qos.min(placed.qos));
+        let publication =
+            if message.is_retained && placed.retain { publication.retained() } else { publication };
+        let (packet_id, bytes) = (message.packet_id, publication.payload.len());
+        let (client, letters) = (pick(&publication.topic), Arc::clone(letters));
+        self.pending.push(async move {
+            Done { packet_id, bytes, outcome: settle(publication, &client, &letters).await }
+        });
+        Arrival::Taken
+    }
+
+    /// The next message that is done with; never if there is none.
+    pub(super) async fn next(&mut self) -> Done {
+        self.pending.next().await
+    }
+}
+
+async fn settle(
+    publication: Publication,
+    client: &Client,
+    letters: &DeadLetters,
+) -> Result<Outcome, Unsettled> {
+    let mut letter = DeadLetter::new(publication.topic.clone(), publication.payload.clone());
+    (letter.qos, letter.retain) = (publication.qos, publication.is_retained);
+    match client.send(publication).await {
+        Ok(()) => Ok(Outcome::Delivered),
+        Err(PublishError::Gone(gone)) => Err(Unsettled::Gone(gone)),
+        Err(error) => {
+            letter.reason = format!("from the other broker, and not taken here: {error}");
+            letters.put(&letter).await?;
+            Ok(Outcome::DeadLettered)
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The way to the other broker: name, TCP, TLS.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use culex_core::client::Socket;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::aws;
+use crate::config::{Bridge, BridgeTls, ConfigError, RemoteAddress, TlsVersion};
+use crate::tls::client::{self, Roots, Settings};
+
+/// Time for TCP and for the handshake of TLS, as in AWS's own clients.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A connection that is being made.
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Socket>>> + Send + 'a>>;
+
+/// How a bridge reaches the other broker. Tests have one that reaches it in memory.
+pub trait Connector: Send + Sync {
+    /// Opens a stream to one of the addresses of the bridge.
+    fn connect<'a>(&'a self, address: &'a RemoteAddress) -> Connecting<'a>;
+
+    /// Days until our certificate ends, if there is one.
+    fn certificate_days(&self) -> Option<i64> {
+        None
+    }
+}
+
+/// By TCP, and by TLS where the bridge has that.
+#[derive(Debug)]
+pub(super) struct Network {
+    has_tls: bool,
+    /// One for each address of the bridge, in that order; none without TLS.
+    secured: Vec<(RemoteAddress, client::Connector)>,
+}
+
+impl Network {
+    /// Reads the files that a bridge names.
+    ///
+    /// # Errors
+    /// What is wrong with which file.
+    pub(super) fn of(bridge: &Bridge) -> Result<Self, ConfigError> {
+        let has_tls = bridge.has_tls();
+        if !has_tls {
+            return Ok(Self { has_tls, secured: Vec::new() });
+        }
+        let default = BridgeTls::default();
+        let tls = bridge.tls.as_ref().unwrap_or(&default);
+        let secured =
+            bridge.addresses.iter().map(|address| Ok((address.clone(), connector(bridge, tls, address)?)));
+        Ok(Self { has_tls, secured: secured.collect::<Result<_, ConfigError>>()? })
+    }
+}
+
+fn connector(
+    bridge: &Bridge,
+    tls: &BridgeTls,
+    address: &RemoteAddress,
+) -> Result<client::Connector, ConfigError> {
+    let roots = match tls.ca_file.as_deref() {
+        Some(path) => Roots::Files(path),
+        None if bridge.is_aws_iot() => Roots::Amazon,
+        None => Roots::Public,
+    };
+    client::Connector::new(&Settings {
+        host: tls.server_name.as_deref().unwrap_or(&address.host),
+        roots: Some(roots),
+        identity: tls.certificate.as_deref().zip(tls.key.as_deref()),
+        key_permissions: tls.key_permissions,
+        checks_name: tls.insecure != Some(true),
+        version: (tls.min_version == TlsVersion::V1_3).then_some(TlsVersion::V1_3),
+        alpn: alpn(bridge, tls, address),
+        // AWS IoT has no tickets (AIC-TLS-05), and for the others one handshake is no cost.
+        resumes: false,
+    })
+}
+
+/// What is asked for by ALPN: what was written, or what AWS IoT wants on port 443 (AIC-NET-03, AIC-NET-04).
+fn alpn<'a>(bridge: &Bridge, tls: &'a BridgeTls, address: &RemoteAddress) -> Vec<&'a str> {
+    if tls.alpn.iter().any(|name| name == "none") {
+        return Vec::new();
+    }
+    if tls.alpn.is_empty() && bridge.is_aws_iot() && address.port == Some(aws::PORT_WITH_ALPN) {
+        return vec![if tls.certificate.is_some() { aws::ALPN_CERTIFICATE } else { aws::ALPN_USER }];
+    }
+    tls.alpn.iter().map(String::as_str).collect()
+}
+
+impl Connector for Network {
+    fn connect<'a>(&'a self, address: &'a RemoteAddress) -> Connecting<'a> {
+        Box::pin(async move {
+            let connecting = async {
+                let port = address.port_or_default(self.has_tls);
+                let stream = TcpStream::connect((address.host.as_str(), port)).await?;
+                // A PUBACK must not wait for more to send.
+                stream.set_nodelay(true)?;
+                match self.secured.iter().find(|(of, _)| of == address) {
+                    Some((_, connector)) => connector.secure(stream).await,
+                    // What is to be secured is never plain.
+                    None if self.has_tls => Err(io::Error::other("there is no TLS for this address")),
+                    None => Ok(Box::new(stream) as Box<dyn Socket>),
+                }
+            };
+            timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        })
+    }
+
+    fn certificate_days(&self) -> Option<i64> {
+        self.secured.iter().find_map(|(_, connector)| connector.certificate_days())
+    }
+}
+
+/// The files of a bridge, read to see whether they can be used.
+///
+/// # Errors
+/// What is wrong with which file.
+pub fn check_files(bridge: &Bridge) -> Result<(), ConfigError> {
+    Network::of(bridge).map(drop)
+}

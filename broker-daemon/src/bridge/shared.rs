@@ -1,0 +1,210 @@
+//! What the connections of one bridge share, and what others may know of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use culex_core::client::Publication;
+use culex_core::limits::Limit;
+use culex_core::{Admin, Broker, Client, QoS};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::mapping::Mappings;
+use super::remote::Connector;
+use super::rules::Rules;
+use crate::config::Bridge;
+use crate::integration::{DeadLetters, Meter, Standing};
+
+/// One bridge.
+pub(super) struct Shared {
+    pub(super) bridge: Bridge,
+    pub(super) rules: Rules,
+    pub(super) mappings: Mappings,
+    pub(super) broker: Broker,
+    pub(super) admin: Admin,
+    pub(super) letters: Arc<DeadLetters>,
+    /// The largest packet that is taken from the other side.
+    pub(super) packet_bytes_max: u32,
+    host_name: String,
+    meter: Arc<Meter>,
+    connector: Mutex<Arc<dyn Connector>>,
+    entropy: AtomicU64,
+    /// Messages a second that came for the other side lately.
+    offered: AtomicU64,
+    links: Mutex<Vec<LinkState>>,
+    /// Filters that the other side has refused, and why.
+    refused: Mutex<Vec<String>>,
+    /// Something has changed that is published.
+    pub(super) changed: Notify,
+}
+
+/// What is known of one connection.
+#[derive(Debug, Default, Clone)]
+pub(super) struct LinkState {
+    /// Where it is connected to.
+    pub(super) address: Option<String>,
+    /// Why it is not.
+    pub(super) why: String,
+    client: Option<Client>,
+}
+
+/// What a bridge is made of.
+pub(super) struct Parts<'a> {
+    pub(super) bridge: Bridge,
+    pub(super) broker: &'a Broker,
+    pub(super) meter: Arc<Meter>,
+    pub(super) connector: Arc<dyn Connector>,
+    pub(super) host_name: &'a str,
+    pub(super) entropy: u64,
+    pub(super) packet_bytes_max: u32,
+}
+
+impl Shared {
+    pub(super) fn new(parts: Parts<'_>) -> Self {
+        let Parts { bridge, broker, meter, connector, host_name, entropy, packet_bytes_max } = parts;
+        let letters = DeadLetters::new(broker, &format!("bridge/{}", bridge.name));
+        Self {
+            rules: Rules::of(&bridge),
+            mappings: Mappings::of(&bridge),
+            broker: broker.clone(),
+            admin: broker.admin(),
+            letters: Arc::new(letters),
+            packet_bytes_max,
+            host_name: host_name.to_owned(),
+            meter,
+            connector: Mutex::new(connector),
+            entropy: AtomicU64::new(entropy),
+            offered: AtomicU64::new(0),
+            links: Mutex::new(vec![LinkState::default(); bridge.connections.into()]),
+            refused: Mutex::default(),
+            changed: Notify::new(),
+            bridge,
+        }
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    pub(super) fn connector(&self) -> Arc<dyn Connector> {
+        Arc::clone(&self.connector.lock())
+    }
+
+    /// From the next connection on: files may have been read again.
+    pub(super) fn set_connector(&self, connector: Arc<dyn Connector>) {
+        *self.connector.lock() = connector;
+    }
+
+    /// The ClientId there of a connection.
+    pub(super) fn client_id(&self, index: u16) -> String {
+        self.bridge.client_id_of(index + 1, &self.host_name)
+    }
+
+    /// The next random number, of SplitMix64: the same seed, the same numbers.
+    pub(super) fn entropy(&self) -> u64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut number = self.entropy.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        number ^ (number >> 31)
+    }
+
+    /// Whether the other side may send back what we send: a topic goes both ways, and it does not know that we are a
+    /// bridge. AWS IoT does not say that it follows No Local (AIC-SUB-09).
+    pub(super) fn may_echo(&self) -> bool {
+        let knows = self.bridge.try_private == Some(true) || self.bridge.protocol.version().is_v5();
+        let both_ways = !self.bridge.outgoing.is_empty() && !self.bridge.incoming.is_empty();
+        both_ways && (self.rules.is_aws || !knows)
+    }
+
+    /// The state for the other side: where mosquitto has it, by our ClientId.
+    pub(super) fn remote_state(&self, is_up: bool) -> Publication {
+        let topic = self.bridge.notification_topic.clone();
+        let topic = topic.unwrap_or_else(|| format!("$SYS/broker/connection/{}/state", self.client_id(0)));
+        Publication::new(topic, if is_up { "1" } else { "0" }, QoS::AtLeastOnce).retained()
+    }
+
+    pub(super) fn put_client(&self, index: u16, client: Client) {
+        if let Some(link) = self.links.lock().get_mut(usize::from(index)) {
+            link.client = Some(client);
+        }
+    }
+
+    /// Who publishes a topic here: the client whose own session would get it, because nobody gets what it has published.
+    pub(super) fn client_for(&self, topic: &str) -> Option<Client> {
+        let index = super::local::part_of(topic, self.bridge.connections);
+        self.client(index)
+    }
+
+    pub(super) fn client(&self, index: u16) -> Option<Client> {
+        self.links.lock().get(usize::from(index))?.client.clone()
+    }
+
+    pub(super) fn link_is_up(&self, index: u16, address: &str) {
+        tracing::info!(bridge = %self.bridge.name, link = index, "connected to {address}");
+        self.refused.lock().clear();
+        self.change(index, |link| {
+            link.address = Some(address.to_owned());
+            link.why.clear();
+        });
+    }
+
+    pub(super) fn link_is_down(&self, index: u16, why: &str) {
+        self.change(index, |link| {
+            link.address = None;
+            why.clone_into(&mut link.why);
+        });
+    }
+
+    fn change(&self, index: u16, change: impl FnOnce(&mut LinkState)) {
+        let (standing, why) = {
+            let mut links = self.links.lock();
+            if let Some(link) = links.get_mut(usize::from(index)) {
+                change(link);
+            }
+            match links.iter().find(|link| link.address.is_none()) {
+                None => (Standing::Up, String::new()),
+                Some(link) if link.why.is_empty() => (Standing::Starting, String::new()),
+                Some(link) => (Standing::Down, link.why.clone()),
+            }
+        };
+        self.meter.set_standing(standing, &why);
+        self.changed.notify_one();
+    }
+
+    /// The other side does not let us have these.
+    pub(super) fn refused_filters(&self, filters: &[(String, QoS)], why: &str) {
+        for (filter, _) in filters {
+            tracing::warn!(bridge = %self.bridge.name, filter, "the other broker refused a subscription: {why}");
+            self.refused.lock().push(format!("{filter}: {why}"));
+        }
+        self.changed.notify_one();
+    }
+
+    /// Filters that the other side has refused, each with its reason.
+    pub(super) fn refused(&self) -> Vec<String> {
+        self.refused.lock().clone()
+    }
+
+    pub(super) fn offered(&self, per_second: u64) {
+        self.offered.store(per_second, Ordering::Relaxed);
+    }
+
+    /// Messages a second that came for the other side lately.
+    pub(super) fn offered_per_second(&self) -> u64 {
+        self.offered.load(Ordering::Relaxed)
+    }
+
+    /// Messages a second that all connections may carry; `None` if nothing bounds them.
+    pub(super) fn carried(&self) -> Option<u64> {
+        match self.rules.messages_per_second {
+            Limit::AtMost(most) => Some(most.get() * u64::from(self.bridge.connections)),
+            Limit::Unlimited => None,
+        }
+    }
+
+    /// What is known of the connections.
+    pub(super) fn links(&self) -> Vec<LinkState> {
+        self.links.lock().clone()
+    }
+}

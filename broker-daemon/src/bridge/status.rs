@@ -1,0 +1,205 @@
+//! What everybody may know of a bridge: `$SYS/broker/connection/<name>/state` as mosquitto has it, everything as JSON
+//! beside it, and the same for the API.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use culex_core::client::Publication;
+use culex_core::{QoS, WallTime};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::link::Order;
+use super::local;
+use super::shared::Shared;
+use crate::integration::{Direction, Outcome, Registration, Standing};
+
+/// How often queues are looked at.
+const EVERY: Duration = Duration::from_secs(10);
+/// Samples in a row with more than the connections carry, before that is said.
+const SAMPLES: u32 = 3;
+
+/// Publishes the state until the bridge ends.
+pub(super) async fn report(
+    shared: Arc<Shared>,
+    registration: Registration,
+    mut orders: watch::Receiver<Order>,
+) {
+    let mut reporter = Reporter { shared, last: None, busy: 0, published: (String::new(), String::new()) };
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let is_tick = tokio::select! {
+            _ = ticks.tick() => true,
+            () = reporter.shared.changed.notified() => false,
+            stopped = orders.wait_for(|order| *order == Order::Stop) => {
+                // Whoever gave orders is gone: the end too.
+                drop(stopped);
+                break;
+            }
+        };
+        reporter.round(is_tick).await;
+    }
+    reporter.publish_state("0").await;
+    drop(registration);
+}
+
+/// How much there was to do at a moment.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    at: Instant,
+    /// Messages that have left the queue for good.
+    gone: u64,
+    queued: u64,
+}
+
+struct Reporter {
+    shared: Arc<Shared>,
+    last: Option<Sample>,
+    /// Samples in a row with more than the connections carry.
+    busy: u32,
+    /// State and JSON as they were published last.
+    published: (String, String),
+}
+
+impl Reporter {
+    async fn round(&mut self, is_tick: bool) {
+        let queue = queue(&self.shared).await;
+        if is_tick {
+            self.sample(&queue);
+        }
+        let is_up = self.shared.meter().standing().0 == Standing::Up;
+        self.publish_state(if is_up { "1" } else { "0" }).await;
+        let text = view(&self.shared, &queue).to_string();
+        if text != self.published.1 && self.shared.bridge.notifications != Some(false) {
+            let topic = format!("$SYS/broker/connection/{}/status", self.shared.bridge.name);
+            // A broker that has stopped has nobody to tell.
+            let _ = self.shared.admin.publish_system(&topic, text.clone());
+            self.published.1 = text;
+        }
+    }
+
+    /// Compares what is offered with what the connections carry.
+    fn sample(&mut self, queue: &Queue) {
+        let meter = self.shared.meter();
+        let gone = [Outcome::Delivered, Outcome::DeadLettered, Outcome::Dropped]
+            .map(|outcome| meter.messages(Direction::Out, outcome))
+            .iter()
+            .sum();
+        let sample = Sample { at: Instant::now(), gone, queued: queue.messages };
+        let Some(last) = self.last.replace(sample) else { return };
+        let seconds = sample.at.saturating_duration_since(last.at).as_secs().max(1);
+        let taken = sample.gone.saturating_sub(last.gone);
+        let offered = (taken + sample.queued).saturating_sub(last.queued) / seconds;
+        self.shared.offered(offered);
+        let is_too_much = self.shared.carried().is_some_and(|carried| offered > carried);
+        self.busy = if is_too_much { self.busy + 1 } else { 0 };
+        if self.busy == SAMPLES
+            && let Some(advice) = advice(&self.shared)
+        {
+            tracing::warn!(bridge = %self.shared.bridge.name, "{advice}");
+        }
+    }
+
+    async fn publish_state(&mut self, state: &str) {
+        let bridge = &self.shared.bridge;
+        if bridge.notifications == Some(false) || self.published.0 == state {
+            return;
+        }
+        let topic = bridge.state_topic();
+        if topic.starts_with("$SYS/") {
+            let _ = self.shared.admin.publish_system(&topic, state.to_owned());
+        } else if let Some(client) = self.shared.client(0) {
+            let publication = Publication::new(topic, state.to_owned(), QoS::AtLeastOnce).retained();
+            if client.send(publication).await.is_err() {
+                return;
+            }
+        } else {
+            return;
+        }
+        state.clone_into(&mut self.published.0);
+    }
+}
+
+/// What waits for the other side.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    messages: u64,
+    bytes: u64,
+    /// When the oldest was accepted, as far as that is known.
+    oldest: Option<WallTime>,
+}
+
+/// What waits in all sessions of a bridge.
+pub(super) async fn queue(shared: &Shared) -> Queue {
+    let mut queue = Queue::default();
+    for index in 0..shared.bridge.connections {
+        let id = local::client_id(&shared.bridge.name, index);
+        if let Ok(Some(session)) = shared.admin.session(&id).await {
+            queue.messages += session.queue_messages;
+            queue.bytes += session.queue_bytes;
+            queue.oldest = queue.oldest.into_iter().chain(session.oldest_at).min();
+        }
+    }
+    queue
+}
+
+/// More is offered than the connections may carry: what to do.
+fn advice(shared: &Shared) -> Option<String> {
+    let (carried, offered) = (shared.carried()?, shared.offered_per_second());
+    if offered <= carried {
+        return None;
+    }
+    let each = carried / u64::from(shared.bridge.connections);
+    let wanted = offered.div_ceil(each.max(1));
+    Some(format!(
+        "{offered} messages/s are offered, and the connections may carry {carried}: the queue grows; `connections = {wanted}` \
+         would do"
+    ))
+}
+
+/// Everything about a bridge.
+pub(super) fn view(shared: &Shared, queue: &Queue) -> Value {
+    let bridge = &shared.bridge;
+    let links = shared.links();
+    let up = links.iter().filter(|link| link.address.is_some()).count();
+    let mut view = shared.meter().to_json();
+    let addresses: Vec<_> = bridge.addresses.iter().map(ToString::to_string).collect();
+    let own = json!({
+        "name": bridge.name,
+        "addresses": addresses,
+        "address": links.iter().find_map(|link| link.address.clone()),
+        "preset": if shared.rules.is_aws { "aws-iot" } else { "none" },
+        "client_id": shared.client_id(0),
+        "connections": { "wanted": bridge.connections, "up": up },
+        "queue": {
+            "messages": queue.messages,
+            "bytes": queue.bytes,
+            "oldest_seconds": queue.oldest.map(age),
+            "max_messages": limit(bridge.queue.max_messages),
+            "max_bytes": limit(bridge.queue.max_bytes),
+        },
+        "messages_per_second": { "offered": shared.offered_per_second(), "carried_at_most": shared.carried() },
+        "advice": advice(shared),
+        "refused_subscriptions": shared.refused(),
+        "certificate_days": shared.connector().certificate_days(),
+    });
+    if let (Value::Object(view), Value::Object(own)) = (&mut view, own) {
+        view.extend(own);
+    }
+    view
+}
+
+/// Seconds since then.
+fn age(since: WallTime) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_sub(since.0) / 1000
+}
+
+fn limit(limit: culex_core::limits::Limit) -> Option<u64> {
+    match limit {
+        culex_core::limits::Limit::AtMost(most) => Some(most.get()),
+        culex_core::limits::Limit::Unlimited => None,
+    }
+}
