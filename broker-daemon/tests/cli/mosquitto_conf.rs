@@ -258,11 +258,23 @@ fn big_queues() {
     ]);
 }
 
+/// Not started: the endpoint would be looked for outside.
 #[test]
 fn a_bridge_to_aws() {
-    Setup::new("aws-bridge.conf", include_str!("mosquitto/aws-bridge.conf")).refuses(&[
-        "error: @DIR@/aws-bridge.conf:4:1: `connection` is not supported: Culex has no bridges yet",
-        "  help: remove the lines of this bridge; a program that is a client of both brokers can carry the messages",
+    let setup = Setup::new("aws-bridge.conf", include_str!("mosquitto/aws-bridge.conf"));
+    for (name, of) in [("root-ca.pem", "ca.crt"), ("cert.pem", "device.crt"), ("private.key", "device.key")] {
+        setup.write(name, &fs::read_to_string(setup.path(of)).unwrap());
+    }
+    let checked = run(culex(&["check", &setup.path(setup.file)]));
+    assert_eq!((checked.status.code(), text(&checked.stderr)), (Some(0), String::new()));
+    setup.write("translated.toml", &run_ok(culex(&["config", "translate", &setup.path(setup.file)])));
+    let checked = run(culex(&["check", &setup.path("translated.toml")]));
+    assert_eq!((checked.status.code(), text(&checked.stderr)), (Some(0), String::new()));
+
+    fs::set_permissions(setup.path("private.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    setup.refuses(&[
+        "error: @DIR@/aws-bridge.conf:12:1: every user of this computer can read the private key @DIR@/private.key",
+        "  help: `chmod o= @DIR@/private.key`; where a container mounts it so, key_permissions = \"warn\"",
     ]);
 }
 
@@ -307,7 +319,7 @@ fn a_plugin() {
 }
 
 /// Lines that both programs take, or neither.
-const ALIKE: [(&str, bool); 56] = [
+const ALIKE: [(&str, bool); 69] = [
     ("allow_anonymous true # comment", true),
     ("allow_anonymous  true", true),
     ("allow_anonymous 1", true),
@@ -357,6 +369,19 @@ const ALIKE: [(&str, bool); 56] = [
     ("max_connections -7", true),
     ("unknown_option 1", false),
     ("address 192.0.2.1", false),
+    ("topic x out", false),
+    ("connection a\naddress 127.0.0.1:1\ntopic x", true),
+    ("connection a\naddress 127.0.0.1:1\ntopic x both 2 a/ \"\"", true),
+    ("connection a\naddress 127.0.0.1:1 127.0.0.1:2\ntopic \"\" out 1 a b", true),
+    ("connection a\naddress 127.0.0.1:1\ntopic \"\" out 1 a", false),
+    ("connection a\naddress 127.0.0.1:1\ntopic x sideways", false),
+    ("connection a\naddress 127.0.0.1:1\ntopic x out 3", false),
+    ("connection a\naddress 127.0.0.1:1\ntopic x out 1 a+ b", false),
+    ("connection a\naddress 127.0.0.1:0\ntopic x", false),
+    ("connection a\naddress 127.0.0.1:1\ntopic x\nkeepalive_interval 4", true),
+    ("connection a\naddress 127.0.0.1:1\ntopic x\nrestart_timeout 5 30", true),
+    ("connection a\naddress 127.0.0.1:1\ntopic x\nstart_type sometimes", false),
+    ("connection a\ntopic x", false),
     ("include_dir /no/such/folder", false),
     ("include_dir", false),
     ("persistence_location", false),

@@ -232,7 +232,9 @@ fn place_in(place: &Place, places: &Places, key: &str) -> Place {
 }
 
 fn check_mapping(mapping: &Mapping, place: impl Fn(&str) -> Place, report: &mut Report) {
-    if mapping.filter.is_empty() {
+    // One topic with another name there has two prefixes and nothing behind them.
+    let is_one_topic = mapping.local_prefix.is_some() && mapping.remote_prefix.is_some();
+    if mapping.filter.is_empty() && !is_one_topic {
         let complaint =
             Complaint::new("there is no `filter`").help("add a line such as `filter = \"sensors/#\"`");
         return report.add(place("filter"), complaint);

@@ -11,6 +11,7 @@ use crate::config::problem::{Complaint, Note, Place, Report};
 use crate::config::validate::{Draft, DraftListener};
 use crate::config::{Listener, PORT, StoreMode, TlsSettings};
 
+use super::bridge;
 use super::reading::{Reading, Security, Theirs};
 
 pub(super) fn finish(mut reading: Reading, report: &mut Report) -> (Draft, Vec<Note>) {
@@ -23,8 +24,10 @@ pub(super) fn finish(mut reading: Reading, report: &mut Report) -> (Draft, Vec<N
         drafts.push(local(&reading));
     }
     one_for_all(&listeners, &mut reading, report);
+    let bridges = bridge::finish(&mut reading, report);
     let Reading { mut draft, mut notes, max_queued_messages, log_level, persistence, .. } = reading;
     draft.listeners = drafts;
+    draft.bridges = bridges;
     if let Some(most) = max_queued_messages {
         let in_flight = u64::from(draft.config.limits.in_flight);
         let waiting = u64::try_from(most).ok().filter(|most| *most > 0);

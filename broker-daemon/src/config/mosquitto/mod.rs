@@ -9,6 +9,7 @@
 //! which is said, or it stops the start with its place, because without it the broker would do something else than what was
 //! asked for.
 
+mod bridge;
 mod finish;
 mod options;
 pub(super) mod page;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::options::{GROUPS, Meaning, OptionOf, Scope};
+use super::options::{GROUPS, Meaning, OptionOf};
 
 /// The page.
 pub(in crate::config) fn page() -> String {
@@ -20,7 +20,6 @@ pub(in crate::config) fn page() -> String {
 fn fate(option: &OptionOf) -> String {
     let doc = option.doc;
     match &option.meaning {
-        Meaning::Refused(_) if option.scope == Scope::Bridge => format!("**not supported**: {doc}"),
         Meaning::Text(_) | Meaning::Switch(_) | Meaning::Number(..) | Meaning::Words(_) => doc.to_owned(),
         Meaning::Ignored if option.name == "include_dir" => doc.to_owned(),
         Meaning::Ignored => format!("ignored: {doc}"),

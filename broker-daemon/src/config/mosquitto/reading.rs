@@ -10,6 +10,7 @@ use crate::config::problem::{Complaint, Note, Place};
 use crate::config::validate::Draft;
 use crate::config::{Listener, LogLevel, TlsVersion};
 
+use super::bridge::TheirBridge;
 use super::options::{Meaning, OptionOf, Scope};
 
 /// Whether a value was taken.
@@ -32,21 +33,31 @@ pub(super) struct Reading {
     /// Those of `listener`.
     pub(super) listeners: Vec<Theirs>,
     current: Option<usize>,
-    is_in_bridge: bool,
+    /// Those of `connection`.
+    pub(super) bridges: Vec<TheirBridge>,
+    current_bridge: Option<usize>,
     /// What may stand once only, and where it belongs.
     said: HashSet<(Belongs, &'static str)>,
     pub(super) max_queued_messages: Option<i64>,
+    /// Where `queue_qos0_messages true` stands.
+    pub(super) queue_qos_0: Option<Place>,
     pub(super) log_level: Option<LogLevel>,
     pub(super) persistence: Option<Place>,
 }
 
-/// To all, to the listener without a name, or to that with this number.
-type Belongs = Option<Option<usize>>;
+/// What an option is said of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Belongs {
+    All,
+    /// The one without a name, or that with this number.
+    Listener(Option<usize>),
+    Bridge(usize),
+}
 
 /// Where a file stood when it included another.
 pub(super) struct Outer {
     current: Option<usize>,
-    is_in_bridge: bool,
+    current_bridge: Option<usize>,
 }
 
 /// Who may come in, and what he may.
@@ -175,9 +186,11 @@ impl Reading {
             unnamed: Theirs::default(),
             listeners: Vec::new(),
             current: None,
-            is_in_bridge: false,
+            bridges: Vec::new(),
+            current_bridge: None,
             said: HashSet::new(),
             max_queued_messages: None,
+            queue_qos_0: None,
             log_level: None,
             persistence: None,
         }
@@ -185,12 +198,12 @@ impl Reading {
 
     /// Begins a file that is included: without a listener, outside a bridge.
     pub(super) fn enter(&mut self) -> Outer {
-        Outer { current: self.current.take(), is_in_bridge: std::mem::take(&mut self.is_in_bridge) }
+        Outer { current: self.current.take(), current_bridge: self.current_bridge.take() }
     }
 
     /// Goes on with the file that included.
     pub(super) fn leave(&mut self, outer: Outer) {
-        (self.current, self.is_in_bridge) = (outer.current, outer.is_in_bridge);
+        (self.current, self.current_bridge) = (outer.current, outer.current_bridge);
     }
 
     /// Takes an option and its value.
@@ -199,10 +212,13 @@ impl Reading {
     /// If it cannot be taken, or is not supported.
     pub(super) fn apply(&mut self, option: &'static OptionOf, name: &str, value: &str) -> Outcome {
         let belongs = match option.scope {
-            Scope::All => None,
-            Scope::Bridge => return self.of_bridge(name),
-            Scope::Security if !self.per_listener => None,
-            Scope::Security | Scope::Listener => Some(self.current),
+            Scope::All => Belongs::All,
+            Scope::Bridge => Belongs::Bridge(self.current_bridge.ok_or_else(|| {
+                let message = format!("`{name}` belongs to a bridge, and there is no `connection` before it");
+                Complaint::new(message).help("put it below its `connection NAME`")
+            })?),
+            Scope::Security if !self.per_listener => Belongs::All,
+            Scope::Security | Scope::Listener => Belongs::Listener(self.current),
         };
         let is_first = self.said.insert((belongs, option.name));
         match &option.meaning {
@@ -253,18 +269,23 @@ impl Reading {
         }
     }
 
-    /// What belongs to a bridge was refused with its `connection`.
-    fn of_bridge(&mut self, name: &str) -> Outcome {
-        if name == "connection" {
-            self.is_in_bridge = true;
-            return Err(Complaint::new("`connection` is not supported: Culex has no bridges yet").help(
-                "remove the lines of this bridge; a program that is a client of both brokers can carry the messages",
-            ));
+    /// Begins a bridge.
+    pub(super) fn begin_bridge(&mut self, name: &str) {
+        self.current_bridge = Some(self.bridges.len());
+        self.bridges.push(TheirBridge::new(name, self.here.clone()));
+    }
+
+    /// Sets something of the bridge that options are for now, which stands here from now on.
+    ///
+    /// # Errors
+    /// None; so is a setter of an option written.
+    pub(super) fn bridge(&mut self, key: &'static str, set: impl FnOnce(&mut TheirBridge)) -> Outcome {
+        let here = self.here.clone();
+        if let Some(theirs) = self.current_bridge.and_then(|number| self.bridges.get_mut(number)) {
+            theirs.draft.places.insert(key, here);
+            set(theirs);
         }
-        if self.is_in_bridge {
-            return Ok(());
-        }
-        Err(Complaint::new(format!("`{name}` belongs to a bridge, and there is no `connection` before it")))
+        Ok(())
     }
 
     /// Says something that the user should know.

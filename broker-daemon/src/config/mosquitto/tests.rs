@@ -1,5 +1,7 @@
 //! mosquitto's configurations, what becomes of them, and what is said about them.
 
+mod bridge;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -262,21 +264,6 @@ fn settings_of_a_listener_stay_with_it() {
 }
 
 #[test]
-fn a_bridge_is_named_once() {
-    check(
-        "listener 1 127.0.0.1\nallow_anonymous true\nconnection cloud\naddress example.org:8883\ntopic # out 1\nbridge_cafile c\n",
-        &[
-            "m.conf:3:1: `connection` is not supported: Culex has no bridges yet | remove the lines of this bridge; a program \
-           that is a client of both brokers can carry the messages",
-        ],
-    );
-    check(
-        "topic # both\nlog_type all\n",
-        &["m.conf:1:1: `topic` belongs to a bridge, and there is no `connection` before it"],
-    );
-}
-
-#[test]
 fn files_are_included_in_mosquittos_order() {
     let folder = tempfile::tempdir().unwrap();
     let inside = folder.path().join("conf.d");
@@ -482,6 +469,19 @@ fn line() -> impl Strategy<Value = String> {
         (1_u16.., prop::sample::select(vec!["", " 127.0.0.1", " ::1", " 0.0.0.0"]))
             .prop_map(|(port, host)| format!("listener {port}{host}")),
         prop::sample::select(vec![
+            "connection cloud\naddress example.org\ntopic a/# both 1 x/ y/",
+            "connection awsiot\naddress a.iot.eu-west-1.amazonaws.com:8883\ntopic a out 2\nclientid b\nbridge_cafile a\n\
+             bridge_certfile b\nbridge_keyfile c",
+            "topic b in 2 \"\" z/",
+            "topic \"\" out 1 h t",
+            "address ::1:1",
+            "remote_username a\nremote_password \"${b",
+            "restart_timeout 2 9",
+            "try_private false",
+            "notifications false",
+            "queue_qos0_messages true",
+            "bridge_alpn x",
+            "bridge_outgoing_retain false",
             "log_type debug",
             "log_type error",
             "tls_version tlsv1.3",

@@ -228,8 +228,12 @@ pub(super) const OPTIONS: &[OptionOf] = &[
     OptionOf {
         name: "queue_qos0_messages",
         scope: Scope::All,
-        meaning: Meaning::Only(FALSE, "remove it, and publish with QoS 1 what must not be lost"),
-        doc: "QoS 0 does not wait for a client that is away",
+        meaning: Meaning::Switch(|r, is_on| {
+            r.queue_qos_0 = is_on.then(|| r.here.clone());
+            Ok(())
+        }),
+        doc: "`qos0` of every `[bridge.queue]`. QoS 0 does not wait for a client that is away, so `true` without a bridge stops \
+              the start",
     },
     OptionOf {
         name: "upgrade_outgoing_qos",
