@@ -8,4 +8,8 @@
 )]
 
 mod command;
+mod duties;
 mod emulator;
+mod forward;
+mod hostile;
+mod kit;
