@@ -9,3 +9,4 @@
 
 mod command;
 mod emulator;
+mod of_mosquitto;
