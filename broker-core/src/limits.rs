@@ -95,7 +95,7 @@ pub struct Limits {
     pub when_full: WhenFull,
     /// Retained Messages. Default 1,000,000. One more is delivered but not retained.
     pub retained_messages: Limit,
-    /// Bytes of all Retained Messages (topic and payload). Default 512 MiB. Beyond it as for `retained_messages`.
+    /// Bytes of all Retained Messages (topic, payload, and the names of who published them). Default 512 MiB. Beyond it as for `retained_messages`.
     pub retained_bytes: Limit,
     /// Seconds that a session outlives its connection. Default unlimited. Then it ends with its queue and subscriptions.
     /// Not for clients in the process, which say it themselves.

@@ -181,7 +181,7 @@ impl Current {
 /// [`AclError`]; nobody should be served without the list that was asked for.
 pub fn rules(config: &Config) -> Result<Option<Rules>, AclError> {
     let acl = Acl::configured(&config.acl)?;
-    Ok(acl.map(|acl| Rules::new(acl, config.acl.subscribe)))
+    Ok(acl.map(|acl| Rules::new(acl, config.acl.subscribe, config.acl.checks_retain_source())))
 }
 
 impl fmt::Debug for Reloader {

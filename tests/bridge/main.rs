@@ -13,3 +13,4 @@ mod emulator;
 mod forward;
 mod hostile;
 mod kit;
+mod of_mosquitto;

@@ -11,6 +11,7 @@ culex_tests::cases! { "connect":
     wrong_protocol_name_is_not_served,
     unsupported_level_is_refused_with_code_1,
     bridge_bit_in_the_level_is_accepted,
+    a_bridge_gets_nothing_of_its_own_and_retain_as_published,
     level_5_is_refused_in_the_format_of_5_0,
     reserved_connect_flag_closes,
     will_flag_without_will_fields_closes,
@@ -97,6 +98,24 @@ fn bridge_bit_in_the_level_is_accepted(scope: &Scope) {
     for connect in [scope.hello("bridge"), scope.hello("bridge 3.1").v31()] {
         let level = connect.level | 0x80;
         let _ = scope.connect_with(&Connect { level, ..connect });
+    }
+}
+
+fn a_bridge_gets_nothing_of_its_own_and_retain_as_published(scope: &Scope) {
+    // What 5.0 calls No Local and Retain As Published, so that two brokers send nothing round and round.
+    for (name, connect) in [("3.1.1", scope.hello("bridge")), ("3.1", scope.hello("bridge 3.1").v31())] {
+        let topic = scope.topic(name);
+        let (mut bridge, _) = scope.connect_with(&Connect { level: connect.level | 0x80, ..connect });
+        bridge.subscribe(&[(&topic, 2)]);
+        let mut other = scope.connect("other");
+        for qos in 0..=2 {
+            bridge.publish(&topic, "its own", qos);
+            other.send(Publish::new(&topic, qos.to_string()).retained().encode());
+            let message = bridge.take();
+            assert_eq!((message.text(), message.retain), (qos.to_string(), true));
+        }
+        other.send(Publish::new(&topic, "").retained().encode());
+        assert!(bridge.take().retain);
     }
 }
 

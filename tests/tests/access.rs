@@ -8,6 +8,7 @@ use std::sync::Arc;
 use culex_codec::{TopicFilter, TopicName};
 use culex_core::engine::access::{AccessControl, Identity, Rights};
 use culex_core::engine::error::Refusal;
+use culex_core::engine::store::Tables;
 use culex_core::limits::Limits;
 use culex_tests::wire::{self, Connect, Publish, Will};
 use culex_tests::world::{Peer, Store, World};
@@ -25,6 +26,12 @@ culex_tests::on_shards!(
     a_will_whose_right_was_taken_away_is_not_published,
     another_user_who_takes_a_client_id_over_has_other_rights,
     a_stored_receiver_that_was_denied_has_nothing_in_the_store,
+    cve_2018_12546_what_was_retained_without_a_right_by_now_reaches_no_new_subscription,
+    a_retained_will_is_looked_at_as_that_of_its_client,
+    what_a_client_retained_is_known_as_its_own_after_a_restart,
+    whoever_retains_last_decides_who_may_have_retained,
+    rules_may_let_every_retained_message_stay,
+    what_the_host_retained_stays,
 );
 
 const NOTHING: [&str; 0] = [];
@@ -34,6 +41,7 @@ const NOTHING: [&str; 0] = [];
 struct Except {
     publish: &'static str,
     receive: &'static str,
+    checks_retain_source: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +55,10 @@ impl AccessControl for Except {
         let user = client.user_name.as_deref().unwrap_or("-");
         let of = |prefix: &str| prefix.replace("{user}", user);
         Arc::new(Own { publish: of(self.publish), receive: of(self.receive) })
+    }
+
+    fn checks_retain_source(&self) -> bool {
+        self.checks_retain_source
     }
 }
 
@@ -67,7 +79,11 @@ impl Rights for Own {
 const NEVER: &str = "never";
 
 fn rules(world: &mut World, publish: &'static str, receive: &'static str) {
-    let rules: Arc<dyn AccessControl> = Arc::new(Except { publish, receive });
+    set_rules(world, Except { publish, receive, checks_retain_source: true });
+}
+
+fn set_rules(world: &mut World, rules: Except) {
+    let rules: Arc<dyn AccessControl> = Arc::new(rules);
     for shard in &mut world.shards {
         shard.set_access_control(Some(Arc::clone(&rules)));
     }
@@ -248,10 +264,101 @@ fn a_stored_receiver_that_was_denied_has_nothing_in_the_store(shards: u16) {
     let publisher = connected(&mut world, &Connect::new("publisher"));
     world.send(publisher, &Publish::new("secret", "x").qos(1, 9).encode());
     assert_eq!(world.take_packets(publisher), ["PUBACK 9"]);
-    let mut tables = culex_core::engine::store::Tables::default();
+    let mut tables = Tables::default();
     for (_, batch) in &world.batches {
         tables.keep(batch, world.wall());
     }
     let stored = tables.stored();
     assert!(stored.sessions.iter().all(|session| session.queue.is_empty()), "{stored:?}");
+}
+
+/// What is retained, as somebody finds it who subscribes now.
+fn retained(world: &mut World) -> Vec<String> {
+    let finder = connected(world, &Connect::new("finder"));
+    world.send(finder, &wire::subscribe(1, &[("#", 0)]));
+    let packets = world.take_packets(finder);
+    world.lose(finder);
+    let mut found: Vec<_> = packets.into_iter().filter(|packet| packet.starts_with("PUBLISH")).collect();
+    found.sort();
+    found
+}
+
+fn of(user: &str) -> Connect {
+    Connect::new(user).credentials(user, b"")
+}
+
+fn retain(world: &mut World, publisher: Peer, topic: &str) {
+    world.send(publisher, &Publish::new(topic, "x").retained().encode());
+}
+
+fn cve_2018_12546_what_was_retained_without_a_right_by_now_reaches_no_new_subscription(shards: u16) {
+    let mut world = world(shards);
+    rules(&mut world, NEVER, NEVER);
+    let ann = connected(&mut world, &of("ann"));
+    let bob = connected(&mut world, &of("bob"));
+    retain(&mut world, ann, "ann/door");
+    retain(&mut world, bob, "ann/window");
+    assert_eq!(retained(&mut world), ["PUBLISH ann/door x retain", "PUBLISH ann/window x retain"]);
+    world.lose(ann);
+    let denied = world.sum(|stats| stats.deliveries_denied);
+    // Whose name the topic begins with may not publish it.
+    rules(&mut world, "{user}", NEVER);
+    assert_eq!(retained(&mut world), ["PUBLISH ann/window x retain"]);
+    assert_eq!(world.sum(|stats| stats.deliveries_denied), denied + 1);
+    rules(&mut world, NEVER, NEVER);
+    assert_eq!(retained(&mut world).len(), 2, "it is kept, and comes when the right is back");
+}
+
+fn a_retained_will_is_looked_at_as_that_of_its_client(shards: u16) {
+    let mut world = world(shards);
+    rules(&mut world, NEVER, NEVER);
+    for user in ["ann", "bob"] {
+        let will = Will::new(&format!("ann/{user}"), "gone", 1).retained();
+        let peer = connected(&mut world, &of(user).will(will));
+        world.lose(peer);
+    }
+    rules(&mut world, "{user}", NEVER);
+    assert_eq!(retained(&mut world), ["PUBLISH ann/bob gone retain"]);
+}
+
+fn what_a_client_retained_is_known_as_its_own_after_a_restart(shards: u16) {
+    let mut world = world(shards);
+    let mut tables = Tables::default();
+    for user in ["ann", "bob"] {
+        let peer = connected(&mut world, &of(user));
+        retain(&mut world, peer, &format!("ann/{user}"));
+    }
+    for (_, batch) in &world.batches {
+        tables.keep(batch, world.wall());
+    }
+    let mut world = world.restarted(shards, &Limits::default(), tables.stored(), 1);
+    rules(&mut world, "{user}", NEVER);
+    assert_eq!(retained(&mut world), ["PUBLISH ann/bob x retain"]);
+}
+
+fn whoever_retains_last_decides_who_may_have_retained(shards: u16) {
+    let mut world = world(shards);
+    let [ann, bob] = ["ann", "bob"].map(|user| connected(&mut world, &of(user)));
+    for (last, expected) in [(ann, 0), (bob, 1), (ann, 0)] {
+        rules(&mut world, NEVER, NEVER);
+        retain(&mut world, last, "ann/door");
+        rules(&mut world, "{user}", NEVER);
+        assert_eq!(retained(&mut world).len(), expected);
+    }
+}
+
+fn rules_may_let_every_retained_message_stay(shards: u16) {
+    let mut world = world(shards);
+    let ann = connected(&mut world, &of("ann"));
+    retain(&mut world, ann, "ann/door");
+    set_rules(&mut world, Except { publish: "{user}", receive: NEVER, checks_retain_source: false });
+    assert_eq!(retained(&mut world), ["PUBLISH ann/door x retain"]);
+}
+
+fn what_the_host_retained_stays(shards: u16) {
+    let mut world = world(shards);
+    let host = world.connect_trusted(&of("ann")).expect("accepted");
+    retain(&mut world, host, "ann/door");
+    rules(&mut world, "{user}", NEVER);
+    assert_eq!(retained(&mut world), ["PUBLISH ann/door x retain"]);
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   PUBLISH, Will Message ── may_publish? ──► routing ── may_receive? ──► receiver: live, retained, queued, again
-//!   SUBSCRIBE ── may_subscribe? ──► subscription
+//!   SUBSCRIBE ── may_subscribe? ──► subscription ── may its publisher still publish? ──► Retained Messages
 //! ```
 //!
 //! A right is looked at when it is used, so one that was taken away ends at once, whatever was subscribed or queued
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use culex_codec::{TopicFilter, TopicName};
 
 use super::connection::Admission;
+use super::publication::Publication;
 pub use super::question::Identity;
 use super::session::Session;
 use super::terms::Terms;
@@ -22,6 +23,12 @@ use super::terms::Terms;
 pub trait AccessControl: fmt::Debug + Send + Sync {
     /// What one client may do. Called when a client is first looked at, and once more after the rules were replaced.
     fn rights(&self, client: &Identity) -> Arc<dyn Rights>;
+
+    /// Whether a Retained Message reaches a new subscription only if who published it may still publish there; `true`
+    /// unless it is implemented. What clients of the host published is always delivered.
+    fn checks_retain_source(&self) -> bool {
+        true
+    }
 }
 
 /// What one client may do. Called for each message, and for each receiver of each message.
@@ -44,6 +51,8 @@ pub(crate) struct Gatekeeper {
     control: Option<Arc<dyn AccessControl>>,
     /// Rights that were picked before are not those of these rules.
     generation: u64,
+    /// Who was looked at last because of a Retained Message: neighbours often have the same publisher.
+    last_author: Option<(Arc<Identity>, Arc<dyn Rights>)>,
 }
 
 /// The rights of a session as they were picked.
@@ -57,6 +66,7 @@ impl Gatekeeper {
     /// Other rules from now on; without any, everything is allowed.
     pub(crate) fn replace(&mut self, control: Option<Arc<dyn AccessControl>>) {
         self.control = control;
+        self.last_author = None;
         self.generation += 1;
     }
 
@@ -87,6 +97,16 @@ impl Gatekeeper {
     /// Whether there is anything that may not reach a session.
     pub(crate) fn looks_at(&self, session: &Session) -> bool {
         self.is_on() || Terms::mount_point(&session.terms).is_some()
+    }
+
+    /// Whether who published a Retained Message may still do so.
+    pub(crate) fn lets_stay(&mut self, retained: &Publication) -> bool {
+        let control = self.control.as_ref().filter(|control| control.checks_retain_source());
+        let (Some(control), Some(author)) = (control, &retained.author) else { return true };
+        if self.last_author.as_ref().is_none_or(|(last, _)| last != author) {
+            self.last_author = Some((Arc::clone(author), control.rights(author)));
+        }
+        self.last_author.as_ref().is_none_or(|(_, rights)| rights.may_publish(retained.topic()))
     }
 
     /// Whether a message on this topic may reach a session.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use culex_codec::{QoS, TopicName};
 
 use super::keys::PublicationId;
+use super::question::Identity;
 use super::route::RetainedMessage;
 use super::time::WallTime;
 
@@ -26,6 +27,9 @@ pub struct Publication {
     /// When it was accepted, if somebody wants to know: see
     /// [`SessionOptions::max_age_ms`](super::SessionOptions::max_age_ms).
     pub accepted_at: Option<WallTime>,
+    /// Who published it, if it is retained and not the host's own: nobody gets it by a new subscription when that client
+    /// may not publish there any more.
+    pub author: Option<Arc<Identity>>,
 }
 
 impl Publication {
@@ -39,6 +43,7 @@ impl Publication {
             is_retain,
             expires_at: None,
             accepted_at: None,
+            author: None,
         }
     }
 
@@ -59,6 +64,6 @@ impl RetainedMessage for Arc<Publication> {
     }
 
     fn bytes(&self) -> usize {
-        Publication::bytes(self)
+        Publication::bytes(self) + self.author.as_ref().map_or(0, |author| author.bytes())
     }
 }

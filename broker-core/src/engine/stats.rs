@@ -63,7 +63,7 @@ stats! {
     messages_unrouted: Counter, "Messages that no session subscribed to.";
     messages_duplicate: Counter, "QoS 2 messages received again with a Packet Identifier in use.";
     messages_refused: Counter, "Messages that a hook or the access control did not let their client publish, acknowledged and dropped.";
-    deliveries_denied: Counter, "Deliveries that the access control did not let reach their client.";
+    deliveries_denied: Counter, "Deliveries that the access control did not let reach their client, and Retained Messages whose publisher may not publish there any more.";
     messages_dropped_by_hook: Counter, "Messages that a hook dropped, acknowledged.";
     messages_reserved_topic: Counter, "Messages of clients to $SYS and $CULEX topics, acknowledged and dropped.";
     queue_messages: Gauge, "QoS 1 and 2 messages that wait or are in flight.";

@@ -68,7 +68,7 @@ const RETAINED: &[Metric] = &[
     Metric { name: "retained_messages", help: "Retained Messages.", kind: MetricKind::Gauge },
     Metric {
         name: "retained_bytes",
-        help: "Bytes of the Retained Messages, topic and payload.",
+        help: "Bytes of the Retained Messages: topic, payload, and the names of who published them.",
         kind: MetricKind::Gauge,
     },
 ];

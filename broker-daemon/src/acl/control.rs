@@ -22,12 +22,13 @@ pub enum Subscribing {
 pub struct Rules {
     acl: Acl,
     subscribing: Subscribing,
+    checks_retain_source: bool,
 }
 
 impl Rules {
-    /// These rules.
-    pub const fn new(acl: Acl, subscribing: Subscribing) -> Self {
-        Self { acl, subscribing }
+    /// These rules. `checks_retain_source`: see [`AccessControl::checks_retain_source`].
+    pub const fn new(acl: Acl, subscribing: Subscribing, checks_retain_source: bool) -> Self {
+        Self { acl, subscribing, checks_retain_source }
     }
 }
 
@@ -35,6 +36,10 @@ impl AccessControl for Rules {
     fn rights(&self, client: &Identity) -> Arc<dyn Asked> {
         let rights = self.acl.rights(client.user_name.as_deref(), &client.client_id);
         Arc::new(OfClient { client_id: Arc::clone(&client.client_id), rights, subscribing: self.subscribing })
+    }
+
+    fn checks_retain_source(&self) -> bool {
+        self.checks_retain_source
     }
 }
 

@@ -126,6 +126,16 @@ pub struct AclSettings {
     pub rules: Vec<WrittenRule>,
     /// What SUBSCRIBE is told about a filter that can never deliver anything.
     pub subscribe: Subscribing,
+    /// Whether a retained message reaches a new subscription only if who published it may still publish there; `None` is
+    /// `true`.
+    pub check_retain_source: Option<bool>,
+}
+
+impl AclSettings {
+    /// See [`Self::check_retain_source`].
+    pub fn checks_retain_source(&self) -> bool {
+        self.check_retain_source.unwrap_or(true)
+    }
 }
 
 /// What may be lost of what was acknowledged.

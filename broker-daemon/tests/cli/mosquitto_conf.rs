@@ -313,8 +313,6 @@ fn a_plugin() {
         "  help: give each client a certificate (`require_certificate true`, `use_identity_as_username true`), or a password",
         "error: @DIR@/plugin.conf:7:1: `clientid_prefixes` is not supported: ClientIds are not looked at",
         "  help: remove it, and give clients passwords or certificates",
-        "error: @DIR@/plugin.conf:8:1: `check_retain_source true` is not supported: a retained message is delivered whether or not its publisher may still publish there",
-        "  help: remove it, and clear what somebody has retained when you take his rights away",
     ]);
 }
 

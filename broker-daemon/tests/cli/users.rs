@@ -237,6 +237,51 @@ fn users_are_read_again_all_or_none() {
     assert_eq!(broker.running.terminate(), Some(0));
 }
 
+#[test]
+fn cve_2018_12546_a_retained_message_goes_with_the_right_of_its_publisher() {
+    let folder = Folder::new();
+    run_ok(culex(&["passwd", "-c", "-b", str(&folder.users()), "ann", "pw"]));
+    run_ok(culex(&["passwd", "-b", str(&folder.users()), "bob", "pw"]));
+    let (with, without) =
+        ("user ann\ntopic home/#\nuser bob\ntopic #\n", "user ann\ntopic read home/#\nuser bob\ntopic #\n");
+    folder.write("acl", with);
+    let state = folder.path("state");
+    let checks = |is_checked: &str| {
+        folder.config(&format!("{LOCAL}[acl]\nfile = {:?}\n{is_checked}\n", str(&folder.path("acl"))))
+    };
+    let start = |config: &Path| Broker::culex_at(&["-c", str(config), "--data-dir", str(&state)]);
+    let reload = || run_ok(culex(&["ctl", "--data-dir", str(&state), "reload"]));
+    let retain = |broker: &Broker, user: &str, topic: &str| {
+        let message = ["-u", user, "-P", "pw", "-r", "-q", "1", "-t", topic, "-m", "x"];
+        run_ok(Tools::Culex.publish(broker, &message));
+    };
+    // What comes first of two subscriptions, of which the second always has something.
+    let found = |broker: &Broker| {
+        let filters = ["-u", "bob", "-P", "pw", "-v", "-C", "1", "-t", "home/#", "-t", "last"];
+        run_ok(Tools::Culex.subscribe(broker, &filters)).trim().to_owned()
+    };
+    let broker = start(&checks(""));
+    retain(&broker, "bob", "last");
+    retain(&broker, "ann", "home/door");
+    assert_eq!(found(&broker), "home/door x");
+    folder.write("acl", without);
+    reload();
+    assert_eq!(found(&broker), "last x");
+    // Killed and started again, it still knows whose it is.
+    broker.running.signal("KILL");
+    broker.running.ended();
+    let broker = start(&checks(""));
+    assert_eq!(found(&broker), "last x");
+    checks("check_retain_source = false");
+    reload();
+    assert_eq!(found(&broker), "home/door x");
+    checks("check_retain_source = true");
+    folder.write("acl", with);
+    reload();
+    assert_eq!(found(&broker), "home/door x");
+    assert_eq!(broker.running.terminate(), Some(0));
+}
+
 /// Each guess costs a hash of tens of milliseconds, but none of the threads that serve who is connected.
 #[test]
 fn password_guessing_and_slow_hashes_hold_up_nobody_who_is_connected() {

@@ -31,7 +31,7 @@ pub struct Asks {
 }
 
 /// Who is asked about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The ClientId, never empty.
     pub client_id: Arc<str>,
@@ -42,6 +42,11 @@ pub struct Identity {
 impl Identity {
     pub(crate) fn new(client_id: &str, user_name: Option<&str>) -> Self {
         Self { client_id: client_id.into(), user_name: user_name.map(Into::into) }
+    }
+
+    /// Bytes of both names.
+    pub(crate) fn bytes(&self) -> usize {
+        self.client_id.len() + self.user_name.as_ref().map_or(0, |name| name.len())
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct Session {
     pub(crate) terms: Option<Arc<Terms>>,
     /// What it wants; `None` of nearly all sessions.
     options: Option<Box<SessionOptions>>,
+    /// The name under which its Retained Messages are kept, once it has published one.
+    author: Option<Arc<Identity>>,
     /// What it may do, as of some rules.
     pub(crate) rights: Option<Box<Picked>>,
     /// Its name in the store, if it outlives its connection.
@@ -92,6 +94,7 @@ impl Session {
             is_trusted: false,
             terms: None,
             options: None,
+            author: None,
             rights: None,
             id: None,
             recorded_in: BatchNumber(0),
@@ -161,6 +164,17 @@ impl Session {
     /// Who it is about, for the host.
     pub(crate) fn identity(&self) -> Identity {
         Identity::new(&self.client_id, self.user_name.as_deref())
+    }
+
+    /// Who published what its client published; `None` if that is the host itself.
+    pub(crate) fn author(&mut self) -> Option<Arc<Identity>> {
+        if self.is_trusted {
+            return None;
+        }
+        if self.author.is_none() {
+            self.author = Some(Arc::new(self.identity()));
+        }
+        self.author.clone()
     }
 
     pub(crate) fn subscription_count(&self) -> usize {

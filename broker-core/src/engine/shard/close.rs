@@ -115,6 +115,7 @@ impl Shard {
             qos: will.qos,
             is_retain: will.is_retain,
             publisher: None,
+            author: Some(key),
             incoming: None,
         };
         self.route(turn, &inbound);

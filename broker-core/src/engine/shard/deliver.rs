@@ -26,6 +26,8 @@ pub(super) struct Inbound<'a> {
     pub(super) is_retain: bool,
     /// `None` for a Will Message.
     pub(super) publisher: Option<(ShardId, SessionKey)>,
+    /// The session whose client wrote it; `None` if that is the broker.
+    pub(super) author: Option<SessionKey>,
     /// The publisher's stored session and the Packet Identifier of a QoS 2 message.
     pub(super) incoming: Option<(SessionId, PacketId)>,
 }
@@ -57,7 +59,7 @@ impl Shard {
         }
         if publication.is_none() && self.must_be_shared(inbound, &routes) {
             let is_dated = routes.iter().any(|target| target.is_dated);
-            publication = Some(self.publication(turn, inbound, is_dated));
+            publication = Some(Arc::new(self.publication(turn, inbound, is_dated)));
         }
         let is_promise = self.record_publication(inbound, publication.as_ref(), &routes, change);
         let copies = Copies {
@@ -85,12 +87,12 @@ impl Shard {
         is_promise
     }
 
-    fn publication(&self, turn: &Turn<'_>, inbound: &Inbound<'_>, is_dated: bool) -> Arc<Publication> {
+    fn publication(&self, turn: &Turn<'_>, inbound: &Inbound<'_>, is_dated: bool) -> Publication {
         let Message { topic, payload, .. } = inbound.message;
         let id = turn.commons.publication_id();
         let mut publication = Publication::new(id, topic, payload, inbound.qos, inbound.is_retain);
         publication.accepted_at = is_dated.then_some(turn.now.wall);
-        Arc::new(publication)
+        publication
     }
 
     fn retain(
@@ -101,8 +103,10 @@ impl Shard {
         if !inbound.is_retain {
             return (None, RetainedChange::None, None); // [MQTT-3.3.1-12]
         }
-        // Who gets it is not known yet.
-        let publication = self.publication(turn, inbound, true);
+        // Who gets it is not known yet, so it is dated.
+        let mut publication = self.publication(turn, inbound, true);
+        publication.author = inbound.author.and_then(|key| self.session_mut(key)?.author());
+        let publication = Arc::new(publication);
         if inbound.message.payload.is_empty() {
             let version = turn.commons.clear_retained(inbound.message.topic); // [MQTT-3.3.1-10, -11]
             return (Some(publication), RetainedChange::Clear(version), Some(version));

@@ -70,7 +70,10 @@ impl Shard {
         }
         slice.retain(|(_, publication)| options.takes(publication.topic()));
         let found = slice.len();
-        slice.retain(|(_, publication)| self.gatekeeper.lets_receive(session, publication.topic()));
+        slice.retain(|(_, publication)| {
+            self.gatekeeper.lets_receive(session, publication.topic())
+                && self.gatekeeper.lets_stay(publication)
+        });
         self.stats.deliveries_denied += (found - slice.len()) as u64;
         let has_more = !session.feeds.is_empty();
         if !has_more {

@@ -107,6 +107,7 @@ impl Shard {
             qos: content.qos,
             is_retain: content.is_retain,
             publisher: Some((self.id, publisher)),
+            author: Some(publisher),
             incoming: None,
         });
         match handshake {

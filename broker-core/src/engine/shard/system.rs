@@ -14,6 +14,7 @@ impl Shard {
     pub fn publish_system(&mut self, turn: &mut Turn<'_>, topic: TopicName<'_>, payload: &[u8]) {
         let message = Message { id: PublicationId(0), topic, payload, shared: None };
         let (qos, is_retain) = (QoS::AtMostOnce, true);
-        self.route(turn, &Inbound { message, qos, is_retain, publisher: None, incoming: None });
+        let (publisher, author) = (None, None);
+        self.route(turn, &Inbound { message, qos, is_retain, publisher, author, incoming: None });
     }
 }

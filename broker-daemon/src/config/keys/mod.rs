@@ -127,6 +127,12 @@ pub(crate) const ACL: &[Key<AclSettings>] = &[
         doc: "What SUBSCRIBE is told about a filter that can never deliver anything. `\"honest\"`: the failure code \
               0x80. `\"mosquitto\"`: that it was granted.",
     },
+    Key {
+        name: "check_retain_source",
+        setting: Setting::Switch { field: |acl| &mut acl.check_retain_source },
+        doc: "Whether a retained message reaches a new subscription only if the client that published it may still \
+              publish there. `true` if it is not said.",
+    },
 ];
 
 /// Keys of `[limits]`.
@@ -226,7 +232,7 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
     Key {
         name: "retained_bytes",
         setting: Setting::Limit { field: |l| &mut l.retained_bytes, unit: Bytes },
-        doc: "Bytes of all retained messages, topic and payload. Beyond it as for `retained_messages`.",
+        doc: "Bytes of all retained messages: topic, payload, ClientId and user name of who published it. Beyond it as for `retained_messages`.",
     },
     Key {
         name: "session_expiry",

@@ -1,10 +1,13 @@
 //! A message in its bundle, and the row of a bundle as it is read.
 //!
 //! ```text
-//!   id   flags: QoS (bits 0, 1), RETAIN (2), expires (3), dated (4)   [expires_at]   [accepted_at]   topic   payload
+//!   id   flags: QoS (bits 0, 1), RETAIN (2), expires (3), dated (4), author (5), who has a user name (6)
+//!   [expires_at]   [accepted_at]   [ClientId]   [user name]   topic   payload
 //! ```
 //!
-//! Numbers are [`packed`]; topic and payload are each behind their length.
+//! Numbers are [`packed`]; texts and payload are each behind their length.
+
+use std::sync::Arc;
 
 use culex_codec::{QoS, TopicName};
 use rusqlite::types::ValueRef;
@@ -12,6 +15,7 @@ use rusqlite::{Connection, params};
 
 use crate::engine::keys::PublicationId;
 use crate::engine::publication::Publication;
+use crate::engine::question::Identity;
 use crate::engine::time::WallTime;
 
 use super::bundle::{self, BUNDLE_MAX};
@@ -23,6 +27,8 @@ use super::schema::{MESSAGE, RECEIVERS};
 const RETAIN: u8 = 4;
 const EXPIRES: u8 = 8;
 const DATED: u8 = 16;
+const AUTHOR: u8 = 32;
+const NAMED: u8 = 64;
 
 /// A message with all that is known of it, where it lies.
 pub(super) struct Message<'r> {
@@ -31,6 +37,8 @@ pub(super) struct Message<'r> {
     is_retain: bool,
     expires_at: Option<WallTime>,
     accepted_at: Option<WallTime>,
+    /// ClientId and user name.
+    author: Option<(&'r str, Option<&'r str>)>,
     topic: TopicName<'r>,
     payload: &'r [u8],
 }
@@ -50,11 +58,15 @@ pub(super) fn put(to: &mut Vec<u8>, publication: &Publication) {
     let retain = if publication.is_retain { RETAIN } else { 0 };
     let expires = if publication.expires_at.is_some() { EXPIRES } else { 0 };
     let dated = if publication.accepted_at.is_some() { DATED } else { 0 };
-    to.push(publication.qos.bits() | retain | expires | dated);
+    let author = publication.author.as_deref();
+    let name = author.and_then(|author| author.user_name.as_deref());
+    let authored = if author.is_some() { AUTHOR } else { 0 } | if name.is_some() { NAMED } else { 0 };
+    to.push(publication.qos.bits() | retain | expires | dated | authored);
     for at in [publication.expires_at, publication.accepted_at].into_iter().flatten() {
         packed::put(to, at.0);
     }
-    for part in [topic.as_bytes(), &publication.payload] {
+    let names = [author.map(|author| &*author.client_id), name].into_iter().flatten().map(str::as_bytes);
+    for part in names.chain([topic.as_bytes(), &*publication.payload]) {
         packed::put(to, part.len() as u64);
         to.extend_from_slice(part);
     }
@@ -64,19 +76,27 @@ impl<'r> Message<'r> {
     /// Takes one from the front; nothing if there is none.
     fn take(from: &mut &'r [u8]) -> Option<Self> {
         let id = PublicationId(packed::take(from)?);
-        let flags = *from.split_off_first().filter(|flags| **flags < 2 * DATED)?;
+        let flags = *from.split_off_first().filter(|flags| **flags < 2 * NAMED)?;
         let mut time = |flag| match flags & flag {
             0 => Some(None),
             _ => packed::take(from).map(|at| Some(WallTime(at))),
         };
         let (expires_at, accepted_at) = (time(EXPIRES)?, time(DATED)?);
-        let topic = str::from_utf8(packed::take_bytes(from)?).ok()?;
+        let mut text = || str::from_utf8(packed::take_bytes(from)?).ok();
+        let author = match flags & (AUTHOR | NAMED) {
+            0 => None,
+            AUTHOR => Some((text()?, None)),
+            NAMED => return None,
+            _ => Some((text()?, Some(text()?))),
+        };
+        let topic = text()?;
         Some(Self {
             id,
             qos: QoS::from_bits(flags & 3)?,
             is_retain: flags & RETAIN != 0,
             expires_at,
             accepted_at,
+            author,
             topic: TopicName::new(topic).ok()?,
             payload: packed::take_bytes(from)?,
         })
@@ -92,6 +112,7 @@ impl<'r> Message<'r> {
         let mut publication = Publication::new(self.id, self.topic, self.payload, self.qos, self.is_retain);
         publication.expires_at = self.expires_at;
         publication.accepted_at = self.accepted_at;
+        publication.author = self.author.map(|(id, name)| Arc::new(Identity::new(id, name)));
         publication
     }
 }

@@ -6,7 +6,8 @@
 /// "CULX": the file says whose it is, see `PRAGMA application_id`.
 pub(super) const APPLICATION_ID: u32 = 0x4355_4C58;
 /// The format of the tables, `PRAGMA user_version`. Format 1 had a row for each receiver and no checksums, format 2 a row
-/// for each message; format 3 knew neither options of sessions nor when a message was accepted.
+/// for each message; format 3 knew neither options of sessions nor when and by whom a
+/// message was published.
 pub(super) const FORMAT: u32 = 4;
 /// The oldest format that is read: its tables are the same. A start makes the newest of it.
 pub(super) const FORMAT_MIN: u32 = 3;

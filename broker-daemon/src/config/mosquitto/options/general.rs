@@ -74,11 +74,11 @@ pub(super) const SECURITY: &[OptionOf] = &[
     OptionOf {
         name: "check_retain_source",
         scope: Scope::All,
-        meaning: Meaning::Only(
-            FALSE,
-            "remove it, and clear what somebody has retained when you take his rights away",
-        ),
-        doc: "a retained message is delivered whether or not its publisher may still publish there",
+        meaning: Meaning::Switch(|r, is_checked| {
+            r.draft.config.acl.check_retain_source = Some(is_checked);
+            Ok(())
+        }),
+        doc: "`[acl] check_retain_source`",
     },
     plugin("auth_plugin"),
     plugin("plugin"),

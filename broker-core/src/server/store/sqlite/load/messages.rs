@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::keys::{PublicationId, RetainedVersion};
 use crate::engine::publication::Publication;
+use crate::engine::question::Identity;
 use crate::engine::store::{Recipient, StoredMessage};
 
 use super::super::index::{Body, Index, Numbered};
@@ -77,6 +78,8 @@ impl Loader<'_> {
 
     pub(super) fn messages(&mut self, mut named: Named) -> rusqlite::Result<()> {
         let Loaded { stored, index, damages, unused } = &mut self.loaded;
+        // One client may have published very many.
+        let mut authors: HashSet<Arc<Identity>> = HashSet::new();
         each(self.from, &MESSAGE, damages, |row| {
             let found = receivers(row)?;
             let (set, members) = match &found {
@@ -107,7 +110,15 @@ impl Loader<'_> {
                     }
                 }
                 if let Some(place) = named.publications.get_mut(&id.0) {
-                    *place = Some(Arc::new(message.publication()));
+                    let mut publication = message.publication();
+                    publication.author = publication.author.map(|author| {
+                        let known = authors.get(&author).map(Arc::clone);
+                        known.unwrap_or_else(|| {
+                            authors.insert(Arc::clone(&author));
+                            author
+                        })
+                    });
+                    *place = Some(Arc::new(publication));
                 } else if uses == 0 {
                     continue;
                 }

@@ -8,6 +8,7 @@ use culex_codec::{PacketId, QoS, TopicName};
 use super::NOW;
 use crate::engine::keys::{PublicationId, RetainedVersion, SessionId};
 use crate::engine::publication::Publication;
+use crate::engine::question::Identity;
 use crate::engine::route::Cursor;
 use crate::engine::store::{Recipient, Record, RetainedChange};
 use crate::engine::time::WallTime;
@@ -34,6 +35,8 @@ impl Author {
         let qos = QoS::from_bits(bits % 3).unwrap();
         let mut publication =
             Publication::new(PublicationId(self.last), topic, &[bits, 0, 255], qos, bits > 99);
+        let name = bits.is_multiple_of(2).then_some("ü");
+        publication.author = bits.is_multiple_of(5).then(|| Arc::new(Identity::new("client", name)));
         publication.accepted_at = bits.is_multiple_of(7).then(|| WallTime(NOW.0 + u64::from(bits)));
         self.published.push(Arc::new(publication));
         Arc::clone(self.published.last().unwrap())
