@@ -33,7 +33,6 @@ mod suggest;
 mod tests;
 mod validate;
 mod value;
-mod view;
 mod write;
 
 pub use crate::config::bridge::{
