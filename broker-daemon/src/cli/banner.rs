@@ -90,9 +90,6 @@ pub(super) fn banner(listeners: &[Listening], access: Access, state: &str, page:
     let is_local = listeners.iter().all(|listener| listener.address.is_local());
     text.push_str(&access.sentence(is_local));
     text.push_str(&format!("{state}\n"));
-    if let Some(page) = page {
-        text.push_str(&format!("See it live, and use the HTTP API: {page}\n"));
-    }
     // Plain ones need no further files.
     let mut reachable = listeners.iter().filter_map(|listener| Some((listener.reachable()?, listener)));
     let first = reachable.clone().next();
@@ -107,6 +104,9 @@ pub(super) fn banner(listeners: &[Listening], access: Access, state: &str, page:
             "\nTry it in two other terminals; Ctrl-C stops the broker:\n  \
              culex sub{options} -t 'hello/#' -v\n  culex pub{options} -t hello/world -m hi\n"
         ));
+    }
+    if let Some(page) = page {
+        text.push_str(&format!("\nSee it live, and use the HTTP API: {page}\n"));
     }
     text
 }
