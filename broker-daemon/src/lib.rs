@@ -14,6 +14,7 @@ mod clock;
 pub mod config;
 pub mod control;
 pub mod exit;
+pub mod http;
 pub mod init;
 pub mod integration;
 pub mod reload;

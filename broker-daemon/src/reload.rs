@@ -7,12 +7,13 @@ use culex_core::{AdminError, Broker, OpenedListeners, StartError};
 use tokio::sync::Mutex;
 
 use crate::acl::{Acl, AclError, Rules};
+use crate::api::Live;
 use crate::bridge::{Bridges, Prepared};
 use crate::config::change::matching;
 use crate::config::{Change, Config, ConfigError, Follows, Listener};
 use crate::service::manager::Reloading;
 use crate::telemetry;
-use crate::tls::Secured;
+use crate::tls::{HttpTls, Secured};
 use crate::users::{Anonymous, PasswordFile, Users};
 
 /// Reads the configuration as the start did, command line included.
@@ -27,6 +28,8 @@ pub struct Reloader {
     users: Option<(Users, Anonymous)>,
     /// What follows with the bridges, once there is a broker.
     bridges: OnceLock<Bridges>,
+    /// What the HTTP API follows.
+    http: Arc<Live>,
 }
 
 /// What the broker runs with.
@@ -63,11 +66,24 @@ impl Reloader {
         config: Config,
         secured: Secured,
         users: Option<(Users, Anonymous)>,
+        http: Arc<Live>,
         read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     ) -> Self {
         let listeners = config.listeners.iter().cloned().zip(0..).collect();
         let current = Current { config, listeners, secured };
-        Self { read: Box::new(read), current: Mutex::new(current), users, bridges: OnceLock::new() }
+        Self { read: Box::new(read), current: Mutex::new(current), users, http, bridges: OnceLock::new() }
+    }
+
+    /// What was read last.
+    pub(crate) async fn config(&self) -> Config {
+        self.current.lock().await.config.clone()
+    }
+
+    /// What is listened on, with the time at which its certificate expires, in seconds since 1970.
+    pub(crate) async fn listeners(&self) -> Vec<(Listener, Option<i64>)> {
+        let current = self.current.lock().await;
+        let listeners = current.listeners.iter().enumerate();
+        listeners.map(|(at, (listener, _))| (listener.clone(), current.secured.expires(at))).collect()
     }
 
     /// These follow too.
@@ -88,13 +104,17 @@ impl Reloader {
         let rules = rules(&new)?;
         let secured = current.secured.load_again(&new).map_err(ReloadError::Config)?;
         let bridges = Prepared::read(&new).map_err(ReloadError::Config)?;
+        let http_tls = HttpTls::load(&new).map_err(ReloadError::Config)?;
         let file = new.auth.password_file.as_deref().map(PasswordFile::read).transpose();
         let file = file.map_err(ReloadError::Config)?;
         // Whether anybody is asked for a password is settled at the start; a listener that was written for the other case
         // has to wait.
         let keeps_users = file.is_some() == self.users.is_some();
         let plan = keeps_users.then(|| current.plan(&new, &secured, broker)).transpose()?;
-        broker.admin().set_access_control(rules.map(|rules| Arc::new(rules) as Arc<_>)).await?;
+        broker.admin().set_access_control(rules.clone().map(|rules| rules as Arc<_>)).await?;
+        // Whether it is secured cannot change while it is open.
+        let http_tls = http_tls.filter(|_| self.http.tls().is_some());
+        self.http.replace(new.http.as_ref(), rules, http_tls);
         if let (Some((users, _)), Some(file)) = (&self.users, file) {
             users.replace(file);
         }
@@ -179,9 +199,9 @@ impl Current {
 ///
 /// # Errors
 /// [`AclError`]; nobody should be served without the list that was asked for.
-pub fn rules(config: &Config) -> Result<Option<Rules>, AclError> {
+pub fn rules(config: &Config) -> Result<Option<Arc<Rules>>, AclError> {
     let acl = Acl::configured(&config.acl)?;
-    Ok(acl.map(|acl| Rules::new(acl, config.acl.subscribe, config.acl.checks_retain_source())))
+    Ok(acl.map(|acl| Arc::new(Rules::new(acl, config.acl.subscribe, config.acl.checks_retain_source()))))
 }
 
 impl fmt::Debug for Reloader {

@@ -1,6 +1,8 @@
 //! The counters and gauges of a shard: plain numbers that only its thread touches. The server adds those of all
 //! shards up into one registry, which `$SYS`, HTTP and Prometheus read.
 
+use culex_codec::QoS;
+
 /// How a number behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
@@ -45,6 +47,26 @@ macro_rules! stats {
     };
 }
 
+impl Stats {
+    pub(crate) const fn note_received(&mut self, qos: QoS) {
+        self.messages_received += 1;
+        match qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => self.messages_received_qos1 += 1,
+            QoS::ExactlyOnce => self.messages_received_qos2 += 1,
+        }
+    }
+
+    pub(crate) const fn note_sent(&mut self, qos: QoS) {
+        self.messages_sent += 1;
+        match qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => self.messages_sent_qos1 += 1,
+            QoS::ExactlyOnce => self.messages_sent_qos2 += 1,
+        }
+    }
+}
+
 stats! {
     connections: Gauge, "Network Connections that were accepted and are alive.";
     connections_total: Counter, "CONNECT packets that were accepted.";
@@ -53,7 +75,11 @@ stats! {
     sessions_persistent: Gauge, "Sessions that outlive their connection.";
     subscriptions: Gauge, "Subscriptions of all sessions.";
     messages_received: Counter, "PUBLISH packets received.";
+    messages_received_qos1: Counter, "Of messages_received those of QoS 1.";
+    messages_received_qos2: Counter, "Of messages_received those of QoS 2.";
     messages_sent: Counter, "PUBLISH packets sent.";
+    messages_sent_qos1: Counter, "Of messages_sent those of QoS 1.";
+    messages_sent_qos2: Counter, "Of messages_sent those of QoS 2.";
     payload_bytes_received: Counter, "Payload bytes of PUBLISH packets received.";
     payload_bytes_sent: Counter, "Payload bytes of PUBLISH packets sent.";
     packets_received: Counter, "MQTT Control Packets received.";

@@ -96,6 +96,31 @@ const STORE: &[Metric] = &[
         kind: MetricKind::Gauge,
     },
     Metric { name: "store_stalls", help: "Times that the store ran full.", kind: MetricKind::Counter },
+    Metric {
+        name: "store_commit_microseconds",
+        help: "Time that the transactions of the store have taken.",
+        kind: MetricKind::Counter,
+    },
+    Metric {
+        name: "store_commits_within_1ms",
+        help: "Transactions of the store that took 1 ms at most.",
+        kind: MetricKind::Counter,
+    },
+    Metric {
+        name: "store_commits_within_10ms",
+        help: "Transactions of the store that took 10 ms at most.",
+        kind: MetricKind::Counter,
+    },
+    Metric {
+        name: "store_commits_within_100ms",
+        help: "Transactions of the store that took 100 ms at most.",
+        kind: MetricKind::Counter,
+    },
+    Metric {
+        name: "store_commits_within_1s",
+        help: "Transactions of the store that took 1 s at most.",
+        kind: MetricKind::Counter,
+    },
 ];
 
 /// All numbers of a broker.

@@ -2,24 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde_json::json;
 
-use super::{Answer, Api, ApiProblem, Shared};
+use super::parameters::{Parameters, Segments};
+use super::{Answer, Api, ApiProblem};
 use crate::bridge::NoBridge;
 
-pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/api/v1/bridges", get(list))
-        .route("/api/v1/bridges/{name}", get(one))
-        .route("/api/v1/bridges/{name}/pause", post(pause))
-        .route("/api/v1/bridges/{name}/resume", post(resume))
-}
-
-async fn list(State(api): Shared) -> Answer {
+pub(super) async fn list(State(api): State<Arc<Api>>, parameters: Parameters) -> Answer {
+    parameters.only(&[])?;
     let items = match &api.bridges {
         Some(bridges) => bridges.list().await,
         None => Vec::new(),
@@ -27,7 +20,7 @@ async fn list(State(api): Shared) -> Answer {
     Ok(Json(json!({ "items": items, "next": null })))
 }
 
-async fn one(State(api): Shared, Path(name): Path<String>) -> Answer {
+pub(super) async fn one(State(api): State<Arc<Api>>, Segments(name): Segments<String>) -> Answer {
     let found = match &api.bridges {
         Some(bridges) => bridges.list().await.into_iter().find(|bridge| bridge["name"] == name.as_str()),
         None => None,
@@ -35,13 +28,19 @@ async fn one(State(api): Shared, Path(name): Path<String>) -> Answer {
     found.map(Json).ok_or_else(|| NoBridge(name).into())
 }
 
-async fn pause(State(api): Shared, Path(name): Path<String>) -> Result<StatusCode, ApiProblem> {
+pub(super) async fn pause(
+    State(api): State<Arc<Api>>,
+    Segments(name): Segments<String>,
+) -> Result<StatusCode, ApiProblem> {
     let bridges = api.bridges.as_ref().ok_or_else(|| NoBridge(name.clone()))?;
     bridges.pause(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn resume(State(api): Shared, Path(name): Path<String>) -> Result<StatusCode, ApiProblem> {
+pub(super) async fn resume(
+    State(api): State<Arc<Api>>,
+    Segments(name): Segments<String>,
+) -> Result<StatusCode, ApiProblem> {
     let bridges = api.bridges.as_ref().ok_or_else(|| NoBridge(name.clone()))?;
     bridges.resume(&name).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -1,31 +1,23 @@
 //! Messages that an integration gave up on: looked at, tried again, thrown away.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State};
+use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Answer, Api, ApiProblem, Shared, page};
+use super::parameters::{Parameters, Segments};
+use super::{Answer, Api, ApiProblem};
 use crate::clock::rfc3339;
 use crate::integration::{DeadLetterError, DeadLetters, Letter};
 
 /// After this time a replay answers with what it has done; whoever asked goes on where it stopped.
 const REPLAY_TIME: Duration = Duration::from_secs(15);
-
-pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/api/v1/dead-letters", get(list).delete(purge))
-        .route("/api/v1/dead-letters/replay", post(replay))
-        .route("/api/v1/dead-letters/{kind}/{name}/{id}", get(show))
-}
 
 /// What a request is about: `bridge/aws/ID`, `bridge/aws`, or nothing, which is all of them.
 struct Selection<'a> {
@@ -34,17 +26,16 @@ struct Selection<'a> {
 }
 
 impl<'a> Selection<'a> {
-    fn of(query: &'a HashMap<String, String>) -> Result<Self, ApiProblem> {
-        let of = query.get("of").map_or("", String::as_str);
+    fn of(query: &'a Parameters) -> Result<Self, ApiProblem> {
+        let of = query.get("of").unwrap_or_default();
         let is_name = |text: &str| !text.is_empty() && !text.contains(['+', '#', '\0']);
         let parts: Vec<_> = of.split('/').collect();
         if of.is_empty() {
             return Ok(Self { integration: "", id: None });
         }
         if !parts.iter().all(|part| is_name(part)) || !(2..=3).contains(&parts.len()) {
-            let what =
-                "of: an integration such as `bridge/aws`, or a letter such as `bridge/aws/0123456789ab`";
-            return Err(ApiProblem::new(StatusCode::BAD_REQUEST, what));
+            let what = "an integration such as `bridge/aws`, or a letter such as `bridge/aws/0123456789ab`";
+            return Err(ApiProblem::of_field("of", what));
         }
         Ok(match of.rsplit_once('/') {
             Some((integration, id)) if parts.len() == 3 => Self { integration, id: Some(id) },
@@ -53,8 +44,9 @@ impl<'a> Selection<'a> {
     }
 }
 
-async fn list(State(api): Shared, Query(query): Query<HashMap<String, String>>) -> Answer {
-    let (after, limit) = page(&query)?;
+pub(super) async fn list(State(api): State<Arc<Api>>, query: Parameters) -> Answer {
+    query.only(&["of", "after", "limit"])?;
+    let (after, limit) = query.page()?;
     let selection = Selection::of(&query)?;
     let (letters, next) = DeadLetters::new(&api.broker, selection.integration).list(after, limit)?;
     let wanted = |letter: &&Letter| selection.id.is_none_or(|id| id == letter.id);
@@ -62,9 +54,9 @@ async fn list(State(api): Shared, Query(query): Query<HashMap<String, String>>) 
     Ok(Json(json!({ "items": items, "next": next.map(|next| next.to_string()) })))
 }
 
-async fn show(
-    State(api): Shared,
-    Path((kind, name, id)): Path<(String, String, String)>,
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    Segments((kind, name, id)): Segments<(String, String, String)>,
 ) -> Result<Json<Value>, ApiProblem> {
     let letter = DeadLetters::new(&api.broker, &format!("{kind}/{name}")).show(&id)?;
     let mut view = summary(&letter);
@@ -83,14 +75,15 @@ async fn show(
 }
 
 /// `to=topic` publishes to the topic that the message had; without it the integration tries again, if it runs.
-async fn replay(State(api): Shared, Query(query): Query<HashMap<String, String>>) -> Answer {
-    let (mut after, limit) = page(&query)?;
+pub(super) async fn replay(State(api): State<Arc<Api>>, query: Parameters) -> Answer {
+    query.only(&["of", "to", "after", "limit"])?;
+    let (mut after, limit) = query.page()?;
     let selection = Selection::of(&query)?;
-    let to_topic = match query.get("to").map(String::as_str) {
+    let to_topic = match query.get("to") {
         None | Some("integration") => false,
         Some("topic") => true,
         Some(_) => {
-            return Err(ApiProblem::new(StatusCode::BAD_REQUEST, "to: `topic` or `integration`"));
+            return Err(ApiProblem::of_field("to", "`topic` or `integration`"));
         }
     };
     let letters = DeadLetters::new(&api.broker, selection.integration);
@@ -133,10 +126,11 @@ async fn replay_one(api: &Api, letters: &DeadLetters, letter: &Letter, to_topic:
     letters.replay(letter).await.map_err(|error| error.to_string())
 }
 
-async fn purge(State(api): Shared, Query(query): Query<HashMap<String, String>>) -> Answer {
+pub(super) async fn purge(State(api): State<Arc<Api>>, query: Parameters) -> Answer {
+    query.only(&["of"])?;
     let selection = Selection::of(&query)?;
     if selection.integration.is_empty() {
-        return Err(ApiProblem::new(StatusCode::BAD_REQUEST, "of: whose dead letters, such as `bridge/aws`"));
+        return Err(ApiProblem::of_field("of", "whose dead letters, such as `bridge/aws`"));
     }
     let letters = DeadLetters::new(&api.broker, selection.integration);
     let purged = match selection.id {
@@ -169,15 +163,15 @@ fn summary(letter: &Letter) -> Value {
 
 impl From<DeadLetterError> for ApiProblem {
     fn from(error: DeadLetterError) -> Self {
-        let status = match &error {
-            DeadLetterError::Absent(_) => StatusCode::NOT_FOUND,
-            DeadLetterError::Bad(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        let text = error.to_string();
+        match error {
+            DeadLetterError::Absent(_) => Self::new(StatusCode::NOT_FOUND, text),
+            DeadLetterError::Bad(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, text),
+            DeadLetterError::Admin(error) => error.into(),
             DeadLetterError::Full(_)
             | DeadLetterError::NoRoom
             | DeadLetterError::Connect(_)
-            | DeadLetterError::Publish(_)
-            | DeadLetterError::Admin(_) => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        Self::new(status, error.to_string())
+            | DeadLetterError::Publish(_) => Self::busy(text),
+        }
     }
 }

@@ -1,34 +1,60 @@
-//! The operator's view as HTTP and JSON: what is there, and the means to end or reload it.
+//! The operator's and the programs' view as HTTP and JSON: publish and receive, what is there, and the means to end or
+//! reload it.
 //!
-//! One set of handlers for every way in. Today that is the control socket ([`crate::control`]), whose peer is the
-//! owner of the broker.
+//! One set of handlers for every way in ([`Door`]): the control socket ([`crate::control`]), whose peer is the owner of the
+//! broker, and the network ([`crate::http`]). [`ROUTES`](routes) is the one table of what there is and who may use it;
+//! `openapi.json` describes it for programs, and a test compares the two.
 
 mod bridges;
+mod caller;
 mod dead_letters;
+mod idempotency;
+mod lists;
+mod live;
+mod messages;
+mod page;
+mod parameters;
+mod payload;
 mod problem;
+mod prometheus;
+mod publisher;
+mod slowest;
+mod stream;
+mod system;
+#[cfg(test)]
+mod tests;
 mod view;
 
-use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Json, Router};
 use culex_core::{Admin, Broker};
-use serde_json::{Value, json};
+use serde_json::Value;
+use tokio::sync::Mutex;
 
+pub use self::caller::{Door, PeerAddress, Role};
+pub use self::live::Live;
+pub(crate) use self::live::{Counts, Held};
 pub use self::problem::ApiProblem;
 
+use self::idempotency::Idempotency;
+use self::publisher::Publisher;
+use self::slowest::Slowest;
 use crate::bridge::Bridges;
 use crate::integration::Integrations;
 use crate::reload::Reloader;
 
-/// Entries of a page where nobody said how many.
-const PAGE: usize = 100;
-/// Entries of a page at most.
-const PAGE_MAX: usize = 1000;
+/// The description for programs, OpenAPI 3.1.
+pub(crate) const OPENAPI: &str = include_str!("openapi.json");
 
 /// What the handlers need.
 #[derive(Debug)]
@@ -39,13 +65,33 @@ pub struct Api {
     integrations: Integrations,
     bridges: Option<Bridges>,
     started: Instant,
+    live: Arc<Live>,
+    publisher: Publisher,
+    idempotency: Idempotency,
+    /// The number of the next stream.
+    streams: AtomicU64,
+    slowest: Slowest,
+    /// When the broker last gave a sign of life.
+    probed: Mutex<Option<tokio::time::Instant>>,
 }
 
 impl Api {
-    /// For this broker.
-    pub fn new(broker: Broker, reloader: Arc<Reloader>) -> Self {
-        let integrations = Integrations::default();
-        Self { admin: broker.admin(), broker, reloader, integrations, bridges: None, started: Instant::now() }
+    /// For this broker; `live` is what the reloader keeps up to date.
+    pub fn new(broker: Broker, reloader: Arc<Reloader>, live: Arc<Live>, integrations: Integrations) -> Self {
+        Self {
+            admin: broker.admin(),
+            publisher: Publisher::new(broker.clone()),
+            broker,
+            reloader,
+            started: Instant::now(),
+            live,
+            integrations,
+            bridges: None,
+            idempotency: Idempotency::default(),
+            streams: AtomicU64::new(0),
+            slowest: Slowest::default(),
+            probed: Mutex::new(None),
+        }
     }
 
     /// With its bridges.
@@ -55,131 +101,139 @@ impl Api {
         self
     }
 
-    /// With what carries messages out of it.
-    #[must_use]
-    pub fn integrations(mut self, integrations: Integrations) -> Self {
-        self.integrations = integrations;
-        self
+    pub(crate) const fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 }
 
-type Shared = State<Arc<Api>>;
 type Answer = Result<Json<Value>, ApiProblem>;
 
+/// Who may use a route: everybody, or whoever has a role.
+type Needs = Option<Role>;
+
+/// What is at a path for a method.
+struct Route {
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests compare it with the description"))]
+    method: Method,
+    path: &'static str,
+    needs: Needs,
+    methods: MethodRouter<Arc<Api>>,
+}
+
+impl Route {
+    fn get<T: 'static>(path: &'static str, needs: Needs, handler: impl Handler<T, Arc<Api>>) -> Self {
+        Self::new(Method::GET, MethodFilter::GET, path, needs, handler)
+    }
+
+    fn put<T: 'static>(path: &'static str, needs: Needs, handler: impl Handler<T, Arc<Api>>) -> Self {
+        Self::new(Method::PUT, MethodFilter::PUT, path, needs, handler)
+    }
+
+    fn post<T: 'static>(path: &'static str, needs: Needs, handler: impl Handler<T, Arc<Api>>) -> Self {
+        Self::new(Method::POST, MethodFilter::POST, path, needs, handler)
+    }
+
+    fn delete<T: 'static>(path: &'static str, needs: Needs, handler: impl Handler<T, Arc<Api>>) -> Self {
+        Self::new(Method::DELETE, MethodFilter::DELETE, path, needs, handler)
+    }
+
+    fn new<T: 'static>(
+        method: Method,
+        filter: MethodFilter,
+        path: &'static str,
+        needs: Needs,
+        handler: impl Handler<T, Arc<Api>>,
+    ) -> Self {
+        Self { method, path, needs, methods: on(filter, handler) }
+    }
+}
+
 /// Every route.
-pub fn router(api: Api) -> Router {
-    Router::new()
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/metrics", get(metrics))
-        .route("/api/v1/clients", get(clients))
-        .route("/api/v1/clients/{client_id}", get(client).delete(disconnect))
-        .route("/api/v1/sessions", get(sessions))
-        .route("/api/v1/sessions/{client_id}", get(client).delete(end_session))
-        .route("/api/v1/sessions/{client_id}/subscriptions", get(subscriptions))
-        .route("/api/v1/retained", get(retained))
-        .route("/api/v1/reload", post(reload))
-        .merge(dead_letters::routes())
-        .merge(bridges::routes())
+fn routes() -> Vec<Route> {
+    const ANYBODY: Needs = None;
+    const CLIENT: Needs = Some(Role::Client);
+    const VIEWER: Needs = Some(Role::Viewer);
+    const ADMIN: Needs = Some(Role::Admin);
+    vec![
+        Route::post("/api/v1/publish", CLIENT, messages::publish),
+        Route::post("/api/v1/publish/batch", CLIENT, messages::publish_batch),
+        Route::get("/api/v1/topics/{*topic}", CLIENT, messages::get),
+        Route::put("/api/v1/topics/{*topic}", CLIENT, messages::put),
+        Route::get("/api/v1/stream", CLIENT, stream::stream),
+        Route::get("/api/v1/retained", CLIENT, lists::retained),
+        Route::get("/api/v1/me", CLIENT, system::me),
+        Route::get("/api/v1/status", VIEWER, system::status),
+        Route::get("/api/v1/metrics", VIEWER, system::metrics),
+        Route::get("/api/v1/clients", VIEWER, lists::clients),
+        Route::get("/api/v1/clients/{client_id}", VIEWER, lists::session),
+        Route::delete("/api/v1/clients/{client_id}", ADMIN, lists::disconnect),
+        Route::get("/api/v1/sessions", VIEWER, lists::sessions),
+        Route::get("/api/v1/sessions/{client_id}", VIEWER, lists::session),
+        Route::delete("/api/v1/sessions/{client_id}", ADMIN, lists::end_session),
+        Route::get("/api/v1/sessions/{client_id}/subscriptions", VIEWER, lists::subscriptions_of),
+        Route::get("/api/v1/subscriptions", VIEWER, lists::subscriptions),
+        Route::get("/api/v1/bridges", VIEWER, bridges::list),
+        Route::get("/api/v1/bridges/{name}", VIEWER, bridges::one),
+        Route::post("/api/v1/bridges/{name}/pause", ADMIN, bridges::pause),
+        Route::post("/api/v1/bridges/{name}/resume", ADMIN, bridges::resume),
+        Route::get("/api/v1/webhooks", VIEWER, lists::webhooks),
+        Route::get("/api/v1/dead-letters", ADMIN, dead_letters::list),
+        Route::delete("/api/v1/dead-letters", ADMIN, dead_letters::purge),
+        Route::post("/api/v1/dead-letters/replay", ADMIN, dead_letters::replay),
+        Route::get("/api/v1/dead-letters/{kind}/{name}/{id}", ADMIN, dead_letters::show),
+        Route::get("/api/v1/listeners", VIEWER, system::listeners),
+        Route::get("/api/v1/config", ADMIN, system::config),
+        Route::post("/api/v1/reload", ADMIN, system::reload),
+        Route::get("/api/v1/openapi.json", ANYBODY, system::openapi),
+        Route::get("/healthz", ANYBODY, system::healthz),
+        Route::get("/readyz", ANYBODY, system::readyz),
+        Route::get("/metrics", VIEWER, system::exposition),
+    ]
+}
+
+/// Every route, for those who come through this door.
+pub fn router(api: Arc<Api>, door: Door) -> Router {
+    let door = Arc::new(door);
+    let mut router = page::router();
+    for Route { path, needs, methods, .. } in routes() {
+        let (api, door) = (Arc::clone(&api), Arc::clone(&door));
+        let admit = move |request: Request, next: Next| {
+            let (api, door) = (Arc::clone(&api), Arc::clone(&door));
+            async move { Ok::<_, Infallible>(admit(&api, &door, needs, request, next).await) }
+        };
+        router = router.route(path, methods.route_layer(from_fn(admit)));
+    }
+    router
         .fallback(async || ApiProblem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
-        .with_state(Arc::new(api))
+        .method_not_allowed_fallback(async || {
+            ApiProblem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this path has other methods; see the header Allow",
+            )
+        })
+        .with_state(api)
 }
 
-async fn status(State(api): Shared) -> Answer {
-    let metrics = api.broker.metrics();
-    let number = |name: &str| metrics.get(name).unwrap_or_default();
-    Ok(Json(json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "uptime_seconds": api.started.elapsed().as_secs(),
-        "listeners": api.broker.local_addrs().iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "connections": number("connections"),
-        "sessions": number("sessions"),
-        "subscriptions": number("subscriptions"),
-        "retained_messages": number("retained_messages"),
-        "queue_messages": number("queue_messages"),
-        "messages_received": number("messages_received"),
-        "messages_sent": number("messages_sent"),
-    })))
-}
-
-async fn metrics(State(api): Shared) -> Answer {
-    let numbers = api.broker.metrics();
-    Ok(Json(Value::Object(
-        numbers.iter().map(|(metric, value)| (metric.name.to_owned(), value.into())).collect(),
-    )))
-}
-
-async fn clients(State(api): Shared, Query(query): Query<HashMap<String, String>>) -> Answer {
-    let (after, limit) = page(&query)?;
-    Ok(Json(view::page(&api.admin.clients(after, limit).await?, view::session)))
-}
-
-async fn sessions(State(api): Shared, Query(query): Query<HashMap<String, String>>) -> Answer {
-    let (after, limit) = page(&query)?;
-    Ok(Json(view::page(&api.admin.sessions(after, limit).await?, view::session)))
-}
-
-async fn client(State(api): Shared, Path(client_id): Path<String>) -> Answer {
-    let session = api.admin.session(&client_id).await?;
-    session.as_ref().map(|session| Json(view::session(session))).ok_or_else(|| no_session(&client_id))
-}
-
-async fn subscriptions(
-    State(api): Shared,
-    Path(client_id): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Answer {
-    let (after, limit) = page(&query)?;
-    let found = api.admin.subscriptions(&client_id, after, limit).await?;
-    let found = found.ok_or_else(|| no_session(&client_id))?;
-    Ok(Json(view::page(&found, |filter| json!({ "filter": filter }))))
-}
-
-async fn disconnect(State(api): Shared, Path(client_id): Path<String>) -> Result<StatusCode, ApiProblem> {
-    if api.admin.disconnect(&client_id).await? {
-        return Ok(StatusCode::NO_CONTENT);
-    }
-    let what = format!("no client {} is connected", client_id.escape_debug());
-    Err(ApiProblem::new(StatusCode::NOT_FOUND, what))
-}
-
-async fn end_session(State(api): Shared, Path(client_id): Path<String>) -> Result<StatusCode, ApiProblem> {
-    if api.admin.end_session(&client_id).await? {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(no_session(&client_id))
-    }
-}
-
-async fn retained(State(api): Shared, Query(query): Query<HashMap<String, String>>) -> Answer {
-    let (after, limit) = page(&query)?;
-    let filter = query.get("filter").map_or("#", String::as_str);
-    Ok(Json(view::page(&api.admin.retained(filter, after, limit)?, view::retained)))
-}
-
-async fn reload(State(api): Shared) -> Answer {
-    match api.reloader.reload(&api.broker).await {
-        Ok(changes) => Ok(Json(json!({ "changes": changes.iter().map(view::change).collect::<Vec<_>>() }))),
-        Err(error) => Err(ApiProblem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
-    }
-}
-
-fn no_session(client_id: &str) -> ApiProblem {
-    ApiProblem::new(StatusCode::NOT_FOUND, format!("there is no session of {}", client_id.escape_debug()))
-}
-
-/// Where a page begins and how long it is.
-fn page(query: &HashMap<String, String>) -> Result<(culex_core::Cursor, usize), ApiProblem> {
-    let bad = |what: String| ApiProblem::new(StatusCode::BAD_REQUEST, what);
-    let after = match query.get("after") {
-        None => culex_core::Cursor::default(),
-        Some(text) => text.parse().map_err(|error| bad(format!("after: {error}")))?,
+/// Lets a request through if its caller may use the route.
+async fn admit(api: &Api, door: &Door, needs: Needs, mut request: Request, next: Next) -> Response {
+    let Some(role) = needs else { return next.run(request).await };
+    let peer = request.extensions().get().map(|PeerAddress(address)| *address);
+    let caller = match door.identify(&api.live, request.headers(), peer).await {
+        Ok(caller) => caller,
+        Err(problem) => {
+            if problem.status() == StatusCode::UNAUTHORIZED {
+                api.live.counts.unauthorized.fetch_add(1, Ordering::Relaxed);
+            }
+            return problem.into_response();
+        }
     };
-    let limit = match query.get("limit") {
-        None => PAGE,
-        Some(text) => match text.parse() {
-            Ok(limit @ 1..=PAGE_MAX) => limit,
-            Ok(_) | Err(_) => return Err(bad(format!("limit: a number from 1 to {PAGE_MAX}"))),
-        },
-    };
-    Ok((after, limit))
+    if caller.role() < role {
+        let who = if role == Role::Admin { "admins" } else { "viewers or admins" };
+        let what = format!(
+            "this needs another role: {who} under [http] names the users who have it; `culex ctl` does it for the owner"
+        );
+        return ApiProblem::new(StatusCode::FORBIDDEN, what).into_response();
+    }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
 }

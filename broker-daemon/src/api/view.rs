@@ -3,8 +3,10 @@
 use culex_core::codec::ProtocolVersion;
 use culex_core::{Page, RetainedInfo, SessionInfo};
 use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::Change;
+use super::slowest;
+use crate::config::{Change, Listener, Protocol};
 
 /// Bytes of a payload that a list shows.
 const PAYLOAD_SHOWN: usize = 256;
@@ -53,4 +55,28 @@ pub(super) fn retained(message: &RetainedInfo) -> Value {
 
 pub(super) fn change(change: &Change) -> Value {
     json!({ "key": change.key, "old": change.old, "new": change.new, "is_in_force": change.is_in_force })
+}
+
+/// One who is behind.
+pub(super) fn slow(session: &SessionInfo) -> Value {
+    json!({
+        "client_id": session.client_id,
+        "queue_messages": session.queue_messages,
+        "queue_bytes": slowest::waiting(session),
+    })
+}
+
+/// `expires` is when its certificate does, in seconds since 1970.
+pub(super) fn listener(listener: &Listener, address: &str, expires: Option<i64>) -> Value {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    json!({
+        "address": address,
+        "protocol": match listener.protocol {
+            Protocol::Mqtt => "mqtt",
+            Protocol::WebSockets => "websockets",
+        },
+        "tls": listener.tls.is_some(),
+        "certificate_days": expires.map(|expires| (expires - now).div_euclid(24 * 3600)),
+    })
 }

@@ -11,8 +11,8 @@ use rustls::version::{TLS12, TLS13};
 
 use super::tests::check;
 use super::*;
-use crate::config::TlsVersion;
-use crate::tls::client::{Connector, Settings};
+use crate::config::{KeyPermissions, TlsVersion};
+use crate::tls::client::{Connector, Roots, Settings};
 
 /// A broker of ours behind TLS, and what it takes to trust it.
 struct Secured {
@@ -52,11 +52,12 @@ impl Secured {
         let mut plan = Plan::new(self.broker.local_addrs()[0], scenario, Length::Count(count));
         let settings = Settings {
             host: "localhost",
-            ca: Some(&self.folder.path().join("ca.crt")),
+            roots: Some(Roots::Files(&self.folder.path().join("ca.crt"))),
             identity: None,
+            key_permissions: KeyPermissions::Strict,
             checks_name: true,
             version: Some(version),
-            alpn: None,
+            alpn: Vec::new(),
             resumes,
         };
         plan.tls = Some(Tls::new(Connector::new(&settings).unwrap()));

@@ -82,7 +82,7 @@ impl Access {
 }
 
 /// The banner. Programs wait for its `listening on` lines and read the port from there.
-pub(super) fn banner(listeners: &[Listening], access: Access, state: &str) -> String {
+pub(super) fn banner(listeners: &[Listening], access: Access, state: &str, page: Option<&str>) -> String {
     let mut text = format!("culex {}\n", env!("CARGO_PKG_VERSION"));
     for listener in listeners {
         text.push_str(&format!("listening on {}{}\n", listener.address, listener.way()));
@@ -104,6 +104,9 @@ pub(super) fn banner(listeners: &[Listening], access: Access, state: &str) -> St
             "\nTry it in two other terminals; Ctrl-C stops the broker:\n  \
              culex sub{options} -t 'hello/#' -v\n  culex pub{options} -t hello/world -m hi\n"
         ));
+    }
+    if let Some(page) = page {
+        text.push_str(&format!("\nSee it live, and use the HTTP API: {page}\n"));
     }
     text
 }
@@ -129,7 +132,7 @@ mod tests {
 
     #[test]
     fn it_says_where_to_whom_and_what_next() {
-        let text = banner(&[plain("127.0.0.1:1883")], Access::Open, "state in /s");
+        let text = banner(&[plain("127.0.0.1:1883")], Access::Open, "state in /s", None);
         let lines: Vec<_> = text.lines().collect();
         assert!(lines.contains(&"listening on 127.0.0.1:1883"), "{text}");
         assert!(lines.contains(&"state in /s"), "{text}");
@@ -141,7 +144,7 @@ mod tests {
     #[test]
     fn it_says_where_a_certificate_is_needed() {
         let secured = Listening { has_tls: true, needs_certificate: true, ..plain("0.0.0.0:8883") };
-        let text = banner(&[secured], Access::Certificates, "");
+        let text = banner(&[secured], Access::Certificates, "", None);
         assert!(
             text.contains("listening on 0.0.0.0:8883 with TLS, for clients with a certificate\n"),
             "{text}"
@@ -154,19 +157,19 @@ mod tests {
     #[test]
     fn it_says_who_is_asked_for_a_password() {
         let addresses = [plain("0.0.0.0:1883")];
-        let text = banner(&addresses, Access::Users(1), "");
+        let text = banner(&addresses, Access::Users(1), "", None);
         assert!(
             text.contains("Other computers can connect, as one of 1 user, with its password.\n"),
             "{text}"
         );
         assert!(text.contains("culex sub -u USER -P PASSWORD -t 'hello/#' -v"), "{text}");
-        let text = banner(&addresses, Access::UsersAndAnonymous(2), "");
+        let text = banner(&addresses, Access::UsersAndAnonymous(2), "", None);
         assert!(text.contains("as one of 2 users, with its password, or without a name"), "{text}");
     }
 
     #[test]
     fn the_lines_to_type_fit_the_listener() {
-        let text = banner(&[plain("192.0.2.1:7"), plain("127.0.0.1:1883")], Access::Open, "");
+        let text = banner(&[plain("192.0.2.1:7"), plain("127.0.0.1:1883")], Access::Open, "", None);
         assert!(text.contains("culex pub -h 192.0.2.1 -p 7 -t hello/world -m hi"), "{text}");
         assert!(text.contains("Other computers can connect"), "{text}");
     }
@@ -174,10 +177,10 @@ mod tests {
     #[test]
     fn the_lines_to_type_name_the_ca_where_there_is_no_way_without() {
         let secured = || Listening { has_tls: true, ..plain("127.0.0.1:8883") };
-        let text = banner(&[secured()], Access::Open, "");
+        let text = banner(&[secured()], Access::Open, "", None);
         assert!(text.contains("listening on 127.0.0.1:8883 with TLS\n"), "{text}");
         assert!(text.contains("culex pub --cafile CA.crt -t hello/world"), "{text}");
-        let text = banner(&[secured(), plain("127.0.0.1:1883")], Access::Open, "");
+        let text = banner(&[secured(), plain("127.0.0.1:1883")], Access::Open, "", None);
         assert!(text.contains("culex pub -t hello/world"), "{text}");
     }
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use culex_core::{Address, Broker, Saved, StartError, StoreError};
 
 use crate::acl::Rules;
-use crate::api::{self, Api};
+use crate::api::{self, Api, Door, Live};
 use crate::bridge::{self, Bridges, Prepared};
 use crate::cli::banner::{Access, Listening, banner};
 use crate::cli::human;
@@ -23,13 +23,14 @@ use crate::config::{
 };
 use crate::control::{self, ControlSocket};
 use crate::exit::Exit;
+use crate::http::{HttpListener, HttpServer, Token};
 use crate::integration::Integrations;
 use crate::reload::{Reloader, rules};
 use crate::service::pid_file::PidFile;
 use crate::service::user::Successor;
 use crate::service::{dump, manager};
 use crate::telemetry;
-use crate::tls::Secured;
+use crate::tls::{HttpTls, Secured};
 use crate::users::{Anonymous, Users};
 
 /// How to serve.
@@ -133,6 +134,14 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             return Exit::Tls;
         }
     };
+    let live = Arc::new(Live::default());
+    match HttpTls::load(&config) {
+        Ok(tls) => live.replace(config.http.as_ref(), rules.clone(), tls),
+        Err(error) => {
+            human::complain_all(&error);
+            return Exit::Tls;
+        }
+    }
     let bridges = match Prepared::read(&config) {
         Ok(bridges) => bridges,
         Err(error) => {
@@ -154,9 +163,22 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     let anonymous = Anonymous::new(config.listeners.iter().map(|listener| listener.admits_anonymous(true)));
     let users = users.map(|users| (users, anonymous));
     let reloader =
-        Reloader::new(config.clone(), secured.clone(), users.clone(), move || configure_again(&again));
+        Reloader::new(config.clone(), secured.clone(), users.clone(), Arc::clone(&live), move || {
+            configure_again(&again)
+        });
     let reloader = Arc::new(reloader);
-    let start = Start { config: &config, state: &state, rules, secured: &secured, users, successor, bridges };
+    let is_configured = arguments.config.is_some();
+    let start = Start {
+        config: &config,
+        is_configured,
+        state: &state,
+        rules,
+        secured: &secured,
+        users,
+        successor,
+        live,
+        bridges,
+    };
     let exit = runtime.block_on(serve(start, reloader));
     runtime.shutdown_background();
     exit
@@ -168,6 +190,10 @@ fn configure(arguments: &Arguments) -> Result<(Config, Vec<Note>), ConfigError> 
         Config::load_with_notes(arguments.config.as_deref(), &Environment::of_process())?;
     if let (Some(port), [listener]) = (arguments.port, config.listeners.as_mut_slice()) {
         listener.address.set_port(port);
+        // Whoever takes any port wants no other fixed one.
+        if let Some(http) = config.http.as_mut().filter(|_| port == 0 && arguments.config.is_none()) {
+            http.address.set_port(0);
+        }
     }
     if arguments.ephemeral {
         config.store.durability = StoreMode::None;
@@ -216,16 +242,20 @@ const FILES_ENOUGH: u64 = 4096;
 /// What the broker is started with.
 struct Start<'a> {
     config: &'a Config,
+    /// Whether that is what the user wrote, and not what is there without.
+    is_configured: bool,
     state: &'a State,
-    rules: Option<Rules>,
+    rules: Option<Arc<Rules>>,
     secured: &'a Secured,
     users: Option<(Users, Anonymous)>,
     successor: Option<Successor>,
+    live: Arc<Live>,
     bridges: Prepared,
 }
 
 async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
-    let Start { config, state, rules, secured, users, successor, bridges: prepared } = start;
+    let Start { config, is_configured, state, rules, secured, users, successor, live, bridges: prepared } =
+        start;
     // Before the banner: who reads it may answer with a signal at once.
     let mut interrupt = Interrupt::catch();
     let mut orders = Orders::catch();
@@ -238,8 +268,14 @@ async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
         builder = builder.listen(listener.build(secured.of(number)));
     }
     if let Some(rules) = rules {
-        builder = builder.access_control(Arc::new(rules));
+        builder = builder.access_control(rules);
     }
+    // Before root becomes somebody else.
+    let http = match listen_http(config, is_configured) {
+        Ok(http) => http,
+        Err(exit) => return exit,
+    };
+    let door_users = users.as_ref().map(|(users, _)| users.clone());
     let access = Access::of(config, users.as_ref().map(|(users, _)| users));
     if let Some((users, anonymous)) = users {
         builder = builder.authenticate(anonymous).authenticate(users);
@@ -284,9 +320,13 @@ async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
         bridge::Builder::new(&broker, &integrations).packet_bytes_max(config.limits.packet_bytes).build();
     reloader.set_bridges(bridges.clone());
     bridges.follow(prepared).await;
-    let api =
-        Api::new(broker.clone(), Arc::clone(&reloader)).integrations(integrations).bridges(bridges.clone());
-    let _control = control(api, state).await.map(AbortOnDrop);
+    let api = Api::new(broker.clone(), Arc::clone(&reloader), live, integrations).bridges(bridges.clone());
+    let api = Arc::new(api);
+    let _control = control(&api, state).await.map(AbortOnDrop);
+    let (_http, page) = match http.and_then(|http| serve_http(http, api, state, door_users)) {
+        Some((server, page)) => (Some(server), Some(page)),
+        None => (None, None),
+    };
     // A closed standard output is no reason not to serve.
     let mut bound = broker.local_addrs().into_iter();
     let listening: Vec<_> = config
@@ -302,7 +342,7 @@ async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
             protocol: listener.protocol,
         })
         .collect();
-    let _ = human::print(&banner(&listening, access, &state.to_string()));
+    let _ = human::print(&banner(&listening, access, &state.to_string(), page.as_deref()));
     let addresses: Vec<_> = listening.iter().map(|listening| listening.address.to_string()).collect();
     manager::ready(&format!("listening on {}", addresses.join(", ")));
     let admin = broker.admin();
@@ -375,13 +415,78 @@ async fn obey(orders: &mut Orders, broker: &Broker, reloader: &Reloader) {
 }
 
 /// Answers on the control socket, if there is a directory to have it in. A broker without one serves all the same.
-async fn control(api: Api, state: &State) -> Option<JoinHandle<()>> {
+async fn control(api: &Arc<Api>, state: &State) -> Option<JoinHandle<()>> {
     let path = state.directory()?.join(control::FILE);
     match ControlSocket::bind(path.clone()).await {
-        Ok(socket) => Some(tokio::spawn(socket.serve(api::router(api)))),
+        Ok(socket) => {
+            let router = api::router(Arc::clone(api), Door::Owner);
+            Some(tokio::spawn(socket.serve(router)))
+        }
         Err(error) => {
             let error = human::io(&error);
             tracing::warn!(path = %path.display(), "no control socket, so `culex ctl` cannot ask this broker: {error}");
+            None
+        }
+    }
+}
+
+/// The socket of the HTTP API, if there is to be one. Nobody has asked for the one that is there without a configuration,
+/// so it may be missing.
+fn listen_http(config: &Config, is_configured: bool) -> Result<Option<HttpListener>, Exit> {
+    let Some(settings) = &config.http else { return Ok(None) };
+    let address = settings.address;
+    match HttpListener::bind(address) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if is_configured => {
+            human::complain(cannot_listen(&address.to_string(), &error, "another address under [http]"));
+            Err(Exit::CannotBind)
+        }
+        Err(error) => {
+            let remedy = "another address, with CULEX__HTTP__ADDRESS=127.0.0.1:PORT";
+            tracing::warn!(
+                "no HTTP API and no page: {}",
+                cannot_listen(&address.to_string(), &error, remedy)
+            );
+            Ok(None)
+        }
+    }
+}
+
+fn cannot_listen(address: &str, error: &io::Error, remedy: &str) -> String {
+    format!("cannot listen on {address}: {}. Take {remedy}", human::io(error))
+}
+
+/// Answers by HTTP. Gives the link of the page, with the token if nobody has a password to log in with.
+fn serve_http(
+    listener: HttpListener,
+    api: Arc<Api>,
+    state: &State,
+    users: Option<Users>,
+) -> Option<(HttpServer, String)> {
+    let token = match (state.directory(), &users) {
+        (Some(directory), _) => Token::kept_in(directory),
+        (None, None) => Token::new(),
+        // Nobody would ever learn it.
+        (None, Some(_)) => Err(io::ErrorKind::NotFound.into()),
+    };
+    let token = match token {
+        Ok(token) => Some(token),
+        Err(error) => {
+            if users.is_none() {
+                tracing::warn!("the HTTP API lets nobody in, as there is no token: {}", human::io(&error));
+            }
+            None
+        }
+    };
+    let scheme = if api.live().tls().is_some() { "https" } else { "http" };
+    let mut page = format!("{scheme}://{}/", listener.address());
+    if let Some(token) = token.as_ref().filter(|_| users.is_none()) {
+        page.push_str(&format!("#token={}", token.reveal()));
+    }
+    match listener.serve(api, Door::Http { users, token }) {
+        Ok(server) => Some((server, page)),
+        Err(error) => {
+            tracing::warn!("no HTTP API and no page: {}", human::io(&error));
             None
         }
     }

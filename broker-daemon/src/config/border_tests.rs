@@ -4,7 +4,8 @@
 use proptest::prelude::*;
 
 use super::keys::{
-    ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, LIMITS, LISTENER, LOG, MAPPING, STORE, TLS, TOP,
+    ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, HTTP, LIMITS, LISTENER, LOG, MAPPING, STORE,
+    TLS, TOP,
 };
 use super::rules::ACL_RULE;
 use super::setting::{Key, Setting};
@@ -87,6 +88,14 @@ fn values<T>(setting: &Setting<T>) -> Vec<(String, Fate)> {
             (text("127.0.0.1:65536"), Refused),
             (text("127.0.0.1"), Refused),
             ("1883".to_owned(), Refused),
+        ],
+        Setting::Socket { .. } => vec![
+            (text("127.0.0.1:0"), Taken),
+            (text("[::1]:65535"), Taken),
+            (text("unix:/run/culex/http.sock"), Refused),
+            (text("127.0.0.1:65536"), Refused),
+            (text("127.0.0.1"), Refused),
+            ("9883".to_owned(), Refused),
         ],
         Setting::Mode { .. } => vec![
             (text("0"), Taken),
@@ -237,6 +246,14 @@ fn tls() -> Section<TlsSettings> {
     Section { before: SECURED, keys: TLS, of: |config| config.listeners[0].tls.clone().unwrap_or_default() }
 }
 
+fn http() -> Section<HttpSettings> {
+    Section {
+        before: "[auth]\npassword_file = \"a\"\n[http]\n",
+        keys: HTTP,
+        of: |config| config.http.clone().unwrap_or_default(),
+    }
+}
+
 fn limits() -> Section<Limits> {
     Section { before: "[limits]\n", keys: LIMITS, of: |config| config.limits.clone() }
 }
@@ -244,7 +261,7 @@ fn limits() -> Section<Limits> {
 #[test]
 fn every_key_is_taken_within_its_borders_and_refused_beyond_them() {
     let mut cases = top().check_borders() + listener().check_borders() + tls().check_borders();
-    cases += limits().check_borders();
+    cases += limits().check_borders() + http().check_borders();
     cases += Section { before: "[auth]\n", keys: AUTH, of: |config| config.auth.clone() }.check_borders();
     cases += Section { before: "[acl]\n", keys: ACL, of: |config| config.acl.clone() }.check_borders();
     cases += Section { before: "[log]\n", keys: LOG, of: |config| config.log }.check_borders();
@@ -305,6 +322,7 @@ fn the_default_on_the_page_is_the_default() {
     check(&top(), &Config::default());
     check(&listener(), &Listener::default());
     check(&tls(), &TlsSettings::default());
+    check(&http(), &HttpSettings::default());
     check(&limits(), &Limits::default());
     let page = reference::page();
     let names = BRIDGE.iter().map(|key| key.name).chain(BRIDGE_TLS.iter().map(|key| key.name));

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use crate::config::keys::{
-    ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, LIMITS, LISTENER, LOG, STORE, TLS, TOP,
+    ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, HTTP, LIMITS, LISTENER, LOG, STORE, TLS, TOP,
 };
 use crate::config::setting::Key;
-use crate::config::{Bridge, Config, Listener, Mapping};
+use crate::config::{Bridge, Config, HttpSettings, Listener, Mapping};
 
 /// A setting with another value than before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,7 @@ impl Config {
             changes.push(Change { key: "acl.rule".to_owned(), old, new, is_in_force: true });
         }
         section(&mut changes, "auth.", AUTH, (&self.auth, &new.auth), |_| follows.users);
+        http(&mut changes, self.http.as_ref(), new.http.as_ref());
         section(&mut changes, "log.", LOG, (&self.log, &new.log), |key| key == "level");
         section(&mut changes, "store.", STORE, (&self.store, &new.store), |_| false);
         section(&mut changes, "limits.", LIMITS, (&self.limits, &new.limits), |_| false);
@@ -124,6 +125,27 @@ fn bridges(changes: &mut Vec<Change>, old: &[Bridge], new: &[Bridge]) {
         if old.password != new.password {
             change(format!("{key}: password"), "(hidden)".to_owned(), "(another one)".to_owned());
         }
+    }
+}
+
+fn http(changes: &mut Vec<Change>, old: Option<&HttpSettings>, new: Option<&HttpSettings>) {
+    let text = |is_there: bool| if is_there { "there" } else { "none" }.to_owned();
+    let mut differ = |key: &str, old, new| {
+        let (old, new) = (text(old), text(new));
+        changes.push(Change { key: key.to_owned(), old, new, is_in_force: false });
+    };
+    match (old, new) {
+        (Some(old), Some(new)) => {
+            match (&old.tls, &new.tls) {
+                (Some(old), Some(new)) => section(changes, "http.tls.", TLS, (old, new), |_| true),
+                (None, None) => {}
+                (old, new) => differ("http.tls", old.is_some(), new.is_some()),
+            }
+            let is_fixed = |key: &str| matches!(key, "address" | "max_connections");
+            section(changes, "http.", HTTP, (old, new), |key| !is_fixed(key));
+        }
+        (None, None) => {}
+        (old, new) => differ("http", old.is_some(), new.is_some()),
     }
 }
 

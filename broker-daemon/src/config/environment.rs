@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP, sections};
+use crate::config::keys::{ACL, AUTH, HTTP, LIMITS, LISTENER, LOG, STORE, TLS, TOP, sections};
 use crate::config::problem::{Complaint, Place, Report};
 use crate::config::raw::unknown_key;
 use crate::config::setting::Key;
@@ -115,6 +115,16 @@ fn apply_one(draft: &mut Draft, name: &str, value: &str, place: &Place) -> Resul
         (Some("log"), Some(key), None, ..) => set(LOG, "[log]", key, value, &mut draft.config.log),
         (Some("acl"), Some(key), None, ..) => set(ACL, "[acl]", key, value, &mut draft.config.acl),
         (Some("store"), Some(key), None, ..) => set(STORE, "[store]", key, value, &mut draft.config.store),
+        (Some("http"), Some("tls"), Some(key), None, _) => {
+            let http = draft.config.http.get_or_insert_default();
+            let applied = set(TLS, "[http.tls]", key, value, http.tls.get_or_insert_default());
+            draft.http_tls.get_or_insert_with(|| place.clone());
+            applied
+        }
+        (Some("http"), Some(key), None, ..) => {
+            draft.http.get_or_insert_with(|| place.clone());
+            set(HTTP, "[http]", key, value, draft.config.http.get_or_insert_default())
+        }
         (Some("listener"), Some(index), Some("tls"), Some(key), None) => {
             let entry = listener(draft, index, place)?;
             let mut tls = entry.listener.tls.take().unwrap_or_default();
@@ -140,7 +150,7 @@ fn apply_one(draft: &mut Draft, name: &str, value: &str, place: &Place) -> Resul
             .help("the first one is CULEX__LISTENER__0__ADDRESS")),
         (Some("bridge"), ..) => Err(Complaint::new("a bridge is written in the configuration file alone")
             .help("its values may have `${env:NAME}` in them")),
-        (Some("acl" | "auth" | "limits" | "log" | "store"), ..) => {
+        (Some("acl" | "auth" | "http" | "limits" | "log" | "store"), ..) => {
             Err(Complaint::new("this is not the name of a setting")
                 .help("for example CULEX__LIMITS__IN_FLIGHT"))
         }

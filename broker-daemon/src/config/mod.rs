@@ -17,6 +17,7 @@ mod bridge;
 pub(crate) mod change;
 mod environment;
 mod format;
+mod http;
 mod keys;
 mod listener;
 mod mosquitto;
@@ -40,6 +41,7 @@ pub use crate::config::bridge::{
 pub use crate::config::change::{Change, Follows};
 pub use crate::config::environment::Environment;
 pub use crate::config::format::Format;
+pub use crate::config::http::{HTTP_PORT, HttpSettings};
 pub use crate::config::listener::{
     CertificateUser, KeyPermissions, Listener, Protocol, TlsSettings, TlsVersion,
 };
@@ -82,6 +84,8 @@ pub struct Config {
     pub acl: AclSettings,
     /// Who may come in.
     pub auth: AuthSettings,
+    /// The HTTP API; `None` if there is none.
+    pub http: Option<HttpSettings>,
     /// Whom a start as root becomes once it listens; `None`: it stays root.
     pub user: Option<String>,
     /// A file that has the number of the process while it runs.
@@ -222,6 +226,7 @@ impl Default for Config {
             store: StoreSettings::default(),
             acl: AclSettings::default(),
             auth: AuthSettings::default(),
+            http: None,
             user: None,
             pid_file: None,
         }
@@ -229,7 +234,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads a configuration, or takes the defaults without a `file`, and applies the overrides of `environment`. The file
+    /// Reads a configuration, or takes the defaults without a `file`, which have the HTTP API, and applies the overrides of `environment`. The file
     /// is TOML or mosquitto's, see [`Format`].
     ///
     /// # Errors
@@ -249,7 +254,8 @@ impl Config {
     ) -> Result<(Self, Vec<Note>), ConfigError> {
         let Some(path) = file else {
             let mut report = Report::default();
-            let draft = validate::Draft::default();
+            let mut draft = validate::Draft::default();
+            draft.config.http = Some(HttpSettings::default());
             return Ok((Self::complete(draft, environment, &mut report)?, Vec::new()));
         };
         let source = Source::read(path).map_err(|complaint| {

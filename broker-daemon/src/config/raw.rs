@@ -10,7 +10,7 @@ use toml::de::{DeArray, DeString, DeTable, DeValue};
 
 use crate::acl::WrittenRule;
 use crate::config::environment::Environment;
-use crate::config::keys::{ACL, AUTH, LIMITS, LISTENER, LOG, STORE, TLS, TOP, sections};
+use crate::config::keys::{ACL, AUTH, HTTP, LIMITS, LISTENER, LOG, STORE, TLS, TOP, sections};
 use crate::config::own_limits::OwnLimits;
 use crate::config::problem::{Complaint, ConfigError, Place, Problem, Report};
 use crate::config::rules::{ACL_RULE, DraftRule};
@@ -19,7 +19,7 @@ use crate::config::source::Source;
 use crate::config::suggest::nearest;
 use crate::config::validate::{Draft, DraftListener};
 use crate::config::value::Input;
-use crate::config::{Listener, TlsSettings};
+use crate::config::{HttpSettings, Listener, TlsSettings};
 
 /// Reads a file into a draft.
 ///
@@ -48,6 +48,7 @@ pub(crate) fn read(
             ("auth", DeValue::Table(table)) => {
                 reader.section(AUTH, "[auth]", table, &mut draft.config.auth);
             }
+            ("http", DeValue::Table(table)) => reader.http(&key.span(), table, &mut draft),
             ("limits", DeValue::Table(table)) => {
                 reader.section(LIMITS, "[limits]", table, &mut draft.config.limits);
             }
@@ -116,6 +117,25 @@ impl Reader<'_> {
                 }
             }
         }
+    }
+
+    /// `[http]` and `[http.tls]`.
+    fn http(&mut self, span: &Range<usize>, table: &DeTable<'_>, draft: &mut Draft) {
+        let place = self.source.place(span);
+        let http = draft.config.http.insert(HttpSettings::default());
+        for (key, value) in table {
+            match (key.get_ref().as_ref(), value.get_ref()) {
+                ("tls", DeValue::Table(table)) => {
+                    self.section(TLS, "[http.tls]", table, http.tls.insert(TlsSettings::default()));
+                    draft.http_tls = Some(self.source.place(&key.span()));
+                }
+                ("tls", _) => self.complain(&key.span(), Complaint::new("`tls` is written [http.tls]")),
+                _ => {
+                    self.key(HTTP, "[http]", key, value, http);
+                }
+            }
+        }
+        draft.http = Some(place);
     }
 
     fn rule(&mut self, table: &Spanned<DeValue<'_>>) -> Option<WrittenRule> {

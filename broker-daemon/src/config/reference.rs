@@ -5,14 +5,15 @@ use std::fmt::Write;
 use culex_core::limits::Limits;
 
 use crate::config::keys::{
-    ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, LIMITS, LISTENER, LOG, MAPPING, STORE, TLS, TOP,
+    ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, HTTP, LIMITS, LISTENER, LOG, MAPPING, STORE,
+    TLS, TOP,
 };
 use crate::config::own_limits::NAMES;
 use crate::config::rules::{ACL_RULE, DraftRule};
 use crate::config::setting::Key;
 use crate::config::{
-    AclSettings, AuthSettings, Bridge, BridgePace, BridgeQueue, BridgeTls, Config, Listener, LogSettings,
-    Mapping, StoreSettings, TlsSettings,
+    AclSettings, AuthSettings, Bridge, BridgePace, BridgeQueue, BridgeTls, Config, HttpSettings, Listener,
+    LogSettings, Mapping, StoreSettings, TlsSettings,
 };
 
 /// The reference page.
@@ -39,6 +40,8 @@ pub fn page() -> String {
     table(&mut page, "`[acl]`", "CULEX__ACL__", ACL, AclSettings::default);
     table(&mut page, "`[[acl.rule]]`", "", ACL_RULE, DraftRule::default);
     page.push_str(RULE_NOTE);
+    table(&mut page, "`[http]`", "CULEX__HTTP__", HTTP, HttpSettings::default);
+    page.push_str(HTTP_NOTE);
     table(&mut page, "`[log]`", "CULEX__LOG__", LOG, LogSettings::default);
     table(&mut page, "`[store]`", "CULEX__STORE__", STORE, StoreSettings::default);
     page.push_str(STORE_NOTE);
@@ -94,6 +97,10 @@ has no user, or a line that is not one, stops the start. See [users.md](users.md
 ";
 const RULE_NOTE: &str = "
 The same rules and decisions as in `file`, instead of it; see [access.md](access.md).
+";
+const HTTP_NOTE: &str = "
+Without this section there is no HTTP API, except in the run without a configuration, which has it on `127.0.0.1:9883`.
+`[http.tls]` has the keys of `[listener.tls]`, but for user names from certificates. See [http.md](http.md).
 ";
 const STORE_NOTE: &str = "
 Without a directory a service has `$STATE_DIRECTORY` (systemd sets it), a person `culex/port-PORT` in `$XDG_STATE_HOME` or

@@ -1,6 +1,7 @@
 //! What a setting is: a typed way from a written value into a field, with its range and default.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ pub(crate) enum Setting<T> {
     Switch { field: fn(&mut T) -> &mut Option<bool> },
     /// An address to listen on.
     Address { field: fn(&mut T) -> &mut Address },
+    /// An IP address and port.
+    Socket { field: fn(&mut T) -> &mut SocketAddr },
     /// A directory or file, or not said.
     Path { field: fn(&mut T) -> &mut Option<PathBuf> },
     /// A word, or not said.
@@ -138,6 +141,13 @@ impl<T> Setting<T> {
             Self::Address { field } => {
                 let Input::Text(text) = input else { return Err(self.mismatch(input)) };
                 *field(target) = address(text)?;
+            }
+            Self::Socket { field } => {
+                let Input::Text(text) = input else { return Err(self.mismatch(input)) };
+                match address(text)? {
+                    Address::Ip(address) => *field(target) = address,
+                    Address::Unix(_) => return Err(self.mismatch(input)),
+                }
             }
             Self::Path { field } => {
                 let Input::Text(text) = input else { return Err(self.mismatch(input)) };
@@ -239,6 +249,7 @@ impl<T> Setting<T> {
             }
             Self::Switch { .. } => "true or false".to_owned(),
             Self::Address { .. } => "address with port, or \"unix:PATH\"".to_owned(),
+            Self::Socket { .. } => "address with port".to_owned(),
             Self::Mode { .. } => "text of octal digits".to_owned(),
             Self::Networks { .. } => "network or list of networks".to_owned(),
             Self::Path { .. } => "path".to_owned(),
@@ -266,6 +277,7 @@ impl<T> Setting<T> {
             | Self::Choices { .. }
             | Self::Switch { .. }
             | Self::Address { .. }
+            | Self::Socket { .. }
             | Self::Path { .. }
             | Self::Text { .. }
             | Self::Word { .. }
@@ -294,6 +306,7 @@ impl<T> Setting<T> {
             | Self::Secret { .. }
             | Self::MountPoint { .. }
             | Self::Paths { .. }
+            | Self::Socket { .. }
             | Self::Mode { .. }
             | Self::Networks { .. }
             | Self::Texts { .. }
@@ -341,6 +354,7 @@ impl<T> Setting<T> {
             },
             Self::Switch { field } => field(&mut section).map(|switch| switch.to_string()),
             Self::Address { field } => Some(write_text(&field(&mut section).to_string())),
+            Self::Socket { field } => Some(write_text(&field(&mut section).to_string())),
             Self::Path { field } => {
                 field(&mut section).as_ref().map(|path| write_text(&path.display().to_string()))
             }

@@ -44,7 +44,8 @@ fn check(text: &str, expected: &[&str]) {
 #[test]
 fn an_empty_file_is_the_default() {
     assert_eq!(load("").unwrap(), Config::default());
-    assert_eq!(Config::load(None, &Environment::default()).unwrap(), Config::default());
+    let without_file = Config { http: Some(HttpSettings::default()), ..Config::default() };
+    assert_eq!(Config::load(None, &Environment::default()).unwrap(), without_file);
     assert_eq!(Config::default().listeners[0].address.to_string(), "127.0.0.1:1883");
 }
 

@@ -5,7 +5,7 @@ use culex_core::Address;
 use crate::config::bridge::{self, DraftBridge};
 use crate::config::own_limits::OwnLimits;
 use crate::config::problem::{Complaint, Place, Report};
-use crate::config::{CertificateUser, Config, Listener, Protocol};
+use crate::config::{CertificateUser, Config, HttpSettings, Listener, Protocol, TlsSettings};
 
 /// A configuration that may still be wrong.
 #[derive(Debug, Default)]
@@ -14,6 +14,10 @@ pub(crate) struct Draft {
     pub(crate) listeners: Vec<DraftListener>,
     /// Bridges in the order of the file.
     pub(crate) bridges: Vec<DraftBridge>,
+    /// Where `[http]` stands.
+    pub(crate) http: Option<Place>,
+    /// Where `[http.tls]` stands.
+    pub(crate) http_tls: Option<Place>,
     /// Where the rules of `[acl]` stand.
     pub(crate) acl_rule: Option<Place>,
     /// All but the listeners and bridges.
@@ -35,13 +39,18 @@ pub(crate) struct DraftListener {
 }
 
 pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
-    let Draft { listeners, bridges, acl_rule, config } = draft;
+    let Draft { listeners, bridges, http, http_tls, acl_rule, config } = draft;
     for (n, listener) in listeners.iter().enumerate() {
         check_exposure(listener, config.auth.password_file.is_some(), report);
-        check_tls(listener, report);
+        if let (Some(tls), Some(place)) = (&listener.listener.tls, &listener.tls) {
+            check_tls(tls, "[listener.tls]", place, report);
+        }
         check_together(listener, report);
         let earlier = listeners.iter().take(n);
         check_unique(listener, earlier, report);
+    }
+    if let Some(settings) = &config.http {
+        check_http(settings, http, http_tls, &config, report);
     }
     if let (Some(place), Some(_)) = (acl_rule, &config.acl.file) {
         let complaint = Complaint::new("there are both [[acl.rule]] and `file`, and one list decides");
@@ -90,12 +99,51 @@ fn check_exposure(draft: &DraftListener, has_users: bool, report: &mut Report) {
     }
 }
 
-/// What belongs together in `[listener.tls]`.
-fn check_tls(draft: &DraftListener, report: &mut Report) {
-    let (Some(tls), Some(place)) = (&draft.listener.tls, &draft.tls) else { return };
+/// What belongs together in `[http]`. Whoever is named must be a user, and certificates name nobody here.
+fn check_http(
+    http: &HttpSettings,
+    place: Option<Place>,
+    tls_place: Option<Place>,
+    config: &Config,
+    report: &mut Report,
+) {
+    if let (Some(tls), Some(place)) = (&http.tls, tls_place) {
+        check_tls(tls, "[http.tls]", &place, report);
+        if tls.user_name() != CertificateUser::None {
+            let complaint = Complaint::new("certificates are no users of the HTTP API");
+            let help = "leave use_identity_as_username and use_subject_as_username out; users log in with their password";
+            report.add(place, complaint.help(help));
+        }
+    }
+    let Some(place) = place else { return };
+    if config.auth.password_file.is_none() && !(http.admins.is_empty() && http.viewers.is_empty()) {
+        let complaint = Complaint::new("admins and viewers are users, and there are none");
+        let help = "add `password_file = \"FILE\"` under [auth]; `culex passwd -c FILE USER` makes the file";
+        report.add(place.clone(), complaint.help(help));
+    }
+    if let Some(wrong) = http.allow_origins.iter().find(|origin| !is_origin(origin)) {
+        report.add(place, no_origin("allow_origins", wrong));
+    }
+}
+
+/// What a browser sends as `Origin`.
+fn is_origin(origin: &str) -> bool {
+    match origin.split_once("://") {
+        Some((_, host)) => !host.is_empty() && !host.contains('/'),
+        None => origin == "*" || origin == "null",
+    }
+}
+
+fn no_origin(key: &str, wrong: &str) -> Complaint {
+    Complaint::new(format!("\"{}\" in {key} is no origin", wrong.escape_debug()))
+        .help("browsers send scheme and host, without a path: \"https://example.org\"")
+}
+
+/// What belongs together in `[listener.tls]` and `[http.tls]`.
+fn check_tls(tls: &TlsSettings, section: &str, place: &Place, report: &mut Report) {
     let mut complain = |complaint| report.add(place.clone(), complaint);
     match (tls.certificates.len(), tls.keys.len()) {
-        (0, _) => complain(Complaint::new("this [listener.tls] has no `certificate`").help(
+        (0, _) => complain(Complaint::new(format!("this {section} has no `certificate`")).help(
             "name the PEM files of a certificate and its key: `certificate = \"server.crt\"`, `key = \"server.key\"`",
         )),
         (certificates, keys) if certificates != keys => complain(
@@ -145,15 +193,8 @@ fn check_together(draft: &DraftListener, report: &mut Report) {
                 .help("for example `websocket_path = \"/mqtt\"`"),
         );
     }
-    let is_origin = |origin: &String| match origin.split_once("://") {
-        Some((_, host)) => !host.is_empty() && !host.contains('/'),
-        None => origin == "*" || origin == "null",
-    };
     if let Some(wrong) = listener.websocket_origins.iter().find(|origin| !is_origin(origin)) {
-        complain(
-            Complaint::new(format!("\"{}\" in websocket_origins is no origin", wrong.escape_debug()))
-                .help("browsers send scheme and host, without a path: \"https://example.org\""),
-        );
+        complain(no_origin("websocket_origins", wrong));
     }
     if matches!(listener.address, Address::Unix(_)) {
         for (key, _) in [

@@ -8,13 +8,14 @@ use culex_core::client::Secret;
 use culex_core::limits::Limits;
 
 use crate::config::keys::{
-    ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, LIMITS, LISTENER, LOG, MAPPING, STORE, TLS, TOP,
+    ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, HTTP, LIMITS, LISTENER, LOG, MAPPING, STORE,
+    TLS, TOP,
 };
 use crate::config::rules::{ACL_RULE, DraftRule};
 use crate::config::setting::Key;
 use crate::config::{
-    AclSettings, AuthSettings, Bridge, BridgePace, BridgeQueue, BridgeTls, Config, Listener, LogSettings,
-    Mapping, StoreSettings, TlsSettings,
+    AclSettings, AuthSettings, Bridge, BridgePace, BridgeQueue, BridgeTls, Config, HttpSettings, Listener,
+    LogSettings, Mapping, StoreSettings, TlsSettings,
 };
 
 impl Config {
@@ -52,6 +53,14 @@ impl Config {
         section(&mut text, "[acl]", ACL, &self.acl, &AclSettings::default());
         for rule in &self.acl.rules {
             section(&mut text, "[[acl.rule]]", ACL_RULE, &DraftRule::of(rule), &DraftRule::default());
+        }
+        if let Some(http) = &self.http {
+            let _ = write!(text, "\n[http]\n");
+            keys(&mut text, HTTP, http, &HttpSettings::default());
+            if let Some(tls) = &http.tls {
+                let _ = write!(text, "\n[http.tls]\n");
+                keys(&mut text, TLS, tls, &TlsSettings::default());
+            }
         }
         section(&mut text, "[log]", LOG, &self.log, &LogSettings::default());
         section(&mut text, "[store]", STORE, &self.store, &StoreSettings::default());

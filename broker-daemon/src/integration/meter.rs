@@ -150,6 +150,11 @@ impl Meter {
         self.throttled.fetch_add(1, Relaxed);
     }
 
+    /// How often the connection was lost and made again, and how often the other side asked for less.
+    pub fn setbacks(&self) -> (u64, u64) {
+        (self.reconnects.load(Relaxed), self.throttled.load(Relaxed))
+    }
+
     /// Messages that are sent and not answered, from now on.
     pub fn set_in_flight(&self, messages: u64) {
         self.in_flight.store(messages, Relaxed);
@@ -212,8 +217,9 @@ impl Meter {
         let (buckets, sum_us) = self.latency();
         let answers: u64 = buckets.iter().sum();
         view.insert("in_flight".into(), self.in_flight().into());
-        view.insert("reconnects".into(), self.reconnects.load(Relaxed).into());
-        view.insert("throttled".into(), self.throttled.load(Relaxed).into());
+        let (reconnects, throttled) = self.setbacks();
+        view.insert("reconnects".into(), reconnects.into());
+        view.insert("throttled".into(), throttled.into());
         let mean_us = sum_us.checked_div(answers);
         view.insert("answers".into(), json!({ "count": answers, "mean_microseconds": mean_us }));
         view.into()

@@ -76,6 +76,11 @@ impl Seconds {
         Self(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
 
+    /// Since 1970.
+    pub(super) const fn since_1970(self) -> i64 {
+        self.0
+    }
+
     /// UTCTime `YYMMDDHHMMSSZ` or GeneralizedTime `YYYYMMDDHHMMSSZ`.
     fn read(der: &mut Der<'_>) -> Option<Self> {
         let (tag, text) = der.next()?;

@@ -23,7 +23,7 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 
-use self::certificate::Certificate;
+use self::certificate::{Certificate, Seconds};
 use self::files::{Fault, fault};
 use self::resolver::Resolver;
 use crate::config::problem::{Complaint, Report};
@@ -42,6 +42,31 @@ struct Listening {
     address: Address,
     tls: Tls,
     trust: Trust,
+    expires: Option<i64>,
+}
+
+/// The TLS of the HTTP API.
+#[derive(Debug)]
+pub struct HttpTls {
+    pub(crate) config: Arc<ServerConfig>,
+    /// When its certificate does, in seconds since 1970.
+    pub(crate) expires: i64,
+}
+
+impl HttpTls {
+    /// Reads all files that `[http.tls]` names; `None` if there is no such section.
+    ///
+    /// # Errors
+    /// What is wrong with which file, all at once.
+    pub fn load(config: &Config) -> Result<Option<Self>, ConfigError> {
+        let Some(settings) = config.http.as_ref().and_then(|http| http.tls.as_ref()) else { return Ok(None) };
+        let mut report = Report::default();
+        let settings = TlsSettings { alpn: vec!["http/1.1".to_owned()], ..settings.clone() };
+        let loaded = load(&settings, Protocol::Mqtt, None, &mut report);
+        let tls =
+            loaded.map(|loaded| Self { config: loaded.config, expires: loaded.expires.unwrap_or_default() });
+        report.finish(tls)
+    }
 }
 
 /// Whom a listener lets in. Where it changes, nobody comes in any more by what was said before.
@@ -77,10 +102,10 @@ impl Secured {
         let mut report = Report::default();
         let load = |(number, listener): (usize, &Listener)| {
             let settings = listener.tls.as_ref()?;
-            let (trust, config) =
+            let Loaded { trust, config, expires } =
                 load(settings, listener.protocol, self.at(number, &listener.address), &mut report)?;
             let tls = identify(Tls::new(config), settings.user_name());
-            Some(Listening { address: listener.address.clone(), tls, trust })
+            Some(Listening { address: listener.address.clone(), tls, trust, expires })
         };
         let listening = config.listeners.iter().enumerate().map(load).collect();
         report.finish(Self(listening))
@@ -91,6 +116,11 @@ impl Secured {
         self.0.get(listener)?.as_ref().map(|listening| &listening.tls)
     }
 
+    /// When the first certificate of that listener expires, in seconds since 1970; `None` if it has none.
+    pub fn expires(&self, listener: usize) -> Option<i64> {
+        self.0.get(listener)?.as_ref()?.expires
+    }
+
     /// Gives new connections what `new` has for the same address; who is connected stays.
     pub fn replace(&mut self, new: &Self) {
         for (number, listening) in self.0.iter_mut().enumerate() {
@@ -99,6 +129,7 @@ impl Secured {
             {
                 listening.tls.replace(&new.tls);
                 listening.trust = new.trust.clone();
+                listening.expires = new.expires;
             }
         }
     }
@@ -113,6 +144,7 @@ impl Secured {
                 if let Some(new) = new {
                     old.tls.replace(&new.tls);
                     old.trust = new.trust;
+                    old.expires = new.expires;
                 }
                 Some(old)
             }
@@ -132,13 +164,20 @@ impl Secured {
     }
 }
 
+/// What the files of a listener come to.
+struct Loaded {
+    trust: Trust,
+    config: Arc<ServerConfig>,
+    expires: Option<i64>,
+}
+
 /// Everything of a listener, or its faults in `report`. Tickets of before are good while the trust is the same.
 fn load(
     settings: &TlsSettings,
     protocol: Protocol,
     before: Option<&Listening>,
     report: &mut Report,
-) -> Option<(Trust, Arc<ServerConfig>)> {
+) -> Option<Loaded> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let keys: Vec<_> = settings
         .certificates
@@ -154,6 +193,9 @@ fn load(
     if keys.len() < settings.certificates.len() {
         return None;
     }
+    let first =
+        keys.iter().filter_map(|key| Certificate::read(key.cert.first()?)).map(|one| one.not_after).min();
+    let expires = first.map(Seconds::since_1970);
     let material = Material { keys, verifier, trust };
     match server_config(settings, &material, before, provider) {
         Ok(mut config) => {
@@ -161,7 +203,7 @@ fn load(
                 // A browser asks for HTTP: it is told of MQTT by its page, and then by a header.
                 config.alpn_protocols.push(b"http/1.1".to_vec());
             }
-            Some((material.trust, Arc::new(config)))
+            Some(Loaded { trust: material.trust, config: Arc::new(config), expires })
         }
         Err(error) => {
             let path = settings.certificates.first().map_or(Path::new(""), |path| path);

@@ -293,7 +293,7 @@ impl Shard {
     ) {
         let flags = Flags { qos: QoS::AtMostOnce, is_dup: false, is_retain, packet_id: None };
         if self.connections.send_publish(connection_key, message, flags) {
-            self.stats.messages_sent += 1;
+            self.stats.note_sent(QoS::AtMostOnce);
             self.stats.payload_bytes_sent += message.payload.len() as u64;
         }
     }

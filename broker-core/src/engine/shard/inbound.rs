@@ -38,7 +38,7 @@ impl Shard {
             return Err(CloseReason::Malformed(DecodeError::TopicMissing));
         };
         self.topic_limits(key).check(topic.as_str()).map_err(CloseReason::Protocol)?;
-        self.stats.messages_received += 1;
+        self.stats.note_received(publish.qos);
         self.stats.payload_bytes_received += publish.payload.len() as u64;
         let handshake = Handshake::new(publish.qos, publish.packet_id);
         let content = Content {

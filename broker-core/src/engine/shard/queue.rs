@@ -218,7 +218,7 @@ fn send_publish(
     let Some(body) = &queued.body else { return };
     let message = Message::from(&**body);
     if connections.send_publish(key, &message, flags) {
-        stats.messages_sent += 1;
+        stats.note_sent(flags.qos);
         stats.payload_bytes_sent += message.payload.len() as u64;
     }
 }

@@ -71,11 +71,14 @@ impl Committer {
     fn commit(&mut self, taken: &Taken) -> Result<(), StoreError> {
         let Taken { records, through, errands, .. } = taken;
         // Everything may be over already; without a batch it is a sign of life.
+        let began = Instant::now();
         if !records.is_empty() || (through.is_empty() && errands.is_empty()) {
             self.store.commit(records, self.clock.now().wall)?;
         }
         let cells = &self.queue.cells;
-        cells.commits.fetch_add(u64::from(!records.is_empty()), Ordering::Relaxed);
+        if !records.is_empty() {
+            cells.note_commit(began.elapsed());
+        }
         cells.records.fetch_add(records.len() as u64, Ordering::Relaxed);
         Ok(())
     }

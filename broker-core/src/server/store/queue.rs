@@ -84,6 +84,25 @@ pub(super) struct StoreCells {
     pub(super) records: AtomicU64,
     pub(super) elided: AtomicU64,
     pub(super) stalls: AtomicU64,
+    /// Microseconds of all transactions, and how many took no longer than each of [`COMMIT_BOUNDS`].
+    pub(super) commit_micros: AtomicU64,
+    pub(super) commits_within: [AtomicU64; COMMIT_BOUNDS.len()],
+}
+
+/// Durations that transactions are counted by.
+const COMMIT_BOUNDS: [Duration; 4] =
+    [Duration::from_millis(1), Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
+
+impl StoreCells {
+    /// A transaction is done.
+    pub(super) fn note_commit(&self, took: Duration) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.commit_micros.fetch_add(micros, Ordering::Relaxed);
+        for (bound, cell) in COMMIT_BOUNDS.iter().zip(&self.commits_within) {
+            cell.fetch_add(u64::from(took <= *bound), Ordering::Relaxed);
+        }
+    }
 }
 
 /// A prefix of the queue.
@@ -224,13 +243,29 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Commits, records, elided entries, bytes that wait, whether it is full, and how often it was, for the metrics.
-    pub(crate) fn counts(&self) -> [u64; 6] {
-        let StoreCells { commits, records, elided, stalls } = &self.cells;
-        let [commits, records, elided, stalls] =
-            [commits, records, elided, stalls].map(|cell| cell.load(Ordering::Relaxed));
+    /// Commits, records, elided entries, bytes that wait, whether it is full, how often it was, and how long commits took,
+    /// for the metrics.
+    pub(crate) fn counts(&self) -> [u64; 11] {
+        let StoreCells { commits, records, elided, stalls, commit_micros, commits_within } = &self.cells;
+        let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        let [within_1ms, within_10ms, within_100ms, within_1s] = commits_within.each_ref().map(read);
+        let [commits, records, elided, stalls, micros] =
+            [commits, records, elided, stalls, commit_micros].map(read);
         let bytes = self.bytes.load(Ordering::Relaxed) as u64;
-        [commits, records, elided, bytes, u64::from(self.is_full.load(Ordering::Relaxed)), stalls]
+        let is_full = u64::from(self.is_full.load(Ordering::Relaxed));
+        [
+            commits,
+            records,
+            elided,
+            bytes,
+            is_full,
+            stalls,
+            micros,
+            within_1ms,
+            within_10ms,
+            within_100ms,
+            within_1s,
+        ]
     }
 
     pub(super) fn room(&self) -> StoreRoom {

@@ -1,6 +1,7 @@
 //! The one table of all keys: the reader, the checks, the suggestions and the reference page follow it.
 
 mod bridge;
+mod http;
 mod listener;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::config::{
 };
 
 pub(crate) use self::bridge::{BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, MAPPING};
+pub(crate) use self::http::HTTP;
 pub(crate) use self::listener::{LISTENER, TLS};
 
 /// Keys at the top of the file.
@@ -312,10 +314,11 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
 ];
 
 /// Sections, how each is written, and the names of its keys.
-pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 13] {
+pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 14] {
     [
         ("auth", "[auth]", AUTH.iter().map(|key| key.name).collect()),
         ("listener", "[[listener]]", LISTENER.iter().map(|key| key.name).collect()),
+        ("http", "[http]", HTTP.iter().map(|key| key.name).collect()),
         ("tls", "[listener.tls], below its [[listener]]", TLS.iter().map(|key| key.name).collect()),
         ("acl", "[acl]", ACL.iter().map(|key| key.name).collect()),
         ("rule", "[[acl.rule]]", ACL_RULE.iter().map(|key| key.name).collect()),
