@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::Result;
 use crate::certificates::Certificates;
+use crate::scenario::Scenario;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -26,16 +27,25 @@ pub struct Broker {
     pub offline: Vec<String>,
     /// Scenarios with one of these words are left out.
     #[serde(default)]
-    pub without: Vec<String>,
+    without: Vec<String>,
+    /// Scenarios with one of these words are the only ones, if there are any.
+    #[serde(default)]
+    only: Vec<String>,
+    /// Whether the goals are its goals.
+    #[serde(default)]
+    pub judged: bool,
+    /// The broker that it is compared with; the first of the file if it is not said.
+    #[serde(default)]
+    pub against: Option<String>,
 }
 
 /// A file of brokers.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Brokers {
-    /// What they are compared at, as options of `culex bench`; empty for the usual.
+    /// What they are compared at.
     #[serde(default)]
-    pub scenarios: Vec<String>,
+    pub scenarios: Vec<Scenario>,
     /// More options of `culex bench`, with all scenarios.
     #[serde(default)]
     pub options: Vec<String>,
@@ -81,7 +91,16 @@ impl Broker {
             config: String::new(),
             offline: Vec::new(),
             without: Vec::new(),
+            only: Vec::new(),
+            judged: false,
+            against: None,
         }
+    }
+
+    /// Whether it is measured with these options of `culex bench`.
+    pub fn takes(&self, run: &str) -> bool {
+        let names = |words: &[String]| words.iter().any(|word| run.contains(word.as_str()));
+        !names(&self.without) && (self.only.is_empty() || names(&self.only))
     }
 
     /// Whether it has a directory to keep something in.

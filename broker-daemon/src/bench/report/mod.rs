@@ -180,6 +180,7 @@ impl Report {
             "drain_seconds": self.offline.map(|offline| offline.drained_in.as_secs_f64()),
             "session_bytes_each": self.session_bytes_each(),
             "queued_bytes_each": self.queued_bytes_each(),
+            "queued_memory_bytes_each": self.queued_memory_each(),
             "data_bytes_sessions": offline.data_bytes.map(|(sessions, _)| sessions),
             "data_bytes_filled": offline.data_bytes.map(|(_, filled)| filled),
             "bench_cpu_seconds": self.own_cpu.map(|cpu| cpu.as_secs_f64()),
@@ -224,6 +225,16 @@ impl Report {
     fn queued_bytes_each(&self) -> Option<f64> {
         let (sessions, filled) = self.offline?.data_bytes?;
         Some(filled.saturating_sub(sessions) as f64 / self.messages_total.max(1) as f64)
+    }
+
+    /// Memory for a message that waits, for each session that it waits for.
+    fn queued_memory_each(&self) -> Option<f64> {
+        let offline = self.offline?;
+        let bytes = offline.filled_bytes?.saturating_sub(offline.session_bytes?);
+        // With topics of their own each message waits for one.
+        let has_one_topic = matches!(self.plan.scenario, Scenario::Offline { sessions: Some(_), .. });
+        let each = if has_one_topic { offline.sessions } else { 1 };
+        Some(bytes as f64 / (self.messages_total * each).max(1) as f64)
     }
 
     /// Messages per second that were due (rate).

@@ -1,4 +1,4 @@
-//! What is measured, and one measurement.
+//! One measurement.
 
 use std::process::Command;
 
@@ -7,30 +7,20 @@ use serde_json::Value;
 use culex_benches::Result;
 use culex_benches::broker::{Broker, Running};
 
-/// A scenario of the load generator: options of `culex bench`.
-pub(crate) struct Scenario(String);
-
-/// 100-byte payload; window 100 unless `-w` says otherwise.
-pub(crate) const SCENARIOS: &[&str] = &[
-    "pub-sub -w 1",
-    "pub-sub -w 1 -q 1",
-    "pub-sub",
-    "pub-sub -n 50",
-    "pub-sub -n 50 -q 1",
-    "pub-sub -n 50 -q 2",
-    "pub-sub -n 50 -w 1",
-    "fan-out -n 1000",
-    "fan-in -n 1000 -w 10",
-    "fan-in -n 1000",
-    "connect -n 50",
-    "idle -n 5000",
-];
+/// Where the program is that measures.
+const CULEX: &str = "target/release/culex";
 
 /// One measurement. What does not apply is not a number.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Figures {
-    /// Deliveries or connections per second; offline, messages put away; for idle, bytes of memory per connection.
+    /// Deliveries or connections per second; offline, messages put away.
     pub(crate) rate: f64,
+    /// Subscriptions or Retained Messages taken per second, before the measured part.
+    pub(crate) installed: f64,
+    /// Bytes of memory of a connection (idle), a subscription, a Retained Message, an entry of a queue (offline).
+    pub(crate) bytes: f64,
+    /// Cores that the broker kept busy (idle).
+    pub(crate) cores: f64,
     /// Deliveries per second when the sessions are back (offline).
     pub(crate) drain: f64,
     pub(crate) p99_us: f64,
@@ -49,27 +39,60 @@ pub(crate) struct Figures {
     pub(crate) foreign_cores: f64,
 }
 
-impl Scenario {
-    pub(crate) fn new(text: &str) -> Self {
-        Self(text.to_owned())
-    }
+impl Figures {
+    /// Where there is no measurement.
+    pub(crate) const NONE: Self = Self {
+        rate: f64::NAN,
+        installed: f64::NAN,
+        bytes: f64::NAN,
+        cores: f64::NAN,
+        drain: f64::NAN,
+        p99_us: f64::NAN,
+        broker_cpu_us: f64::NAN,
+        own_cpu_us: f64::NAN,
+        written: f64::NAN,
+        session: f64::NAN,
+        queued: f64::NAN,
+        faults: f64::NAN,
+        foreign_cores: f64::NAN,
+    };
 
-    pub(crate) fn name(&self) -> &str {
-        &self.0
+    /// The median of each.
+    pub(crate) fn medians(runs: &[Self]) -> Self {
+        let of = |of: fn(&Self) -> f64| {
+            let mut values: Vec<f64> = runs.iter().map(of).collect();
+            values.sort_by(f64::total_cmp);
+            values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+        };
+        Self {
+            rate: of(|run| run.rate),
+            installed: of(|run| run.installed),
+            bytes: of(|run| run.bytes),
+            cores: of(|run| run.cores),
+            drain: of(|run| run.drain),
+            p99_us: of(|run| run.p99_us),
+            broker_cpu_us: of(|run| run.broker_cpu_us),
+            own_cpu_us: of(|run| run.own_cpu_us),
+            written: of(|run| run.written),
+            session: of(|run| run.session),
+            queued: of(|run| run.queued),
+            faults: of(|run| run.faults),
+            foreign_cores: of(|run| run.foreign_cores),
+        }
     }
 }
 
 /// Runs the load generator against a broker, for some seconds unless the scenario has a count.
 pub(crate) fn measure(
-    scenario: &Scenario,
+    run: &str,
     more: &[String],
     broker: &Broker,
     running: &Running,
     seconds: f64,
 ) -> Result<Figures> {
-    let words: Vec<_> = scenario.name().split_whitespace().collect();
+    let words: Vec<_> = run.split_whitespace().collect();
     let kind = words.first().copied().unwrap_or_default();
-    let mut command = Command::new("target/release/culex");
+    let mut command = Command::new(CULEX);
     command.arg("bench").args(&words).args(["-h", "127.0.0.1", "-p", &running.address.port().to_string()]);
     // A broker that writes all it has after each change may be long about it.
     command.args(["--drain", "30"]);
@@ -96,13 +119,20 @@ pub(crate) fn measure(
     let is_offline = kind == "offline";
     Ok(Figures {
         rate: match kind {
-            "idle" => (number("broker_bytes_after") - number("broker_bytes_before")) / number("connections"),
+            "idle" => f64::NAN,
             "offline" => number("messages_per_second"),
             _ => number("deliveries_per_second"),
         },
+        installed: number("installed_per_second"),
+        bytes: match kind {
+            "idle" => (number("broker_bytes_after") - number("broker_bytes_before")) / number("connections"),
+            "offline" => number("queued_memory_bytes_each"),
+            _ => number("installed_bytes_each"),
+        },
+        cores: only(kind == "idle", number("broker_cpu_seconds") / number("measured_seconds")),
         drain: only(is_offline && number("deliveries") > 0.0, number("deliveries_per_second")),
         p99_us: only(
-            !is_offline,
+            !matches!(kind, "offline" | "idle" | "retained"),
             line.pointer("/latency_us/p99").and_then(Value::as_f64).unwrap_or(f64::NAN),
         ),
         broker_cpu_us: number("broker_cpu_us_each"),
