@@ -108,6 +108,12 @@ impl Service {
         Some(self.next_link)
     }
 
+    pub(super) fn saw_handshake(&mut self, is_complete: bool) {
+        let Observations { handshakes, failed_handshakes, .. } = &mut self.observations;
+        *(if is_complete { handshakes } else { failed_handshakes }) += 1;
+        self.news.notify_waiters();
+    }
+
     /// The peer has gone, or its stream failed. Nothing is known of the connection then.
     pub(super) fn lost(&mut self, id: u64, now: Instant) {
         if let Some(mut link) = self.links.remove(&id) {

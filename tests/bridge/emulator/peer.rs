@@ -8,7 +8,7 @@ use culex_codec::{
     PropertyContext, ProtocolVersion, Publish, QoS, ReasonCode, Subscribe, SubscribeFiltersBuf,
     SubscriptionOptions, TopicFilter, TopicName, Unsubscribe, UnsubscribeFiltersBuf, decode,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -42,8 +42,12 @@ pub(crate) struct Message {
     pub(crate) properties: String,
 }
 
+/// Any stream.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 pub(crate) struct Peer {
-    stream: DuplexStream,
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
     pub(crate) version: ProtocolVersion,
     /// Of the last CONNACK, as text.
@@ -100,7 +104,13 @@ impl Peer {
     pub(crate) fn open_as(emulator: &Emulator, version: ProtocolVersion, identity: PeerIdentity) -> Self {
         let (stream, other) = duplex(1 << 20);
         let task = tokio::spawn(emulator.serve(other, identity));
-        Self { stream, buffer: Vec::new(), version, announced: String::new(), task }
+        Self { task, ..Self::over(stream, version) }
+    }
+
+    /// A connection over a stream whose other end is served already.
+    pub(crate) fn over(stream: impl Stream + 'static, version: ProtocolVersion) -> Self {
+        let task = tokio::spawn(async {});
+        Self { stream: Box::new(stream), buffer: Vec::new(), version, announced: String::new(), task }
     }
 
     /// Connects, and is accepted.
