@@ -158,6 +158,9 @@ impl Peer {
                     self.announced = format!("{:?}", connack.properties);
                 }
                 let got = own(&packet);
+                if self.version == V5 {
+                    check_codes(&got);
+                }
                 self.buffer.drain(..len);
                 return got;
             }
@@ -266,6 +269,21 @@ fn own(packet: &Packet<'_>) -> Got {
         Packet::Disconnect(disconnect) => Got::Disconnect(disconnect.reason_code.as_u8()),
         other => panic!("{other:?}"),
     }
+}
+
+/// AIC-CON-13, AIC-CON-17, AIC-SUB-06: the service uses these Reason Codes and no others. Each test looks at them.
+fn check_codes(got: &Got) {
+    let (codes, known): (&[u8], &[u8]) = match got {
+        Got::ConnAck { code, .. } => (&[*code], &[0, 0x80, 0x85, 0x86, 0x87, 0x90, 0x97, 0x9b]),
+        Got::PubAck(_, code) => (&[*code], &[0, 0x80, 0x87, 0x90, 0x91, 0x97]),
+        Got::SubAck(codes) => (codes, &[0, 1, 0x80, 0x87, 0x8f, 0x91, 0x97]),
+        Got::UnsubAck(codes) => (codes, &[0, 0x80, 0x8f, 0x91]),
+        Got::Disconnect(code) => {
+            (&[*code], &[0x81, 0x82, 0x87, 0x8b, 0x8d, 0x8e, 0x8f, 0x90, 0x93, 0x94, 0x97, 0x98, 0x9b, 0xa1])
+        }
+        Got::Message(_) | Got::PingResp | Got::Closed => return,
+    };
+    assert!(codes.iter().all(|code| known.contains(code)), "the service has no such code: {got:?}");
 }
 
 /// That exactly these rules were broken.
