@@ -106,7 +106,10 @@ impl Service {
         }
         self.authenticate(link, request)?;
         if !self.is_allowed(link, Right::Connect, &client_id) {
-            return Err(Refusal::unauthorised("AIC-CON-12"));
+            // Whether it is for what the CONNECT asks beside the connection.
+            link.principal.connect_attributes.clear();
+            let is_by_attribute = self.is_allowed(link, Right::Connect, &client_id);
+            return Err(Refusal::unauthorised(if is_by_attribute { "AIC-CON-15" } else { "AIC-CON-12" }));
         }
         if let Some(will) = &request.will {
             if will.qos == QoS::ExactlyOnce {

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Shared;
+use super::poll::End;
 use super::registry::PeerIdentity;
-use super::service::End;
 
 const READ_BYTES: usize = 16 << 10;
 /// Nothing more is taken from the service while so much waits for the peer.

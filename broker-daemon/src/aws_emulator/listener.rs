@@ -76,11 +76,11 @@ async fn serve(stream: TcpStream, role: Role, secure: Arc<Secure>, shared: Arc<S
     let Ok(done) = timeout(patience, shake_hands(stream, role, &secure)).await else { return };
     match done {
         Ok((stream, speaks)) => {
-            shared.lock().observations.handshakes += 1;
+            shared.lock().saw_handshake(true);
             speak(stream, speaks, shared).await;
         }
         Err(error) => {
-            shared.lock().observations.failed_handshakes += 1;
+            shared.lock().saw_handshake(false);
             let is_bare = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>())
                 == Some(&rustls::Error::NoCertificatesPresented);
             if is_bare {

@@ -6,6 +6,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, Error, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, date_time_ymd,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::listener::StartError;
+use super::registry::Fingerprint;
 
 /// The name of the endpoint: no such host exists, so clients are told where it is.
 pub const SERVER_NAME: &str = "test-ats.iot.local-1.amazonaws.test";
@@ -54,6 +59,15 @@ impl Material {
             client: root.client("AWS IoT Certificate")?,
             root: root.certificate,
         })
+    }
+
+    /// The fingerprint of the client's certificate.
+    ///
+    /// # Errors
+    /// If it is no certificate.
+    pub fn client_fingerprint(&self) -> Result<Fingerprint, StartError> {
+        let der = CertificateDer::from_pem_slice(self.client.certificate.as_bytes());
+        der.map(|der| Fingerprint::of_der(&der)).map_err(|error| StartError::Certificates(error.to_string()))
     }
 }
 

@@ -35,20 +35,17 @@
 //! Shadows and jobs are accepted and not answered. MQTT over WebSocket and HTTPS are refused. Will Delay Interval is taken
 //! as 0. Limits of an account other than those of [`Limits`] are not counted.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use culex_codec::QoS;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 mod admit;
+mod builder;
 mod close;
 mod connection;
 mod deliver;
@@ -58,7 +55,9 @@ mod link;
 mod listener;
 mod material;
 mod observe;
+mod pattern;
 mod policy;
+mod poll;
 mod publish;
 mod rate;
 mod registry;
@@ -71,6 +70,7 @@ mod tls;
 mod topic;
 mod violations;
 
+pub use self::builder::Builder;
 pub use self::limits::Limits;
 pub use self::listener::StartError;
 pub use self::material::{Identity, Material, SERVER_NAME};
@@ -84,7 +84,6 @@ pub use self::tls::Role;
 pub use self::violations::{Action, Violation, Violations};
 
 use self::service::Service;
-use self::tls::Secure;
 
 /// A running emulator. Its connections end with it.
 #[derive(Debug)]
@@ -107,18 +106,6 @@ impl Shared {
     }
 }
 
-/// What an emulator shall be.
-#[derive(Debug)]
-pub struct Builder {
-    limits: Limits,
-    scenario: Scenario,
-    policy: Policy,
-    registry: Registry,
-    seed: u64,
-    directory: Option<PathBuf>,
-    listeners: Vec<(Role, SocketAddr)>,
-}
-
 /// A session, as [`Emulator::session`] shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionView {
@@ -132,148 +119,15 @@ pub struct SessionView {
     pub in_flight: usize,
 }
 
-/// The certificate that stands for the first client where there is no TLS.
-const FIRST_CLIENT: &str = "first-client";
-/// The time of day at the start, where it shall be always the same: 14 November 2023.
-const SOME_DAY_UNIX_MS: u64 = 1_700_000_000_000;
-
-impl Builder {
-    /// Other limits than those of the service.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// What it does beside the ordinary.
-    #[must_use]
-    pub fn scenario(mut self, scenario: Scenario) -> Self {
-        self.scenario = scenario;
-        self
-    }
-
-    /// The policy of the first client; it may do everything otherwise.
-    #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// One more certificate.
-    #[must_use]
-    pub fn register(mut self, fingerprint: Fingerprint, registration: Registration) -> Self {
-        self.registry.register(fingerprint, registration);
-        self
-    }
-
-    /// Where its chance begins. 0
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
-    /// Where certificates and registry are; the folder is made if there is none. Without it they are made anew.
-    #[must_use]
-    pub fn directory(mut self, folder: impl AsRef<Path>) -> Self {
-        self.directory = Some(folder.as_ref().to_owned());
-        self
-    }
-
-    /// Listens there: an address of loopback, port 0 for any. Both roles on any port, if nothing is said.
-    #[must_use]
-    pub fn listen(mut self, role: Role, address: SocketAddr) -> Self {
-        self.listeners.push((role, address));
-        self
-    }
-
-    /// An emulator with listeners. The client of its [`Material`] is the first client.
-    ///
-    /// # Errors
-    /// An address that is not of loopback or taken, or a folder that cannot be used.
-    pub async fn start(mut self) -> Result<Emulator, StartError> {
-        let material = match &self.directory {
-            Some(folder) => {
-                let (material, registry) = directory::open(folder)?;
-                self.registry.merge(registry);
-                material
-            }
-            None => {
-                let material =
-                    Material::generate().map_err(|error| StartError::Certificates(error.to_string()))?;
-                let first = Registration::active(self.policy.clone()).thing(FIRST_CLIENT);
-                self.registry.register(material.client_fingerprint()?, first);
-                material
-            }
-        };
-        let mut wanted = std::mem::take(&mut self.listeners);
-        if wanted.is_empty() {
-            let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            wanted = vec![(Role::Port8883, any), (Role::Port443, any)];
-        }
-        let mut emulator = self.build();
-        let shared = &emulator.shared;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        shared.lock().started_unix_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let secure = Secure::new(Arc::clone(shared), &material)
-            .map_err(|error| StartError::Certificates(error.to_string()))?;
-        let secure = Arc::new(secure);
-        for (role, address) in wanted {
-            let listener = listener::bind(address).await?;
-            let address = listener.local_addr().map_err(|source| StartError::Bind { address, source })?;
-            emulator.addresses.push((role, address));
-            let task = listener::accept_all(listener, role, Arc::clone(&secure), Arc::clone(shared));
-            emulator.listeners.spawn(task);
-        }
-        emulator.material = Some(material);
-        Ok(emulator)
-    }
-
-    /// An emulator without listeners, for [`Emulator::serve`]. Needs a runtime of tokio for its clock.
-    pub fn build(mut self) -> Emulator {
-        let first = Registration::active(self.policy).thing(FIRST_CLIENT);
-        self.registry.register(Fingerprint::named(FIRST_CLIENT), first);
-        let Self { limits, scenario, registry, seed, .. } = self;
-        let service = Service::new(limits, scenario, registry, seed, SOME_DAY_UNIX_MS);
-        Emulator {
-            shared: Arc::new(Shared(Mutex::new(service))),
-            material: None,
-            addresses: Vec::new(),
-            listeners: JoinSet::new(),
-        }
-    }
-}
-
-impl Material {
-    /// The fingerprint of the client's certificate.
-    ///
-    /// # Errors
-    /// If it is no certificate.
-    pub fn client_fingerprint(&self) -> Result<Fingerprint, StartError> {
-        let der = CertificateDer::from_pem_slice(self.client.certificate.as_bytes());
-        der.map(|der| Fingerprint::of_der(&der)).map_err(|error| StartError::Certificates(error.to_string()))
-    }
-}
-
 impl Emulator {
     /// An emulator with the limits of the service, whose first client may do everything.
     pub fn builder() -> Builder {
-        let mut registry = Registry::default();
-        registry.custom = vec![Policy::allow_all()];
-        Builder {
-            limits: Limits::default(),
-            scenario: Scenario::default(),
-            policy: Policy::allow_all(),
-            registry,
-            seed: 0,
-            directory: None,
-            listeners: Vec::new(),
-        }
+        Builder::new()
     }
 
     /// Who the first client is, for [`Self::serve`].
     pub fn peer(&self) -> PeerIdentity {
-        PeerIdentity::Certificate(Fingerprint::named(FIRST_CLIENT))
+        PeerIdentity::Certificate(Fingerprint::named(builder::FIRST_CLIENT))
     }
 
     /// Its certificates, if it has listeners.

@@ -46,27 +46,6 @@ pub(super) struct Service {
     pub(super) news: Arc<Notify>,
 }
 
-/// What a connection is to do next.
-#[derive(Debug, Default)]
-pub(super) struct Step {
-    pub(super) bytes: Vec<u8>,
-    pub(super) reads: bool,
-    /// When to ask again, if nothing happens.
-    pub(super) wake: Option<Instant>,
-    pub(super) end: Option<End>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// What was written arrives, then the connection is closed.
-    Closed,
-    /// In the middle of whatever it was.
-    Cut,
-}
-
-/// The most that is given to a connection at once.
-const STEP_BYTES: usize = 64 << 10;
-
 impl Service {
     pub(super) fn new(
         limits: Limits,
@@ -106,6 +85,12 @@ impl Service {
         self.next_link += 1;
         self.links.insert(self.next_link, Link::new(self.next_link, identity, wake, now));
         Some(self.next_link)
+    }
+
+    pub(super) fn saw_handshake(&mut self, is_complete: bool) {
+        let Observations { handshakes, failed_handshakes, .. } = &mut self.observations;
+        *(if is_complete { handshakes } else { failed_handshakes }) += 1;
+        self.news.notify_waiters();
     }
 
     /// The peer has gone, or its stream failed. Nothing is known of the connection then.
@@ -234,7 +219,12 @@ impl Service {
             _ => "AIC-CON-09",
         };
         self.violate(link, id, error.to_string(), Action::Closed, now);
-        let code = if id == "AIC-PUB-04" { ReasonCode::QuotaExceeded } else { error.reason_code() };
+        // AIC-CON-17: the service has fewer codes than the standard.
+        let code = match (id, error.reason_code()) {
+            ("AIC-PUB-04", _) => ReasonCode::QuotaExceeded,
+            (_, ReasonCode::MalformedPacket) => ReasonCode::MalformedPacket,
+            (_, _) => ReasonCode::ProtocolError,
+        };
         self.close(link, DisconnectReason::ClientError, Some(code), now);
     }
 
@@ -277,105 +267,6 @@ impl Service {
         let is_without =
             self.scenario.policy_none || (self.scenario.policy_without_receive && right == Right::Receive);
         !is_without && policy::allows(&link.policies, &link.principal, right, name)
-    }
-
-    /// What the connection is to do now. Nothing is to be written unless it has room for that.
-    pub(super) fn poll(&mut self, id: u64, has_room: bool, now: Instant) -> Step {
-        let Some(mut link) = self.links.remove(&id) else {
-            return Step { end: Some(End::Cut), ..Step::default() };
-        };
-        if self.scenario.half_open && !link.is_over() {
-            self.links.insert(id, link);
-            return Step::default();
-        }
-        self.decide(&mut link, now);
-        self.enforce(&mut link, now);
-        let mut wake = None;
-        if matches!(link.stage, Stage::Open(_)) {
-            wake = self.pump(&mut link, now);
-        }
-        let mut step = Step { wake, ..Step::default() };
-        if has_room || link.is_over() {
-            self.write(&mut link, &mut step, now);
-        }
-        if let Stage::Over { is_cut } = link.stage {
-            // Forgotten: whatever was to be done was done when it was closed.
-            step.end = Some(if is_cut { End::Cut } else { End::Closed });
-            return step;
-        }
-        step.reads = link.has_room() && link.read_at <= now;
-        let due = link.next_due().filter(|_| has_room);
-        let later = [due, Some(link.read_at).filter(|at| *at > now), self.deadline(&link)];
-        step.wake = later.into_iter().flatten().chain(step.wake).min();
-        self.links.insert(id, link);
-        step
-    }
-
-    fn decide(&mut self, link: &mut Link, now: Instant) {
-        if let Stage::Waiting(request, until) = &link.stage
-            && *until <= now
-        {
-            let request = Request::clone(request);
-            self.admit(link, &request, now);
-        }
-    }
-
-    /// What ends a connection by time.
-    fn enforce(&mut self, link: &mut Link, now: Instant) {
-        if self.deadline(link).is_none_or(|deadline| deadline > now) {
-            return;
-        }
-        match link.stage {
-            Stage::First => self.close(link, DisconnectReason::ClientError, None, now),
-            Stage::Open(since) => {
-                let is_after = |time: Option<Duration>| time.is_some_and(|time| since + time <= now);
-                let (reason, code) = if is_after(self.scenario.kick_duplicate) {
-                    (DisconnectReason::DuplicateClientId, ReasonCode::SessionTakenOver)
-                } else if is_after(self.scenario.server_initiated_disconnect) {
-                    (DisconnectReason::ServerInitiated, ReasonCode::AdministrativeAction)
-                } else {
-                    (DisconnectReason::KeepAliveTimeout, ReasonCode::KeepAliveTimeout)
-                };
-                self.close(link, reason, Some(code), now);
-            }
-            Stage::Waiting(..) | Stage::Over { .. } => {}
-        }
-    }
-
-    /// When the connection ends, or goes on, by itself.
-    fn deadline(&self, link: &Link) -> Option<Instant> {
-        match link.stage {
-            Stage::First => Some(link.opened + self.limits.connect_timeout),
-            Stage::Waiting(_, until) => Some(until),
-            Stage::Open(since) => {
-                let scenario = [self.scenario.kick_duplicate, self.scenario.server_initiated_disconnect];
-                // AIC-CON-10
-                let silence = link.last_packet + link.keep_alive.mul_f32(1.5);
-                scenario.into_iter().flatten().map(|time| since + time).chain([silence]).min()
-            }
-            Stage::Over { .. } => None,
-        }
-    }
-
-    fn write(&mut self, link: &mut Link, step: &mut Step, now: Instant) {
-        while step.bytes.len() < STEP_BYTES
-            && let Some(frame) = link.take_due(now)
-        {
-            if !link.is_over() && self.chance.hits(self.scenario.rst_mid_packet) {
-                step.bytes.extend(frame.bytes.iter().take(frame.bytes.len() / 2));
-                self.end(link, DisconnectReason::ConnectionLost, now);
-                link.stage = Stage::Over { is_cut: true };
-                return;
-            }
-            if let Some(packet_id) = frame.acknowledges {
-                self.acknowledge_written(link, packet_id);
-            }
-            self.observations.bytes_out += frame.bytes.len() as u64;
-            step.bytes.extend_from_slice(&frame.bytes);
-        }
-        if step.bytes.len() >= STEP_BYTES && !link.is_over() {
-            step.wake = Some(now);
-        }
     }
 
     /// Another scenario from now on.

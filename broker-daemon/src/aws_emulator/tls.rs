@@ -309,3 +309,19 @@ impl ClientCertVerifier for Verifier {
         self.0.provider.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aic_tls_06_sha_1_is_found_by_the_name_of_the_algorithm() {
+        // AlgorithmIdentifier of sha1WithRSAEncryption, sha256WithRSAEncryption, ecdsa-with-SHA1, ecdsa-with-SHA256.
+        let rsa = |last| vec![0x30, 0x0d, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, last, 5, 0];
+        let ecdsa = |rest: &[u8]| {
+            [&[0x30, 10, 6, 6 + rest.len() as u8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4][..], rest].concat()
+        };
+        assert!(has_sha1_signature(&rsa(5)) && has_sha1_signature(&ecdsa(&[1])));
+        assert!(!has_sha1_signature(&rsa(11)) && !has_sha1_signature(&ecdsa(&[3, 2])));
+    }
+}

@@ -239,7 +239,7 @@ async fn aic_con_15_persistent_sessions_are_authorised_separately() {
     sleep(Duration::from_secs(2)).await;
     wanted.clean_start = false;
     assert_eq!(Peer::answer(&emulator, &wanted).await, Got::Closed);
-    broke(&emulator, &["AIC-CON-12"]);
+    broke(&emulator, &["AIC-CON-15"]);
 }
 
 #[tokio::test(start_paused = true)]

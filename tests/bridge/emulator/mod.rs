@@ -5,6 +5,8 @@ mod peer;
 mod publish;
 mod reserved;
 mod scenarios;
+mod sdk;
 mod sessions;
 mod subscribe;
+mod tls;
 mod v5;

@@ -8,7 +8,7 @@ use culex_codec::{
     PropertyContext, ProtocolVersion, Publish, QoS, ReasonCode, Subscribe, SubscribeFiltersBuf,
     SubscriptionOptions, TopicFilter, TopicName, Unsubscribe, UnsubscribeFiltersBuf, decode,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -42,8 +42,12 @@ pub(crate) struct Message {
     pub(crate) properties: String,
 }
 
+/// Any stream.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 pub(crate) struct Peer {
-    stream: DuplexStream,
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
     pub(crate) version: ProtocolVersion,
     /// Of the last CONNACK, as text.
@@ -100,7 +104,13 @@ impl Peer {
     pub(crate) fn open_as(emulator: &Emulator, version: ProtocolVersion, identity: PeerIdentity) -> Self {
         let (stream, other) = duplex(1 << 20);
         let task = tokio::spawn(emulator.serve(other, identity));
-        Self { stream, buffer: Vec::new(), version, announced: String::new(), task }
+        Self { task, ..Self::over(stream, version) }
+    }
+
+    /// A connection over a stream whose other end is served already.
+    pub(crate) fn over(stream: impl Stream + 'static, version: ProtocolVersion) -> Self {
+        let task = tokio::spawn(async {});
+        Self { stream: Box::new(stream), buffer: Vec::new(), version, announced: String::new(), task }
     }
 
     /// Connects, and is accepted.
@@ -148,6 +158,9 @@ impl Peer {
                     self.announced = format!("{:?}", connack.properties);
                 }
                 let got = own(&packet);
+                if self.version == V5 {
+                    check_codes(&got);
+                }
                 self.buffer.drain(..len);
                 return got;
             }
@@ -256,6 +269,21 @@ fn own(packet: &Packet<'_>) -> Got {
         Packet::Disconnect(disconnect) => Got::Disconnect(disconnect.reason_code.as_u8()),
         other => panic!("{other:?}"),
     }
+}
+
+/// AIC-CON-13, AIC-CON-17, AIC-SUB-06: the service uses these Reason Codes and no others. Each test looks at them.
+fn check_codes(got: &Got) {
+    let (codes, known): (&[u8], &[u8]) = match got {
+        Got::ConnAck { code, .. } => (&[*code], &[0, 0x80, 0x85, 0x86, 0x87, 0x90, 0x97, 0x9b]),
+        Got::PubAck(_, code) => (&[*code], &[0, 0x80, 0x87, 0x90, 0x91, 0x97]),
+        Got::SubAck(codes) => (codes, &[0, 1, 0x80, 0x87, 0x8f, 0x91, 0x97]),
+        Got::UnsubAck(codes) => (codes, &[0, 0x80, 0x8f, 0x91]),
+        Got::Disconnect(code) => {
+            (&[*code], &[0x81, 0x82, 0x87, 0x8b, 0x8d, 0x8e, 0x8f, 0x90, 0x93, 0x94, 0x97, 0x98, 0x9b, 0xa1])
+        }
+        Got::Message(_) | Got::PingResp | Got::Closed => return,
+    };
+    assert!(codes.iter().all(|code| known.contains(code)), "the service has no such code: {got:?}");
 }
 
 /// That exactly these rules were broken.

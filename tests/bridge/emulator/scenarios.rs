@@ -246,3 +246,36 @@ async fn random_combinations_acknowledge_only_what_was_delivered() {
         }
     }
 }
+
+/// Bytes of every kind, most of them nearly packets: the emulator stays, and others are served.
+#[tokio::test(start_paused = true)]
+async fn hostile_bytes_harm_nobody_else() {
+    let emulator = Emulator::builder().build();
+    let mut good = Peer::connected(&emulator, V3, "good").await;
+    let mut state = 7_u64;
+    let mut next = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 33
+    };
+    for round in 0..500_u64 {
+        let version = if round % 2 == 0 { V3 } else { V5 };
+        let id = format!("hostile-{round}");
+        let mut peer = Peer::open(&emulator, version);
+        if round % 3 > 0 {
+            peer.send(connect(version, &id)).await;
+            assert_eq!(peer.next().await, Got::ConnAck { present: false, code: 0 });
+        }
+        let mut bytes = Vec::new();
+        Packet::Publish(publish("t/a", 1, b"payload")).encode(version, &mut bytes).unwrap();
+        Packet::PingReq.encode(version, &mut bytes).unwrap();
+        bytes.extend([0x82, 8, 0, 1, 0, 3, b'a', b'/', b'#', 1]);
+        for _ in 0..=next() % 4 {
+            let at = usize::try_from(next()).unwrap() % bytes.len();
+            bytes[at] = u8::try_from(next() & 0xff).unwrap();
+        }
+        peer.raw(&bytes).await;
+        peer.lost().await;
+    }
+    assert_eq!(good.publish("t", 1, "x").await, Got::PubAck(1, 0));
+    assert!(emulator.violations().records().total() > 100);
+}
