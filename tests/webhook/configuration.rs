@@ -37,7 +37,7 @@ fn bad_input_is_named_at_load() {
         ("[\"#\"]", "[\"#\"]\n[webhook.headers]\nX = \"a\\r\\nY: b\"", 6, "`headers`"),
         ("[\"#\"]", "[\"#\"]\n[webhook.headers]\nHost = \"b\"", 6, "`headers`"),
         ("[\"#\"]", "[\"#\"]\ntimeuot = \"3s\"", 5, "timeout"),
-        ("[\"#\"]", "[\"#\"]\nbatch = 1001", 5, "1 … 1000"),
+        ("[\"#\"]", "[\"#\"]\nbatch = 1001", 5, "1 … 1,000"),
     ] {
         let (is_good, said) = check(&good.replacen(from, to, 1));
         assert!(!is_good, "{to}");

@@ -203,7 +203,7 @@ fn threats_ssrf_a_topic_stays_in_its_header_field() {
     let receiver = Receiver::good();
     let folder = tempfile::tempdir().unwrap();
     let broker = broker(folder.path(), &webhook(&receiver.url(), "body = \"payload\""));
-    let topic = "sensors/a\r\nX-Evil: 1%0d%0aHost: elsewhere/../../b?c#d";
+    let topic = "sensors/a\r\nX-Evil: 1%0d%0aHost: elsewhere/../../b?c";
     assert!(Publisher::connect(&broker).publish(topic, "x"));
     let request = receiver.wait("it", |requests| !requests.is_empty())[0].clone();
     assert_eq!(request.head[""], "POST /webhook HTTP/1.1");
@@ -218,16 +218,16 @@ fn threats_a_queue_that_nobody_empties_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let hook = webhook(
         &format!("http://{addr}/webhook"),
-        &format!("concurrency = 1\n[webhook.queue]\nmax_messages = 10\n{QUICK}"),
+        &format!("concurrency = 1\n[webhook.queue]\nmax_messages = 200\n{QUICK}"),
     );
     let broker = broker(folder.path(), &hook);
     let mut publisher = Publisher::connect(&broker);
-    for number in 0..500 {
+    for number in 0..1000 {
         assert!(publisher.publish("sensors/a", &number.to_string()));
     }
     let receiver = Receiver::at(addr);
-    let arrived = payloads(&receiver.wait("the newest", |requests| payloads(requests).last() == Some(&499)));
-    assert!((10..=20).contains(&arrived.len()), "{arrived:?}");
+    let arrived = payloads(&receiver.wait("the newest", |requests| payloads(requests).last() == Some(&999)));
+    assert!((200..=210).contains(&arrived.len()), "{arrived:?}");
     assert!(broker.log().contains("dropped"), "{}", broker.log());
 }
 
