@@ -19,7 +19,7 @@ pub use engine::shard::{ConnectionInfo, Event, SessionInfo};
 #[cfg(feature = "server")]
 pub use engine::time::WallTime;
 #[cfg(feature = "server")]
-pub use engine::{MountPoint, MountPointError, TopicPart};
+pub use engine::{MountPoint, MountPointError, Origin, TopicPart};
 #[cfg(feature = "store-sqlite")]
 pub use server::SqliteStore;
 #[cfg(feature = "websocket")]

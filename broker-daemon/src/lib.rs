@@ -22,3 +22,4 @@ pub mod service;
 pub mod telemetry;
 pub mod tls;
 pub mod users;
+pub mod webhook;

@@ -15,6 +15,7 @@ use crate::service::manager::Reloading;
 use crate::telemetry;
 use crate::tls::{HttpTls, Secured};
 use crate::users::{Anonymous, PasswordFile, Users};
+use crate::webhook::{self, Webhooks};
 
 /// Reads the configuration as the start did, command line included.
 type Read = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -28,6 +29,8 @@ pub struct Reloader {
     users: Option<(Users, Anonymous)>,
     /// What follows with the bridges, once there is a broker.
     bridges: OnceLock<Bridges>,
+    /// And with the webhooks.
+    webhooks: OnceLock<Arc<Webhooks>>,
     /// What the HTTP API follows.
     http: Arc<Live>,
 }
@@ -71,7 +74,8 @@ impl Reloader {
     ) -> Self {
         let listeners = config.listeners.iter().cloned().zip(0..).collect();
         let current = Current { config, listeners, secured };
-        Self { read: Box::new(read), current: Mutex::new(current), users, http, bridges: OnceLock::new() }
+        let (bridges, webhooks) = (OnceLock::new(), OnceLock::new());
+        Self { read: Box::new(read), current: Mutex::new(current), users, http, bridges, webhooks }
     }
 
     /// What was read last.
@@ -92,6 +96,11 @@ impl Reloader {
         let _ = self.bridges.set(bridges);
     }
 
+    /// And these.
+    pub fn set_webhooks(&self, webhooks: Arc<Webhooks>) {
+        let _ = self.webhooks.set(webhooks);
+    }
+
     /// Reads everything, checks everything, opens every new listener, and only then changes anything. Files that the
     /// configuration names are read again too, whether their names have changed or not.
     ///
@@ -104,6 +113,7 @@ impl Reloader {
         let rules = rules(&new)?;
         let secured = current.secured.load_again(&new).map_err(ReloadError::Config)?;
         let bridges = Prepared::read(&new).map_err(ReloadError::Config)?;
+        let webhooks = webhook::Prepared::read(&new.webhooks).map_err(ReloadError::Config)?;
         let http_tls = HttpTls::load(&new).map_err(ReloadError::Config)?;
         let file = new.auth.password_file.as_deref().map(PasswordFile::read).transpose();
         let file = file.map_err(ReloadError::Config)?;
@@ -128,6 +138,9 @@ impl Reloader {
         telemetry::set_level(new.log.level);
         if let Some(running) = self.bridges.get() {
             running.follow(bridges).await;
+        }
+        if let Some(running) = self.webhooks.get() {
+            running.follow(webhooks).await;
         }
         let follows = Follows { listeners: keeps_users, users: keeps_users && self.users.is_some() };
         let changes = current.config.changes(&new, follows);

@@ -15,6 +15,7 @@ mod connection;
 pub mod error;
 pub mod keys;
 mod options;
+mod origin;
 pub mod outbox;
 pub mod publication;
 pub mod qos;
@@ -32,7 +33,8 @@ mod topics;
 
 pub use connection::{Admission, Will, admit};
 pub use options::{QueueLimits, SessionOptions, TopicPart};
+pub use origin::Origin;
 pub use terms::{MountPoint, MountPointError, Terms};
 pub use topics::TopicLimits;
 #[cfg(feature = "server")]
-pub(crate) use topics::is_reserved;
+pub(crate) use topics::{is_of_host, is_reserved};

@@ -111,15 +111,17 @@ pub(super) async fn end_session(
     }
 }
 
-/// Each with the queue of its session.
+/// Each with the queues of its sessions.
 pub(super) async fn webhooks(State(api): State<Arc<Api>>, parameters: Parameters) -> Answer {
     parameters.only(&[])?;
     let mut items = Vec::new();
     for (full_name, meter) in api.integrations.list() {
         let Some(name) = full_name.strip_prefix("webhook/") else { continue };
-        let session = api.admin.session(&format!("$culex/{full_name}")).await?;
-        let figure =
-            |of: fn(&SessionInfo) -> u64| session.as_ref().map_or(Value::Null, |session| of(session).into());
+        let mut sessions = Vec::new();
+        for client_id in &*api.integrations.sessions(&full_name) {
+            sessions.extend(api.admin.session(client_id).await?);
+        }
+        let figure = |of: fn(&SessionInfo) -> u64| Value::from(sessions.iter().map(of).sum::<u64>());
         let mut item = meter.to_json();
         if let Some(fields) = item.as_object_mut() {
             fields.insert("name".to_owned(), name.into());

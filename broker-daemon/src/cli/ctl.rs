@@ -19,6 +19,24 @@ use crate::exit::Exit;
     Exit code 0 if it was done, 1 if not."
 )]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    which: Which,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// `culex webhook dlq`, which is `culex ctl dead-letters`.
+#[derive(Debug, clap::Args)]
+pub(super) struct DeadLetterArguments {
+    #[command(flatten)]
+    which: Which,
+    #[command(subcommand)]
+    command: DeadLetters,
+}
+
+/// Which broker, and how its answer is shown.
+#[derive(Debug, clap::Args)]
+struct Which {
     /// The control socket; the banner of the broker says where it is
     #[arg(long, value_name = "FILE")]
     socket: Option<PathBuf>,
@@ -31,8 +49,6 @@ pub(super) struct Arguments {
     /// Print what the broker answers, as JSON
     #[arg(long, global = true)]
     json: bool,
-    #[command(subcommand)]
-    command: Command,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -105,6 +121,9 @@ enum DeadLetters {
     },
 }
 
+/// Method, target, and how the answer is shown.
+type Request = (&'static str, String, Shape);
+
 /// How an answer is shown.
 enum Shape {
     /// `name  value` lines.
@@ -129,6 +148,14 @@ const SESSION: &[(&str, &str)] = &[
 ];
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
+    ask_and_print(&arguments.which, request(&arguments.command))
+}
+
+pub(super) fn run_dead_letters(arguments: &DeadLetterArguments) -> Exit {
+    ask_and_print(&arguments.which, dead_letters(&arguments.command))
+}
+
+fn ask_and_print(which: &Which, request: Request) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -136,7 +163,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             return Exit::Internal;
         }
     };
-    match runtime.block_on(ask(arguments)) {
+    match runtime.block_on(ask(which, request)) {
         Ok(text) => super::print(&text),
         Err(message) => {
             human::complain(message);
@@ -145,16 +172,15 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     }
 }
 
-async fn ask(arguments: &Arguments) -> Result<String, String> {
-    let socket = socket(arguments)?;
-    let (method, target, shape) = request(&arguments.command);
+async fn ask(which: &Which, (method, target, shape): Request) -> Result<String, String> {
+    let socket = socket(which)?;
     let mut text = String::new();
     let mut after = String::new();
     loop {
         let reply = control::request(&socket, method, &format!("{target}{after}")).await;
         let body = body_of(reply.map_err(|error| error.to_string())?)?;
         let next = body.get("next").and_then(Value::as_str).map(str::to_owned);
-        if arguments.json {
+        if which.json {
             // One line a page.
             text.push_str(&body.to_string());
             text.push('\n');
@@ -167,13 +193,13 @@ async fn ask(arguments: &Arguments) -> Result<String, String> {
     }
 }
 
-fn socket(arguments: &Arguments) -> Result<PathBuf, String> {
-    if let Some(socket) = &arguments.socket {
+fn socket(which: &Which) -> Result<PathBuf, String> {
+    if let Some(socket) = &which.socket {
         return Ok(socket.clone());
     }
     let mut config = Config::default();
-    config.store.directory.clone_from(&arguments.data_dir);
-    if let (Some(port), Some(listener)) = (arguments.port, config.listeners.first_mut()) {
+    config.store.directory.clone_from(&which.data_dir);
+    if let (Some(port), Some(listener)) = (which.port, config.listeners.first_mut()) {
         listener.address.set_port(port);
     }
     let state = State::choose(&config, |name| std::env::var_os(name));
@@ -181,11 +207,11 @@ fn socket(arguments: &Arguments) -> Result<PathBuf, String> {
         state.directory().ok_or("name the control socket with `--socket`, or the data directory")?;
     let (own, of_service) = (directory.join(control::FILE), Path::new(OF_SERVICES).join(control::FILE));
     // Whoever has no broker of his own means that of the computer.
-    let is_said = arguments.data_dir.is_some() || arguments.port.is_some();
+    let is_said = which.data_dir.is_some() || which.port.is_some();
     Ok(if is_said || own.exists() || !of_service.exists() { own } else { of_service })
 }
 
-fn request(command: &Command) -> (&'static str, String, Shape) {
+fn request(command: &Command) -> Request {
     let of = |list: &str, id: &str| format!("/api/v1/{list}/{}", encode(id));
     let list = |list: &str| format!("/api/v1/{list}?limit=1000");
     match command {
@@ -213,7 +239,7 @@ fn request(command: &Command) -> (&'static str, String, Shape) {
     }
 }
 
-fn dead_letters(command: &DeadLetters) -> (&'static str, String, Shape) {
+fn dead_letters(command: &DeadLetters) -> Request {
     const ALL: &str = "/api/v1/dead-letters";
     const COLUMNS: &[(&str, &str)] = &[
         ("LETTER", "/letter"),

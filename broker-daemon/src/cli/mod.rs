@@ -28,6 +28,7 @@ mod state;
 #[cfg(feature = "store-sqlite")]
 mod store;
 mod subscribe;
+mod webhook;
 
 /// An MQTT broker: one command to run.
 #[derive(Debug, Parser)]
@@ -70,6 +71,8 @@ enum Command {
     Ctl(ctl::Arguments),
     /// Bridges to other brokers, and a local stand-in for AWS IoT Core
     Bridge(bridge::Arguments),
+    /// Try a webhook, or look at what it gave up on
+    Webhook(webhook::Arguments),
     /// Help with writing a configuration
     Config(config::Arguments),
     /// Look into a data directory without a broker, or repair it
@@ -106,6 +109,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Some(Command::Acl(arguments)) => acl::run(&arguments),
         Some(Command::Ctl(arguments)) => ctl::run(&arguments),
         Some(Command::Bridge(arguments)) => bridge::run(&arguments),
+        Some(Command::Webhook(arguments)) => webhook::run(&arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
         #[cfg(feature = "store-sqlite")]
         Some(Command::Store(arguments)) => store::run(&arguments),

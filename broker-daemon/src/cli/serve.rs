@@ -32,6 +32,7 @@ use crate::service::{dump, manager};
 use crate::telemetry;
 use crate::tls::{HttpTls, Secured};
 use crate::users::{Anonymous, Users};
+use crate::webhook::{self, Webhooks};
 
 /// How to serve.
 #[derive(Debug, Clone, clap::Args)]
@@ -149,6 +150,13 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             return Exit::Tls;
         }
     };
+    let webhooks = match webhook::Prepared::read(&config.webhooks) {
+        Ok(webhooks) => webhooks,
+        Err(error) => {
+            human::complain_all(&error);
+            return Exit::Tls;
+        }
+    };
     let successor = match Successor::choose(config.user.as_deref()) {
         Ok(successor) => successor,
         Err(error) => {
@@ -178,6 +186,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         successor,
         live,
         bridges,
+        webhooks,
     };
     let exit = runtime.block_on(serve(start, reloader));
     runtime.shutdown_background();
@@ -251,11 +260,22 @@ struct Start<'a> {
     successor: Option<Successor>,
     live: Arc<Live>,
     bridges: Prepared,
+    webhooks: webhook::Prepared,
 }
 
 async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
-    let Start { config, is_configured, state, rules, secured, users, successor, live, bridges: prepared } =
-        start;
+    let Start {
+        config,
+        is_configured,
+        state,
+        rules,
+        secured,
+        users,
+        successor,
+        live,
+        bridges: prepared,
+        webhooks: hooks,
+    } = start;
     // Before the banner: who reads it may answer with a signal at once.
     let mut interrupt = Interrupt::catch();
     let mut orders = Orders::catch();
@@ -320,6 +340,10 @@ async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
         bridge::Builder::new(&broker, &integrations).packet_bytes_max(config.limits.packet_bytes).build();
     reloader.set_bridges(bridges.clone());
     bridges.follow(prepared).await;
+    let webhooks = Arc::new(Webhooks::new(&broker, &integrations));
+    reloader.set_webhooks(Arc::clone(&webhooks));
+    // Before the banner: what is published by whoever reads it is not missed.
+    webhooks.follow(hooks).await;
     let api = Api::new(broker.clone(), Arc::clone(&reloader), live, integrations).bridges(bridges.clone());
     let api = Arc::new(api);
     let _control = control(&api, state).await.map(AbortOnDrop);
@@ -360,7 +384,7 @@ async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
             // A service manager that starts it again starts it with what there is.
             if failure.is_store() { Exit::Storage } else { Exit::Internal }
         }
-        () = interrupt.wait() => stop(&broker, &bridges, &mut interrupt).await,
+        () = interrupt.wait() => stop(&broker, &bridges, &webhooks, &mut interrupt).await,
     }
 }
 
@@ -502,12 +526,12 @@ impl Drop for AbortOnDrop {
 }
 
 /// Ends in order; a second signal does not wait for it.
-async fn stop(broker: &Broker, bridges: &Bridges, interrupt: &mut Interrupt) -> Exit {
+async fn stop(broker: &Broker, bridges: &Bridges, webhooks: &Webhooks, interrupt: &mut Interrupt) -> Exit {
     tracing::info!("stopping");
     manager::stopping();
     let stopping = async {
         // What is on its way is finished while there is a broker to acknowledge it.
-        bridges.stop().await;
+        tokio::join!(bridges.stop(), webhooks.stop());
         broker.shutdown(SHUTDOWN).await
     };
     tokio::select! {

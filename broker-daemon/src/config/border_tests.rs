@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::keys::{
     ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, HTTP, LIMITS, LISTENER, LOG, MAPPING, STORE,
-    TLS, TOP,
+    TLS, TOP, WEBHOOK, WEBHOOK_RETRY, WEBHOOK_TLS,
 };
 use super::rules::ACL_RULE;
 use super::setting::{Key, Setting};
@@ -161,6 +161,7 @@ struct Section<T: 'static> {
 }
 
 const BRIDGED: &str = "[[bridge]]\nname = \"a\"\naddress = \"b\"\nuser = \"c\"\nreconnect_max = \"24h\"\nnotifications_local_only = true\n";
+const HOOK: &str = "[[webhook]]\nname = \"a\"\nurl = \"https://b/\"\ntopics = \"c\"\ntimeout = \"300s\"\n";
 const OUT: &str = "[[bridge.out]]\nfilter = \"d\"\n";
 const LOCAL: &str = "[[listener]]\naddress = \"127.0.0.1:1\"\n";
 const SECURED: &str = "[[listener]]\naddress = \"127.0.0.1:1\"\n[listener.tls]\ncertificate = \"a\"\nkey = \"b\"\nclient_ca = \"c\"\n";
@@ -266,7 +267,7 @@ fn every_key_is_taken_within_its_borders_and_refused_beyond_them() {
     cases += Section { before: "[acl]\n", keys: ACL, of: |config| config.acl.clone() }.check_borders();
     cases += Section { before: "[log]\n", keys: LOG, of: |config| config.log }.check_borders();
     cases += Section { before: "[store]\n", keys: STORE, of: |config| config.store.clone() }.check_borders();
-    cases += bridges();
+    cases += bridges() + webhooks();
     // A rule alone is none, so only what is refused for itself is looked at.
     let rule = Section { before: "[[acl.rule]]\n", keys: ACL_RULE, of: |_| rules::DraftRule::default() };
     for key in ACL_RULE {
@@ -299,6 +300,23 @@ fn bridges() -> usize {
     tls + queue + pace + out + incoming + own
 }
 
+/// The same for a webhook.
+fn webhooks() -> usize {
+    fn of(config: &Config) -> Webhook {
+        config.webhooks[0].clone()
+    }
+    fn check<T: Clone>(title: &str, keys: &'static [Key<T>], of: fn(&Config) -> T) -> usize {
+        let before = format!("{HOOK}{title}\n");
+        Section { before: before.leak(), keys, of }.check_borders()
+    }
+    let retry = check("[webhook.retry]\nmax = \"24h\"", WEBHOOK_RETRY, |config| of(config).retry);
+    let tls = check("[webhook.tls]\ncertificate = \"a\"\nkey = \"b\"", WEBHOOK_TLS, |config| {
+        of(config).tls.unwrap()
+    });
+    let queue = check("[webhook.queue]", BRIDGE_QUEUE, |config| of(config).queue);
+    check("", WEBHOOK, of) + retry + tls + queue
+}
+
 /// What the page says of a key is what the key does: its default is taken, and is the default.
 #[test]
 fn the_default_on_the_page_is_the_default() {
@@ -326,6 +344,7 @@ fn the_default_on_the_page_is_the_default() {
     check(&limits(), &Limits::default());
     let page = reference::page();
     let names = BRIDGE.iter().map(|key| key.name).chain(BRIDGE_TLS.iter().map(|key| key.name));
+    let names = names.chain(WEBHOOK.iter().map(|key| key.name)).chain(WEBHOOK_TLS.iter().map(|key| key.name));
     for name in names.chain(MAPPING.iter().map(|key| key.name)) {
         assert!(page.contains(&format!("\n| `{name}` | ")), "{name} is not on the page");
     }

@@ -4,9 +4,10 @@ use std::fmt;
 
 use crate::config::keys::{
     ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, HTTP, LIMITS, LISTENER, LOG, STORE, TLS, TOP,
+    WEBHOOK, WEBHOOK_RETRY, WEBHOOK_TLS,
 };
 use crate::config::setting::Key;
-use crate::config::{Bridge, Config, HttpSettings, Listener, Mapping};
+use crate::config::{Bridge, Config, HttpSettings, Listener, Mapping, Webhook};
 
 /// A setting with another value than before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,7 @@ impl Config {
         section(&mut changes, "", TOP, (self, new), |_| false);
         listeners(&mut changes, self, new, follows);
         bridges(&mut changes, &self.bridges, &new.bridges);
+        webhooks(&mut changes, &self.webhooks, &new.webhooks);
         section(&mut changes, "acl.", ACL, (&self.acl, &new.acl), |_| true);
         if self.acl.rules != new.acl.rules {
             let count = |config: &Self| format!("{} rules", config.acl.rules.len());
@@ -124,6 +126,38 @@ fn bridges(changes: &mut Vec<Change>, old: &[Bridge], new: &[Bridge]) {
         }
         if old.password != new.password {
             change(format!("{key}: password"), "(hidden)".to_owned(), "(another one)".to_owned());
+        }
+    }
+}
+
+/// As with bridges.
+fn webhooks(changes: &mut Vec<Change>, old: &[Webhook], new: &[Webhook]) {
+    let mut change = |key: String, old: &str, new: &str| {
+        changes.push(Change { key, old: old.to_owned(), new: new.to_owned(), is_in_force: true });
+    };
+    for gone in old.iter().filter(|old| new.iter().all(|new| new.name != old.name)) {
+        change(format!("webhook {}", gone.name), "there", "none");
+    }
+    for new in new {
+        let key = format!("webhook {}", new.name);
+        let Some(old) = old.iter().find(|old| old.name == new.name) else {
+            change(key, "none", "there");
+            continue;
+        };
+        let mut sections = Vec::new();
+        section(&mut sections, "", WEBHOOK, (old, new), |_| true);
+        section(&mut sections, "retry.", WEBHOOK_RETRY, (&old.retry, &new.retry), |_| true);
+        section(&mut sections, "queue.", BRIDGE_QUEUE, (&old.queue, &new.queue), |_| true);
+        let (tls, new_tls) = (old.tls.clone().unwrap_or_default(), new.tls.clone().unwrap_or_default());
+        section(&mut sections, "tls.", WEBHOOK_TLS, (&tls, &new_tls), |_| true);
+        for found in sections {
+            change(format!("{key}: {}", found.key), &found.old, &found.new);
+        }
+        if old.secret != new.secret {
+            change(format!("{key}: secret"), "(hidden)", "(another one)");
+        }
+        if old.headers != new.headers {
+            change(format!("{key}: headers"), "(hidden)", "(others)");
         }
     }
 }

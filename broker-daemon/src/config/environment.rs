@@ -150,6 +150,8 @@ fn apply_one(draft: &mut Draft, name: &str, value: &str, place: &Place) -> Resul
             .help("the first one is CULEX__LISTENER__0__ADDRESS")),
         (Some("bridge"), ..) => Err(Complaint::new("a bridge is written in the configuration file alone")
             .help("its values may have `${env:NAME}` in them")),
+        (Some("webhook"), ..) => Err(Complaint::new("a webhook is written in the configuration file alone")
+            .help("its values may have `${env:NAME}` in them")),
         (Some("acl" | "auth" | "http" | "limits" | "log" | "store"), ..) => {
             Err(Complaint::new("this is not the name of a setting")
                 .help("for example CULEX__LIMITS__IN_FLIGHT"))

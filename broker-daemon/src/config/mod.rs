@@ -33,6 +33,7 @@ mod suggest;
 mod tests;
 mod validate;
 mod value;
+mod webhook;
 mod write;
 
 pub use crate::config::bridge::{
@@ -46,6 +47,7 @@ pub use crate::config::listener::{
     CertificateUser, KeyPermissions, Listener, Protocol, TlsSettings, TlsVersion,
 };
 pub use crate::config::problem::{ConfigError, Note, Place, Problem};
+pub use crate::config::webhook::{BodyForm, Method, Webhook, WebhookRetry, WebhookTls};
 
 use crate::acl::{Subscribing, WrittenRule};
 pub(crate) use crate::config::problem::{Complaint, Report};
@@ -68,6 +70,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Other brokers that topics go to and come from.
     pub bridges: Vec<Bridge>,
+    /// Web services that are told of messages and events.
+    pub webhooks: Vec<Webhook>,
     /// All bounds.
     pub limits: Limits,
     /// Threads that serve connections.
@@ -218,6 +222,7 @@ impl Default for Config {
         Self {
             listeners: vec![Listener::default()],
             bridges: Vec::new(),
+            webhooks: Vec::new(),
             limits: Limits::default(),
             threads: Threads::default(),
             lanes: Lanes::default(),

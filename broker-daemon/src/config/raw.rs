@@ -2,6 +2,7 @@
 //! its position.
 
 mod bridge;
+mod webhook;
 
 use std::ops::Range;
 
@@ -43,6 +44,11 @@ pub(crate) fn read(
             ("bridge", DeValue::Array(tables)) if tables.iter().all(|table| table.get_ref().is_table()) => {
                 for table in tables.iter() {
                     draft.bridges.push(reader.bridge(table));
+                }
+            }
+            ("webhook", DeValue::Array(tables)) if tables.iter().all(|table| table.get_ref().is_table()) => {
+                for table in tables.iter() {
+                    draft.webhooks.push(reader.webhook(table));
                 }
             }
             ("auth", DeValue::Table(table)) => {

@@ -6,14 +6,14 @@ use culex_core::limits::Limits;
 
 use crate::config::keys::{
     ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, HTTP, LIMITS, LISTENER, LOG, MAPPING, STORE,
-    TLS, TOP,
+    TLS, TOP, WEBHOOK, WEBHOOK_RETRY, WEBHOOK_TLS,
 };
 use crate::config::own_limits::NAMES;
 use crate::config::rules::{ACL_RULE, DraftRule};
 use crate::config::setting::Key;
 use crate::config::{
     AclSettings, AuthSettings, Bridge, BridgePace, BridgeQueue, BridgeTls, Config, HttpSettings, Listener,
-    LogSettings, Mapping, StoreSettings, TlsSettings,
+    LogSettings, Mapping, StoreSettings, TlsSettings, Webhook, WebhookRetry, WebhookTls,
 };
 
 /// The reference page.
@@ -35,6 +35,10 @@ pub fn page() -> String {
     table(&mut page, "`[bridge.queue]`", "", BRIDGE_QUEUE, BridgeQueue::default);
     table(&mut page, "`[bridge.pace]`", "", BRIDGE_PACE, BridgePace::default);
     table(&mut page, "`[[bridge.out]]` and `[[bridge.in]]`", "", MAPPING, Mapping::default);
+    table(&mut page, "`[[webhook]]`", "", WEBHOOK, Webhook::default);
+    page.push_str(WEBHOOK_NOTE);
+    table(&mut page, "`[webhook.retry]`", "", WEBHOOK_RETRY, WebhookRetry::default);
+    table(&mut page, "`[webhook.tls]`", "", WEBHOOK_TLS, WebhookTls::default);
     table(&mut page, "`[auth]`", "CULEX__AUTH__", AUTH, AuthSettings::default);
     page.push_str(AUTH_NOTE);
     table(&mut page, "`[acl]`", "CULEX__ACL__", ACL, AclSettings::default);
@@ -90,6 +94,10 @@ It belongs to the `[[listener]]` before it. TLS 1.2 and 1.3 are spoken, with cip
 ";
 const BRIDGE_NOTE: &str = "
 What follows belongs to the `[[bridge]]` before it. See [bridge.md](bridge.md).
+";
+const WEBHOOK_NOTE: &str = "
+What follows belongs to the `[[webhook]]` before it. `[webhook.headers]` has header fields of requests, `Name = \"value\"`, and
+`[webhook.queue]` the keys of `[bridge.queue]`. See [webhook.md](webhook.md).
 ";
 const AUTH_NOTE: &str = "
 Without a password file there are no users, and any user name and password is accepted, unchecked. A file that is missing,

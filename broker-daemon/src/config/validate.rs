@@ -5,6 +5,7 @@ use culex_core::Address;
 use crate::config::bridge::{self, DraftBridge};
 use crate::config::own_limits::OwnLimits;
 use crate::config::problem::{Complaint, Place, Report};
+use crate::config::webhook::{self, DraftWebhook};
 use crate::config::{CertificateUser, Config, HttpSettings, Listener, Protocol, TlsSettings};
 
 /// A configuration that may still be wrong.
@@ -14,13 +15,15 @@ pub(crate) struct Draft {
     pub(crate) listeners: Vec<DraftListener>,
     /// Bridges in the order of the file.
     pub(crate) bridges: Vec<DraftBridge>,
+    /// Webhooks in the order of the file.
+    pub(crate) webhooks: Vec<DraftWebhook>,
     /// Where `[http]` stands.
     pub(crate) http: Option<Place>,
     /// Where `[http.tls]` stands.
     pub(crate) http_tls: Option<Place>,
     /// Where the rules of `[acl]` stand.
     pub(crate) acl_rule: Option<Place>,
-    /// All but the listeners and bridges.
+    /// All but the listeners, bridges and webhooks.
     pub(crate) config: Config,
 }
 
@@ -39,7 +42,7 @@ pub(crate) struct DraftListener {
 }
 
 pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
-    let Draft { listeners, bridges, http, http_tls, acl_rule, config } = draft;
+    let Draft { listeners, bridges, webhooks, http, http_tls, acl_rule, config } = draft;
     for (n, listener) in listeners.iter().enumerate() {
         check_exposure(listener, config.auth.password_file.is_some(), report);
         if let (Some(tls), Some(place)) = (&listener.listener.tls, &listener.tls) {
@@ -65,7 +68,8 @@ pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
         listeners.push(Listener::default());
     }
     let bridges = bridge::check(bridges, report);
-    Config { listeners, bridges, ..config }
+    let webhooks = webhook::check(webhooks, report);
+    Config { listeners, bridges, webhooks, ..config }
 }
 
 /// Without users nobody is asked for a password, so whoever can reach the port may read and write everything. That

@@ -9,13 +9,14 @@ use culex_core::limits::Limits;
 
 use crate::config::keys::{
     ACL, AUTH, BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, HTTP, LIMITS, LISTENER, LOG, MAPPING, STORE,
-    TLS, TOP,
+    TLS, TOP, WEBHOOK, WEBHOOK_RETRY, WEBHOOK_TLS,
 };
 use crate::config::rules::{ACL_RULE, DraftRule};
 use crate::config::setting::Key;
+use crate::config::value::write_text;
 use crate::config::{
     AclSettings, AuthSettings, Bridge, BridgePace, BridgeQueue, BridgeTls, Config, HttpSettings, Listener,
-    LogSettings, Mapping, StoreSettings, TlsSettings,
+    LogSettings, Mapping, StoreSettings, TlsSettings, Webhook, WebhookRetry, WebhookTls,
 };
 
 impl Config {
@@ -24,6 +25,12 @@ impl Config {
     pub fn redacted(mut self) -> Self {
         for password in self.bridges.iter_mut().filter_map(|bridge| bridge.password.as_mut()) {
             *password = Secret::new("(hidden)");
+        }
+        for webhook in &mut self.webhooks {
+            let values = webhook.headers.iter_mut().map(|(_, value)| value);
+            for secret in webhook.secret.iter_mut().chain(values) {
+                *secret = Secret::new("(hidden)");
+            }
         }
         self
     }
@@ -48,6 +55,9 @@ impl Config {
         }
         for bridge in &self.bridges {
             write_bridge(&mut text, bridge);
+        }
+        for webhook in &self.webhooks {
+            write_webhook(&mut text, webhook);
         }
         section(&mut text, "[auth]", AUTH, &self.auth, &AuthSettings::default());
         section(&mut text, "[acl]", ACL, &self.acl, &AclSettings::default());
@@ -82,6 +92,24 @@ fn write_bridge(text: &mut String, bridge: &Bridge) {
         for mapping in mappings {
             section(text, title, MAPPING, mapping, &Mapping::default());
         }
+    }
+}
+
+fn write_webhook(text: &mut String, webhook: &Webhook) {
+    let _ = write!(text, "\n[[webhook]]\n");
+    keys(text, WEBHOOK, webhook, &Webhook::default());
+    if !webhook.headers.is_empty() {
+        let _ = write!(text, "\n[webhook.headers]\n");
+        for (name, value) in &webhook.headers {
+            let value = write_text(&String::from_utf8_lossy(value.reveal())).replace("${", "$${");
+            let _ = writeln!(text, "{} = {value}", write_text(name));
+        }
+    }
+    section(text, "[webhook.retry]", WEBHOOK_RETRY, &webhook.retry, &WebhookRetry::default());
+    section(text, "[webhook.queue]", BRIDGE_QUEUE, &webhook.queue, &BridgeQueue::default());
+    if let Some(tls) = &webhook.tls {
+        let _ = write!(text, "\n[webhook.tls]\n");
+        keys(text, WEBHOOK_TLS, tls, &WebhookTls::default());
     }
 }
 

@@ -229,7 +229,7 @@ impl DeadLetters {
     async fn publish(&self, writer: &mut Writer, publication: Publication) -> Result<(), DeadLetterError> {
         let client = match writer.client.take().filter(|client| client.ended().is_none()) {
             Some(client) => client,
-            None => self.broker.client("").await?.0,
+            None => self.broker.client("").host_topics().await?.0,
         };
         client.send(publication).await?;
         writer.client = Some(client);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value, json};
+use tokio::sync::broadcast;
 
 /// Upper bounds of the latency histogram, in milliseconds; one more bucket has the rest.
 pub const LATENCY_BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000];
@@ -89,6 +90,17 @@ impl Standing {
     }
 }
 
+/// An integration has another standing than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateChange {
+    /// Its kind and name.
+    pub name: Box<str>,
+    /// How it is.
+    pub standing: Standing,
+    /// Why.
+    pub why: Box<str>,
+}
+
 /// Counters and gauges of one integration. Counting costs an atomic addition, and waits for nobody.
 #[derive(Debug)]
 pub struct Meter {
@@ -100,6 +112,7 @@ pub struct Meter {
     latency: [AtomicU64; BUCKETS],
     latency_us: AtomicU64,
     standing: ArcSwap<(Standing, Box<str>)>,
+    announced: Option<(Box<str>, broadcast::Sender<StateChange>)>,
 }
 
 impl Default for Meter {
@@ -113,11 +126,17 @@ impl Default for Meter {
             latency: Default::default(),
             latency_us: AtomicU64::default(),
             standing: ArcSwap::from_pointee((Standing::Starting, Box::default())),
+            announced: None,
         }
     }
 }
 
 impl Meter {
+    /// One whose changes of standing are told under this name.
+    pub(super) fn announced(name: &str, changes: broadcast::Sender<StateChange>) -> Self {
+        Self { announced: Some((name.into(), changes)), ..Self::default() }
+    }
+
     /// A message of `bytes` payload came to this end. Bytes count when it was delivered.
     pub fn count(&self, direction: Direction, outcome: Outcome, bytes: usize) {
         if let Some(counter) = self.counter(direction, outcome) {
@@ -192,7 +211,12 @@ impl Meter {
     /// How it is from now on, and why, for people. True if that is another standing than before.
     pub fn set_standing(&self, standing: Standing, why: &str) -> bool {
         let before = self.standing.swap(Arc::new((standing, why.into())));
-        before.0 != standing
+        let is_change = before.0 != standing;
+        if let Some((name, changes)) = self.announced.as_ref().filter(|_| is_change) {
+            // Nobody has to listen.
+            let _ = changes.send(StateChange { name: name.clone(), standing, why: why.into() });
+        }
+        is_change
     }
 
     /// How it is, and why.

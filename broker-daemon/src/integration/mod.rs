@@ -22,6 +22,6 @@ pub mod registry;
 pub use self::backoff::Backoff;
 pub use self::dead_letters::{DeadLetterError, DeadLetters};
 pub use self::letter::{BadLetter, DeadLetter, Letter};
-pub use self::meter::{Direction, Meter, Outcome, Standing};
+pub use self::meter::{Direction, Meter, Outcome, Standing, StateChange};
 pub use self::pace::Bucket;
 pub use self::registry::{Handback, Integrations, Registration};

@@ -39,6 +39,8 @@ pub struct Admission {
     pub terms: Option<Arc<Terms>>,
     /// What its session wants. A peer has none, but for a bridge that says so (protocol level with bit 0x80).
     pub options: SessionOptions,
+    /// Whether an [`Origin`](crate::engine::Origin) stands behind each payload that it gets.
+    pub tells_origin: bool,
     /// Order of accept() over the whole broker.
     pub accept_number: u64,
     /// Address of the peer, for the log.
@@ -149,6 +151,7 @@ pub fn admit(
         will,
         terms: None,
         options: if connect.is_bridge { SessionOptions::BRIDGE } else { SessionOptions::default() },
+        tells_origin: false,
         accept_number,
         peer,
     })

@@ -51,6 +51,8 @@ pub(crate) struct Connection {
     pub(crate) is_resuming: bool,
     /// Its packets are the host's own: the host is not asked about them.
     pub(crate) is_trusted: bool,
+    /// An [`Origin`](crate::engine::Origin) stands behind each payload that it gets.
+    tells_origin: bool,
     /// The packet that waits for the host's verdict.
     pub(crate) pending: Option<Box<Pending>>,
     /// Answers that wait for the store.
@@ -90,6 +92,7 @@ impl Connection {
             is_touched: false,
             is_resuming: false,
             is_trusted: admission.is_trusted,
+            tells_origin: admission.tells_origin,
             pending: None,
             held: 0,
             is_parked: false,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use culex_codec::{Packet, PacketId, Properties, ProtocolVersion, PublishHead, PublishPatch, QoS, TopicName};
 
 use crate::engine::keys::{ConnectionKey, PublicationId};
+use crate::engine::origin::Origin;
 use crate::engine::publication::Publication;
 use crate::engine::terms::Terms;
 
@@ -26,6 +27,7 @@ pub(crate) struct Message<'a> {
     pub(crate) payload: &'a [u8],
     /// The payload again, in a form that can be shared.
     pub(crate) shared: Option<&'a Bytes>,
+    pub(crate) origin: Origin,
 }
 
 impl<'a> From<&'a Publication> for Message<'a> {
@@ -35,6 +37,7 @@ impl<'a> From<&'a Publication> for Message<'a> {
             topic: publication.topic(),
             payload: &publication.payload,
             shared: Some(&publication.payload),
+            origin: Origin::of(publication.id, publication.accepted_at),
         }
     }
 }
@@ -84,12 +87,14 @@ impl Connections {
     pub(crate) fn send_publish(&mut self, key: ConnectionKey, message: &Message<'_>, flags: Flags) -> bool {
         let Some(connection) = self.slots.get_mut(key.slot, key.generation) else { return false };
         let has_id = flags.packet_id.is_some();
+        let origin = connection.tells_origin.then(|| message.origin.to_bytes());
+        let len = message.payload.len() + origin.map_or(0, |origin| origin.len());
         let own_head;
-        let head = match Terms::mount_point(&connection.terms) {
-            None => self.heads.get(connection.version, message, has_id),
-            Some(mount) => {
-                own_head = mount.strip(message.topic).and_then(|topic| {
-                    let len = message.payload.len();
+        let head = match (Terms::mount_point(&connection.terms), origin) {
+            (None, None) => self.heads.get(connection.version, message, has_id),
+            (mount, _) => {
+                let topic = mount.map_or(Some(message.topic), |mount| mount.strip(message.topic));
+                own_head = topic.and_then(|topic| {
                     PublishHead::encode(connection.version, topic, has_id, Properties::EMPTY, len).ok()
                 });
                 own_head.as_ref()
@@ -112,6 +117,9 @@ impl Connections {
         });
         if let Some(payload) = shared {
             connection.outbox.share(payload.clone());
+        }
+        if let Some(origin) = origin {
+            connection.outbox.append_with(&mut self.pool, |tail| tail.extend_from_slice(&origin));
         }
         if !connection.is_touched {
             connection.is_touched = true;

@@ -3,6 +3,7 @@
 use crate::engine::connection::{Message, Will};
 use crate::engine::error::CloseReason;
 use crate::engine::keys::{ConnectionKey, PublicationId, SessionKey};
+use crate::engine::origin::Origin;
 use crate::engine::store::Record;
 use crate::engine::time::Tick;
 use crate::engine::timers::Timer;
@@ -111,6 +112,7 @@ impl Shard {
                 topic: will.topic(),
                 payload: &will.payload,
                 shared: Some(&will.payload),
+                origin: Origin::default(),
             },
             qos: will.qos,
             is_retain: will.is_retain,

@@ -43,6 +43,8 @@ pub struct ClientBuilder {
     inbox_messages: u16,
     inbox_bytes: usize,
     session_options: SessionOptions,
+    tells_origin: bool,
+    has_host_topics: bool,
 }
 
 impl Broker {
@@ -73,6 +75,8 @@ impl Broker {
             inbox_messages: INBOX_MESSAGES,
             inbox_bytes: INBOX_BYTES,
             session_options: SessionOptions::default(),
+            tells_origin: false,
+            has_host_topics: false,
         }
     }
 }
@@ -154,6 +158,19 @@ impl ClientBuilder {
         self
     }
 
+    /// Messages come with their [`Origin`](crate::Origin): see [`Delivery::origin`](super::Delivery::origin).
+    pub fn tell_origin(mut self) -> Self {
+        self.tells_origin = true;
+        self
+    }
+
+    /// Lets this client publish and subscribe below `$CULEX/`, where nobody else may: for what the host itself has to
+    /// keep. Not for a client that publishes or subscribes where others say.
+    pub fn host_topics(mut self) -> Self {
+        self.has_host_topics = true;
+        self
+    }
+
     /// Connects, which ends an older client with this ClientId, and resolves when the broker has accepted. The work is done
     /// by a task on the broker's runtime; dropping this future disconnects.
     ///
@@ -168,12 +185,18 @@ impl ClientBuilder {
             return Err(ServeError::Stopped.into());
         }
         let is_persistent = self.session_expiry_s > 0;
-        let shared = Arc::new(Shared::new(self.inbox_messages.into(), self.inbox_bytes, self.is_manual_ack));
+        let shared = Arc::new(Shared::new(
+            self.inbox_messages.into(),
+            self.inbox_bytes,
+            self.is_manual_ack,
+            self.tells_origin,
+        ));
         // From here on the driver knows when nobody is there any more.
         let inbox = Inbox::new(Arc::clone(&shared));
         let requests = Sending(Arc::clone(&shared));
         let limits = &inner.front_door.limits;
         let (topic_limits, packet_bytes_max) = (TopicLimits::from(limits), limits.packet_bytes);
+        let has_host_topics = self.has_host_topics;
         let newcomer = Newcomer {
             front_door: Arc::clone(&inner.front_door),
             kept: Arc::clone(&inner.kept),
@@ -182,6 +205,7 @@ impl ClientBuilder {
             session_expiry_s: self.session_expiry_s,
             inbox_messages: self.inbox_messages,
             session_options: self.session_options,
+            tells_origin: self.tells_origin,
             ending: Ending { inbox: shared, is_persistent },
             closing,
         };
@@ -189,7 +213,14 @@ impl ClientBuilder {
         inner.runtime.spawn(newcomer.run(accepted));
         drop(self);
         let is_session_present = answer.await.unwrap_or(Err(ServeError::Stopped.into()))?;
-        let handles = Handles { requests, client_id, is_session_present, topic_limits, packet_bytes_max };
+        let handles = Handles {
+            requests,
+            client_id,
+            is_session_present,
+            topic_limits,
+            packet_bytes_max,
+            has_host_topics,
+        };
         Ok((Client(Arc::new(handles)), inbox))
     }
 
@@ -237,6 +268,7 @@ struct Newcomer {
     session_expiry_s: u32,
     inbox_messages: u16,
     session_options: SessionOptions,
+    tells_origin: bool,
     closing: watch::Receiver<bool>,
 }
 
@@ -303,6 +335,7 @@ impl Newcomer {
             will: None,
             terms: None,
             options: self.session_options,
+            tells_origin: self.tells_origin,
             accept_number,
             peer: PEER.into(),
         }

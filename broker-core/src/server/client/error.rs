@@ -52,8 +52,8 @@ pub enum PublishError {
     /// A Topic Name over a limit.
     #[error("{0}; shorten the topic or raise the limit")]
     Limit(ProtocolError),
-    /// Only the broker publishes below `$SYS`.
-    #[error("topics below $SYS are the broker's own; publish to another one")]
+    /// Only the broker publishes below `$SYS`, and only its host below `$CULEX`.
+    #[error("topics below $SYS and $CULEX are the broker's own; publish to another one")]
     Reserved,
     /// A packet over the limit `packet_bytes`.
     #[error("{bytes} bytes are too large (limit packet_bytes {max}); send less or raise the limit")]
@@ -79,6 +79,9 @@ pub enum SubscribeError {
     /// A Topic Filter over a limit.
     #[error("{0}; shorten the filter or raise the limit")]
     Limit(ProtocolError),
+    /// Only the host reads below `$CULEX`.
+    #[error("topics below $CULEX are the broker's own; subscribe to others")]
+    Reserved,
     /// The broker refused it.
     #[error("the broker refused the subscription (limit subscriptions_per_session)")]
     Refused,

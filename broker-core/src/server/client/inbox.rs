@@ -11,6 +11,7 @@ use culex_codec::{PacketId, QoS};
 use parking_lot::Mutex;
 
 use crate::client::Message;
+use crate::engine::Origin;
 
 use super::error::Gone;
 use super::requests::Requests;
@@ -32,6 +33,7 @@ pub struct Inbox {
 #[derive(Debug)]
 pub struct Delivery {
     message: Message,
+    origin: Origin,
     acknowledging: Option<Acknowledging>,
 }
 
@@ -52,12 +54,16 @@ impl Inbox {
     ///
     /// Unless [`ClientBuilder::manual_ack`](super::ClientBuilder::manual_ack) was called, this acknowledges the message.
     pub async fn next(&mut self) -> Option<Delivery> {
-        let message = poll_fn(|context| self.shared.poll_take(context)).await?;
+        let mut message = poll_fn(|context| self.shared.poll_take(context)).await?;
+        let origin = match self.shared.tells_origin {
+            true => Origin::split_off(&mut message.payload),
+            false => Origin::default(),
+        };
         let acknowledging = message.packet_id.filter(|_| self.shared.is_manual).map(|packet_id| {
             let shared = Arc::clone(&self.shared);
             Acknowledging { shared, packet_id, is_done: AtomicBool::new(false) }
         });
-        Some(Delivery { message, acknowledging })
+        Some(Delivery { message, origin, acknowledging })
     }
 
     /// QoS 0 messages that were dropped because the inbox was full.
@@ -84,6 +90,11 @@ impl Delivery {
         }
     }
 
+    /// Where it comes from; nothing is known without [`ClientBuilder::tell_origin`](super::ClientBuilder::tell_origin).
+    pub const fn origin(&self) -> Origin {
+        self.origin
+    }
+
     /// The message alone; whoever has to acknowledge it did so before.
     pub fn into_message(self) -> Message {
         self.message
@@ -106,6 +117,7 @@ pub(super) struct Shared {
     messages_max: usize,
     bytes_max: usize,
     is_manual: bool,
+    tells_origin: bool,
 }
 
 #[derive(Debug, Default)]
@@ -140,8 +152,9 @@ pub(super) struct News {
 }
 
 impl Shared {
-    pub(super) fn new(messages_max: usize, bytes_max: usize, is_manual: bool) -> Self {
-        Self { state: Mutex::default(), requests: Requests::new(), messages_max, bytes_max, is_manual }
+    pub(super) fn new(messages_max: usize, bytes_max: usize, is_manual: bool, tells_origin: bool) -> Self {
+        let (state, requests) = (Mutex::default(), Requests::new());
+        Self { state, requests, messages_max, bytes_max, is_manual, tells_origin }
     }
 
     pub(super) fn gone(&self) -> Option<Gone> {

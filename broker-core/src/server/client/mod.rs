@@ -23,7 +23,7 @@ use culex_codec::{Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, T
 use tokio::sync::oneshot;
 
 use crate::client::Publication;
-use crate::engine::{TopicLimits, is_reserved};
+use crate::engine::{TopicLimits, is_of_host, is_reserved};
 
 use self::inbox::Shared;
 use self::requests::{Ended, Request};
@@ -55,6 +55,7 @@ struct Handles {
     is_session_present: bool,
     topic_limits: TopicLimits,
     packet_bytes_max: u32,
+    has_host_topics: bool,
 }
 
 impl Client {
@@ -164,7 +165,7 @@ impl Client {
     ) -> Result<(Packet<'a>, usize), PublishError> {
         let topic = TopicName::new(topic)?;
         self.0.topic_limits.check(topic.as_str()).map_err(PublishError::Limit)?;
-        if is_reserved(topic.as_str()) {
+        if is_reserved(topic.as_str()) || self.is_of_another(topic.as_str()) {
             return Err(PublishError::Reserved);
         }
         let (topic, properties) = (Some(topic), Properties::EMPTY);
@@ -179,9 +180,16 @@ impl Client {
         }
     }
 
+    fn is_of_another(&self, topic: &str) -> bool {
+        !self.0.has_host_topics && is_of_host(topic)
+    }
+
     fn check_filter(&self, filter: &str) -> Result<Box<str>, SubscribeError> {
         TopicFilter::new(filter)?;
         self.0.topic_limits.check(filter).map_err(SubscribeError::Limit)?;
+        if self.is_of_another(filter) {
+            return Err(SubscribeError::Reserved);
+        }
         Ok(filter.into())
     }
 

@@ -3,6 +3,7 @@
 mod bridge;
 mod http;
 mod listener;
+mod webhook;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::config::{
 pub(crate) use self::bridge::{BRIDGE, BRIDGE_PACE, BRIDGE_QUEUE, BRIDGE_TLS, MAPPING};
 pub(crate) use self::http::HTTP;
 pub(crate) use self::listener::{LISTENER, TLS};
+pub(crate) use self::webhook::{WEBHOOK, WEBHOOK_RETRY, WEBHOOK_TLS};
 
 /// Keys at the top of the file.
 pub(crate) const TOP: &[Key<Config>] = &[
@@ -314,7 +316,7 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
 ];
 
 /// Sections, how each is written, and the names of its keys.
-pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 14] {
+pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 16] {
     [
         ("auth", "[auth]", AUTH.iter().map(|key| key.name).collect()),
         ("listener", "[[listener]]", LISTENER.iter().map(|key| key.name).collect()),
@@ -329,6 +331,12 @@ pub(crate) fn sections() -> [(&'static str, &'static str, Vec<&'static str>); 14
         ("queue", "[bridge.queue], below its [[bridge]]", BRIDGE_QUEUE.iter().map(|key| key.name).collect()),
         ("pace", "[bridge.pace], below its [[bridge]]", BRIDGE_PACE.iter().map(|key| key.name).collect()),
         ("out", "[[bridge.out]], below its [[bridge]]", MAPPING.iter().map(|key| key.name).collect()),
+        ("webhook", "[[webhook]]", WEBHOOK.iter().map(|key| key.name).collect()),
+        (
+            "retry",
+            "[webhook.retry], below its [[webhook]]",
+            WEBHOOK_RETRY.iter().map(|key| key.name).collect(),
+        ),
         ("in", "[[bridge.in]], below its [[bridge]]", MAPPING.iter().map(|key| key.name).collect()),
     ]
 }

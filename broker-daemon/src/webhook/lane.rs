@@ -1,0 +1,203 @@
+//! One of the sessions that share the topics of a webhook.
+
+use std::time::Duration;
+
+use culex_core::{Broker, Client, ConnectError, Cursor, Delivery, Gone, Inbox, TopicPart};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tracing::{error, warn};
+
+use super::body;
+use super::delivery::{Courier, End, entropy, stopped};
+use super::identity::Names;
+use crate::config::Webhook;
+use crate::integration::Backoff;
+
+/// Bytes of a request with several messages, more or less.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Parts of the topics do not change as long as there are as many.
+const SEED: u32 = 0;
+/// Between two attempts to be a client of the broker.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// A lane with everything that it needs.
+pub(super) struct Lane {
+    pub(super) broker: Broker,
+    pub(super) courier: Courier,
+    pub(super) names: std::sync::Arc<Names>,
+    pub(super) stop: watch::Receiver<bool>,
+    /// Which one it is.
+    pub(super) index: u16,
+    /// Dropped when it is subscribed for the first time: from then on it misses nothing.
+    pub(super) starting: Option<mpsc::Sender<()>>,
+}
+
+/// The ClientId of a lane. Their number is part of it: with another number, topics are in other lanes.
+pub(super) fn client_id(name: &str, index: u16, lanes: u16) -> String {
+    format!("{}/{name}/{index}-of-{lanes}", super::CLIENT_ID)
+}
+
+impl Lane {
+    /// Delivers until everything ends.
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1, Duration::ZERO);
+        loop {
+            match self.connect().await {
+                Ok((client, inbox)) => {
+                    backoff.reset();
+                    self.starting = None;
+                    self.deliver(inbox).await;
+                    if *self.stop.borrow() {
+                        // What was acknowledged is told before it goes.
+                        client.disconnect().await;
+                        return;
+                    }
+                    if matches!(client.ended(), Some(Gone::Stopped | Gone::TakenOver)) {
+                        return;
+                    }
+                }
+                Err(Trouble::Over) => return,
+                Err(Trouble::Told(why)) => {
+                    let name = &self.courier.shared.webhook.name;
+                    error!(webhook = name, "it gets no messages: {why}");
+                }
+            }
+            tokio::select! {
+                () = sleep(backoff.next_delay(entropy())) => {}
+                () = stopped(&mut self.stop) => return,
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<(Client, Inbox), Trouble> {
+        let Webhook { name, topics, qos, concurrency, queue, .. } = &self.courier.shared.webhook;
+        let mut builder = self
+            .broker
+            .client(client_id(name, self.index, *concurrency))
+            .persistent(Duration::MAX)
+            .manual_ack()
+            .tell_origin()
+            .retain_as_published()
+            .queue_limits(queue.max_messages, queue.max_bytes, queue.when_full)
+            .max_age(if queue.max_age.is_zero() { Duration::MAX } else { queue.max_age });
+        if queue.qos0 == Some(true) {
+            builder = builder.queue_qos0();
+        }
+        if let Some(part) = TopicPart::new(self.index, *concurrency, SEED).filter(|_| *concurrency > 1) {
+            builder = builder.only(part);
+        }
+        let (client, inbox) = builder.await?;
+        let had = filters_of(&self.broker, client.client_id()).await?;
+        // One that is there is left alone: to subscribe again would bring every Retained Message again.
+        for filter in topics.iter().filter(|topic| !had.contains(topic)) {
+            client.subscribe(filter, *qos).await.map_err(|error| Trouble::Told(error.to_string()))?;
+        }
+        for gone in had.iter().filter(|filter| !topics.contains(filter)) {
+            client.unsubscribe(gone).await.map_err(|error| Trouble::Told(error.to_string()))?;
+        }
+        Ok((client, inbox))
+    }
+
+    async fn deliver(&mut self, mut inbox: Inbox) {
+        let batch = usize::from(self.courier.shared.webhook.batch);
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = stopped(&mut self.stop) => return,
+                first = inbox.next() => first,
+            };
+            let Some(first) = first else { return };
+            let (deliveries, events) = self.gather(first, &mut inbox, batch).await;
+            match self.courier.deliver(&events).await {
+                End::Done => deliveries.iter().for_each(Delivery::ack),
+                End::Stopped => return,
+            }
+        }
+    }
+
+    /// What waits already and may go together.
+    async fn gather(
+        &self,
+        first: Delivery,
+        inbox: &mut Inbox,
+        batch: usize,
+    ) -> (Vec<Delivery>, Vec<super::event::HookEvent>) {
+        let mut events = vec![self.names.message(&first)];
+        let mut deliveries = vec![first];
+        let mut bytes = events.iter().map(body::size).sum::<usize>();
+        while deliveries.len() < batch && bytes < BATCH_BYTES_MAX {
+            let next = tokio::select! {
+                biased;
+                next = inbox.next() => next,
+                // Nothing waits for more.
+                () = std::future::ready(()) => None,
+            };
+            let Some(next) = next else { break };
+            let event = self.names.message(&next);
+            bytes += body::size(&event);
+            events.push(event);
+            deliveries.push(next);
+        }
+        (deliveries, events)
+    }
+}
+
+/// Why a lane is no client.
+pub(super) enum Trouble {
+    /// The broker has stopped, or another one has its place.
+    Over,
+    /// It may be otherwise in a moment.
+    Told(String),
+}
+
+impl From<ConnectError> for Trouble {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others may be over in a moment")]
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::TakenOver | ConnectError::Serve(culex_core::ServeError::Stopped) => Self::Over,
+            error => Self::Told(error.to_string()),
+        }
+    }
+}
+
+impl From<culex_core::AdminError> for Trouble {
+    fn from(error: culex_core::AdminError) -> Self {
+        if error == culex_core::AdminError::Stopped { Self::Over } else { Self::Told(error.to_string()) }
+    }
+}
+
+/// What a session is subscribed to.
+async fn filters_of(broker: &Broker, client_id: &str) -> Result<Vec<String>, culex_core::AdminError> {
+    let admin = broker.admin();
+    let mut filters = Vec::new();
+    let mut next = Some(Cursor::default());
+    while let Some(after) = next {
+        let Some(page) = admin.subscriptions(client_id, after, 1000).await? else { break };
+        filters.extend(page.items.into_iter().map(String::from));
+        next = page.next;
+    }
+    Ok(filters)
+}
+
+/// Lets a session of a lane that is no more have no new messages, and ends it when nothing waits in it.
+pub(super) async fn retire(broker: &Broker, client_id: &str) -> Result<u64, Trouble> {
+    let (client, inbox) =
+        broker.client(client_id).persistent(Duration::MAX).manual_ack().tell_origin().await?;
+    drop(inbox);
+    for filter in filters_of(broker, client_id).await? {
+        client.unsubscribe(&filter).await.map_err(|error| Trouble::Told(error.to_string()))?;
+    }
+    client.disconnect().await;
+    let admin = broker.admin();
+    let left = admin.session(client_id).await?.map_or(0, |session| session.queue_messages);
+    if left == 0 {
+        admin.end_session(client_id).await?;
+    } else {
+        warn!(
+            client_id,
+            messages = left,
+            "messages of a webhook that is no more wait; `culex ctl end-session` throws them away"
+        );
+    }
+    Ok(left as u64)
+}

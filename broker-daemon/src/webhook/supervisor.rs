@@ -1,0 +1,254 @@
+//! All webhooks of a configuration, from start to end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use culex_core::{Broker, Cursor};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+use tracing::{error, info};
+
+use super::breaker::Breaker;
+use super::delivery::{Courier, Shared, stopped};
+use super::event::EventKind;
+use super::identity::{Names, revived};
+use super::lane::{Lane, Trouble, client_id, retire};
+use super::news;
+use super::request::Composer;
+use super::sender::Sender;
+use super::target::Target;
+use crate::config::{ConfigError, Webhook, WebhookTls};
+use crate::integration::{Backoff, DeadLetters, Integrations, Registration, Standing};
+use crate::tls::client::{Connector, Roots, Settings};
+
+/// Attempts that are on their way when everything ends have so long to be answered.
+const LAST_ANSWERS: Duration = Duration::from_secs(3);
+/// How long a start waits for its lanes to be subscribed.
+const SUBSCRIBED: Duration = Duration::from_secs(5);
+
+/// The webhooks of a broker. They follow a new configuration with [`Webhooks::follow`].
+#[derive(Debug)]
+pub struct Webhooks {
+    broker: Broker,
+    integrations: Integrations,
+    running: Mutex<Vec<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    webhook: Webhook,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// Webhooks whose files are read: nothing can go wrong any more.
+#[derive(Debug)]
+pub struct Prepared(Vec<(Webhook, Target, Option<Connector>)>);
+
+impl Prepared {
+    /// Reads the files that webhooks name.
+    ///
+    /// # Errors
+    /// What is wrong with which file.
+    pub fn read(webhooks: &[Webhook]) -> Result<Self, ConfigError> {
+        let prepare = |webhook: &Webhook| {
+            // A URL of a checked configuration is one.
+            let Ok(target) = Target::parse(&webhook.url) else { return Ok(None) };
+            let connector = connector(webhook, &target)?;
+            Ok(Some((webhook.clone(), target, connector)))
+        };
+        let prepared = webhooks.iter().filter_map(|webhook| prepare(webhook).transpose());
+        Ok(Self(prepared.collect::<Result<_, _>>()?))
+    }
+}
+
+/// What secures the connections of a webhook, if they are.
+pub(super) fn connector(webhook: &Webhook, target: &Target) -> Result<Option<Connector>, ConfigError> {
+    if !target.is_secure() {
+        return Ok(None);
+    }
+    let own = WebhookTls::default();
+    let tls = webhook.tls.as_ref().unwrap_or(&own);
+    Connector::new(&Settings {
+        host: target.host(),
+        roots: Some(tls.ca_file.as_deref().map_or(Roots::Public, Roots::Files)),
+        identity: tls.certificate.as_deref().zip(tls.key.as_deref()),
+        key_permissions: tls.key_permissions,
+        checks_name: true,
+        version: None,
+        alpn: vec!["http/1.1"],
+        resumes: true,
+    })
+    .map(Some)
+}
+
+impl Webhooks {
+    /// None yet.
+    pub fn new(broker: &Broker, integrations: &Integrations) -> Self {
+        Self { broker: broker.clone(), integrations: integrations.clone(), running: Mutex::default() }
+    }
+
+    /// These are the webhooks from now on: new ones start, others end, changed ones begin anew with what waits for them,
+    /// and those that a service has disabled try again. When this returns, they miss no message any more.
+    pub async fn follow(&self, prepared: Prepared) {
+        let mut running = self.running.lock().await;
+        let (kept, ended): (Vec<_>, Vec<_>) = std::mem::take(&mut *running).into_iter().partition(|old| {
+            !*old.stop.borrow() && prepared.0.iter().any(|(webhook, ..)| *webhook == old.webhook)
+        });
+        end(ended).await;
+        *running = kept;
+        let (starting, mut started) = mpsc::channel(1);
+        for (webhook, target, connector) in prepared.0 {
+            if running.iter().all(|old| old.webhook.name != webhook.name) {
+                running.push(self.start(webhook, &target, connector.map(Arc::new), &starting));
+            }
+        }
+        drop(starting);
+        // A lane that cannot subscribe says so itself, and tries again.
+        let _ = timeout(SUBSCRIBED, started.recv()).await;
+        let wanted = running.iter().flat_map(|running| ids_of(&running.webhook)).collect::<Vec<_>>();
+        drop(running);
+        self.retire_others(&wanted).await;
+    }
+
+    /// Ends all. What is not answered within 3 s is sent again after the next start.
+    pub async fn stop(&self) {
+        let running = std::mem::take(&mut *self.running.lock().await);
+        end(running).await;
+    }
+
+    fn start(
+        &self,
+        webhook: Webhook,
+        target: &Target,
+        connector: Option<Arc<Connector>>,
+        starting: &mpsc::Sender<()>,
+    ) -> Running {
+        let registration = self.integrations.register(&format!("webhook/{}", webhook.name));
+        registration.set_sessions(ids_of(&webhook));
+        let (stop, stopping) = watch::channel(false);
+        let retry = &webhook.retry;
+        let shared = Arc::new(Shared {
+            composer: Composer::new(&webhook, &target.authority()),
+            breaker: Breaker::new(Backoff::new(retry.min, retry.max, Duration::ZERO)),
+            meter: Arc::clone(registration.meter()),
+            letters: DeadLetters::new(&self.broker, registration.name()),
+            stop: stop.clone(),
+            webhook: webhook.clone(),
+        });
+        let courier =
+            || Courier::new(Arc::clone(&shared), Sender::new(&webhook, target.clone(), connector.clone()));
+        let names = Arc::new(Names::new(seed()));
+        let mut tasks = JoinSet::new();
+        if webhook.events.contains(&EventKind::MessagePublished) {
+            for index in 0..webhook.concurrency {
+                let lane = Lane {
+                    broker: self.broker.clone(),
+                    courier: courier(),
+                    names: Arc::clone(&names),
+                    stop: stopping.clone(),
+                    index,
+                    starting: Some(starting.clone()),
+                };
+                tasks.spawn(lane.run());
+            }
+        }
+        if webhook.events.iter().any(|event| *event != EventKind::MessagePublished) {
+            let (broker, integrations) = (self.broker.clone(), self.integrations.clone());
+            tasks.spawn(news::run(broker, integrations, names, courier(), stopping.clone()));
+        }
+        info!(webhook = webhook.name, url = webhook.url, lanes = webhook.concurrency, "webhook started");
+        let task = tokio::spawn(run(tasks, registration, courier(), stopping));
+        Running { webhook, stop, task }
+    }
+
+    /// Sessions of webhooks, and of numbers of lanes, that are no more.
+    async fn retire_others(&self, wanted: &[String]) {
+        for id in self.sessions().await {
+            if wanted.contains(&id) {
+                continue;
+            }
+            match retire(&self.broker, &id).await {
+                Ok(_) | Err(Trouble::Over) => {}
+                Err(Trouble::Told(why)) => error!(client_id = id, "its messages go on to wait: {why}"),
+            }
+        }
+    }
+
+    async fn sessions(&self) -> Vec<String> {
+        let admin = self.broker.admin();
+        let mut ids = Vec::new();
+        let mut next = Some(Cursor::default());
+        while let Some(after) = next {
+            let Ok(page) = admin.sessions(after, 1000).await else { break };
+            let own = page.items.iter().filter(|session| {
+                let id = session.client_id.strip_prefix(super::CLIENT_ID);
+                id.is_some_and(|rest| rest.starts_with('/'))
+            });
+            ids.extend(own.map(|session| session.client_id.to_string()));
+            next = page.next;
+        }
+        ids
+    }
+}
+
+/// A webhook from its start to its end: its lanes, and dead letters that come back meanwhile.
+async fn run(
+    mut lanes: JoinSet<()>,
+    mut registration: Registration,
+    mut courier: Courier,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let handback = tokio::select! {
+            () = stopped(&mut stop) => break,
+            handback = registration.back.recv() => handback,
+        };
+        let Some(handback) = handback else { break };
+        let outcome = courier.try_once(&revived(&handback.letter)).await;
+        // Whoever asked may have gone.
+        let _ = handback.done.send(outcome);
+    }
+    let meter = Arc::clone(registration.meter());
+    while lanes.join_next().await.is_some() {}
+    if meter.standing().0 == Standing::Disabled {
+        // It is listed as what it is until the configuration changes or the broker ends.
+        registration.back.close();
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn end(mut running: Vec<Running>) {
+    for one in &running {
+        if one.stop.send_replace(true) {
+            // It has ended by itself.
+            one.task.abort();
+        }
+    }
+    for one in &mut running {
+        if timeout(LAST_ANSWERS, &mut one.task).await.is_err() {
+            one.task.abort();
+        }
+    }
+}
+
+/// The ClientIds of a webhook's lanes.
+fn ids_of(webhook: &Webhook) -> Vec<String> {
+    if !webhook.events.contains(&EventKind::MessagePublished) {
+        return Vec::new();
+    }
+    let lanes = webhook.concurrency;
+    (0..lanes).map(|index| client_id(&webhook.name, index, lanes)).collect()
+}
+
+fn seed() -> u128 {
+    let mut seed = [0; 16];
+    match getrandom::fill(&mut seed) {
+        Ok(()) => u128::from_be_bytes(seed),
+        // Names of events are then those of the time.
+        Err(_) => {
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos()
+        }
+    }
+}

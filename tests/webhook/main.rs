@@ -1,0 +1,18 @@
+//! Messages that leave as HTTP requests: the real broker, real Flask, and receivers that are down, slow, wrong or hostile.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "these functions are tests, though clippy sees functions"
+)]
+
+mod configuration;
+mod crash;
+mod example;
+mod flask;
+mod hostile;
+mod program;
+mod receiver;
+mod signature;
+mod trial;
