@@ -19,6 +19,19 @@ use crate::exit::Exit;
     Exit code 0 if it was done, 1 if not."
 )]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    which: Which,
+    /// Print what the broker answers, as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which of the brokers on this computer.
+#[derive(Debug, Default, clap::Args)]
+#[group(id = "which")]
+pub(super) struct Which {
     /// The control socket; the banner of the broker says where it is
     #[arg(long, value_name = "FILE")]
     socket: Option<PathBuf>,
@@ -28,11 +41,6 @@ pub(super) struct Arguments {
     /// The port of a broker that was started without a data directory
     #[arg(short, long, conflicts_with_all = ["socket", "data_dir"])]
     port: Option<u16>,
-    /// Print what the broker answers, as JSON
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(subcommand)]
-    command: Command,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -146,7 +154,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 }
 
 async fn ask(arguments: &Arguments) -> Result<String, String> {
-    let socket = socket(arguments)?;
+    let socket = arguments.which.socket(Config::default())?;
     let (method, target, shape) = request(&arguments.command);
     let mut text = String::new();
     let mut after = String::new();
@@ -167,22 +175,26 @@ async fn ask(arguments: &Arguments) -> Result<String, String> {
     }
 }
 
-fn socket(arguments: &Arguments) -> Result<PathBuf, String> {
-    if let Some(socket) = &arguments.socket {
-        return Ok(socket.clone());
+impl Which {
+    /// Its control socket, where nothing was said that of this configuration.
+    pub(super) fn socket(&self, mut config: Config) -> Result<PathBuf, String> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        if self.data_dir.is_some() {
+            config.store.directory.clone_from(&self.data_dir);
+        }
+        if let (Some(port), Some(listener)) = (self.port, config.listeners.first_mut()) {
+            listener.address.set_port(port);
+        }
+        let state = State::choose(&config, |name| std::env::var_os(name));
+        let directory =
+            state.directory().ok_or("name the control socket with `--socket`, or the data directory")?;
+        let (own, of_service) = (directory.join(control::FILE), Path::new(OF_SERVICES).join(control::FILE));
+        // Whoever has no broker of his own means that of the computer.
+        let is_said = config.store.directory.is_some() || self.port.is_some();
+        Ok(if is_said || own.exists() || !of_service.exists() { own } else { of_service })
     }
-    let mut config = Config::default();
-    config.store.directory.clone_from(&arguments.data_dir);
-    if let (Some(port), Some(listener)) = (arguments.port, config.listeners.first_mut()) {
-        listener.address.set_port(port);
-    }
-    let state = State::choose(&config, |name| std::env::var_os(name));
-    let directory =
-        state.directory().ok_or("name the control socket with `--socket`, or the data directory")?;
-    let (own, of_service) = (directory.join(control::FILE), Path::new(OF_SERVICES).join(control::FILE));
-    // Whoever has no broker of his own means that of the computer.
-    let is_said = arguments.data_dir.is_some() || arguments.port.is_some();
-    Ok(if is_said || own.exists() || !of_service.exists() { own } else { of_service })
 }
 
 fn request(command: &Command) -> (&'static str, String, Shape) {
@@ -240,11 +252,11 @@ fn dead_letters(command: &DeadLetters) -> (&'static str, String, Shape) {
     }
 }
 
-fn encode(text: &str) -> String {
+pub(super) fn encode(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
-fn body_of(reply: Reply) -> Result<Value, String> {
+pub(super) fn body_of(reply: Reply) -> Result<Value, String> {
     let body: Value = if reply.body.is_empty() {
         Value::Null
     } else {
@@ -298,7 +310,7 @@ fn fields(text: &mut String, body: &Value, prefix: &str) {
     }
 }
 
-fn table(text: &mut String, body: &Value, columns: &[(&str, &str)], is_first: bool) {
+pub(super) fn table(text: &mut String, body: &Value, columns: &[(&str, &str)], is_first: bool) {
     let items = body.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let cells = |item: &Value| columns.iter().map(|(_, at)| word(item.pointer(at))).collect::<Vec<_>>();
     let heads = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
@@ -313,7 +325,7 @@ fn table(text: &mut String, body: &Value, columns: &[(&str, &str)], is_first: bo
 }
 
 /// A value for people; control characters of clients do not reach the terminal.
-fn word(value: Option<&Value>) -> String {
+pub(super) fn word(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
         Some(Value::String(text)) => {
