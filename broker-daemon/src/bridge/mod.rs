@@ -12,6 +12,7 @@
 //! ```
 
 pub mod aws;
+pub mod diagnosis;
 mod incoming;
 mod link;
 mod local;
@@ -19,6 +20,7 @@ mod loops;
 mod mapping;
 mod outgoing;
 mod pending;
+pub mod policy;
 mod remote;
 mod rules;
 mod shared;
@@ -27,4 +29,5 @@ mod subscriber;
 mod supervisor;
 
 pub use self::remote::{Connecting, Connector, check_files};
+pub(crate) use self::supervisor::host_name;
 pub use self::supervisor::{Bridges, Builder, NoBridge, Prepared};

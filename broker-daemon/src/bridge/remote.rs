@@ -61,12 +61,17 @@ fn connector(
     tls: &BridgeTls,
     address: &RemoteAddress,
 ) -> Result<client::Connector, ConfigError> {
+    client::Connector::new(&settings(bridge, tls, address))
+}
+
+/// How a connection to an address is secured.
+pub(super) fn settings<'a>(bridge: &Bridge, tls: &'a BridgeTls, address: &'a RemoteAddress) -> Settings<'a> {
     let roots = match tls.ca_file.as_deref() {
         Some(path) => Roots::Files(path),
         None if bridge.is_aws_iot() => Roots::Amazon,
         None => Roots::Public,
     };
-    client::Connector::new(&Settings {
+    Settings {
         host: tls.server_name.as_deref().unwrap_or(&address.host),
         roots: Some(roots),
         identity: tls.certificate.as_deref().zip(tls.key.as_deref()),
@@ -76,7 +81,7 @@ fn connector(
         alpn: alpn(bridge, tls, address),
         // AWS IoT has no tickets (AIC-TLS-05), and for the others one handshake is no cost.
         resumes: false,
-    })
+    }
 }
 
 /// What is asked for by ALPN: what was written, or what AWS IoT wants on port 443 (AIC-NET-03, AIC-NET-04).

@@ -215,7 +215,8 @@ impl Running {
     }
 }
 
-fn host_name() -> String {
+/// The name of this computer.
+pub(crate) fn host_name() -> String {
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     name.unwrap_or_else(|| "culex".to_owned())
 }

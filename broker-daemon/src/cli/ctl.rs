@@ -20,7 +20,7 @@ use crate::exit::Exit;
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
-    which: Which,
+    how: How,
     #[command(subcommand)]
     command: Command,
 }
@@ -29,14 +29,25 @@ pub(super) struct Arguments {
 #[derive(Debug, clap::Args)]
 pub(super) struct DeadLetterArguments {
     #[command(flatten)]
-    which: Which,
+    how: How,
     #[command(subcommand)]
     command: DeadLetters,
 }
 
 /// Which broker, and how its answer is shown.
 #[derive(Debug, clap::Args)]
-struct Which {
+struct How {
+    #[command(flatten)]
+    which: Which,
+    /// Print what the broker answers, as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// Which of the brokers on this computer.
+#[derive(Debug, Default, clap::Args)]
+#[group(id = "which")]
+pub(super) struct Which {
     /// The control socket; the banner of the broker says where it is
     #[arg(long, value_name = "FILE")]
     socket: Option<PathBuf>,
@@ -46,9 +57,6 @@ struct Which {
     /// The port of a broker that was started without a data directory
     #[arg(short, long, conflicts_with_all = ["socket", "data_dir"])]
     port: Option<u16>,
-    /// Print what the broker answers, as JSON
-    #[arg(long, global = true)]
-    json: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -148,14 +156,14 @@ const SESSION: &[(&str, &str)] = &[
 ];
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
-    ask_and_print(&arguments.which, request(&arguments.command))
+    ask_and_print(&arguments.how, request(&arguments.command))
 }
 
 pub(super) fn run_dead_letters(arguments: &DeadLetterArguments) -> Exit {
-    ask_and_print(&arguments.which, dead_letters(&arguments.command))
+    ask_and_print(&arguments.how, dead_letters(&arguments.command))
 }
 
-fn ask_and_print(which: &Which, request: Request) -> Exit {
+fn ask_and_print(how: &How, request: Request) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -163,7 +171,7 @@ fn ask_and_print(which: &Which, request: Request) -> Exit {
             return Exit::Internal;
         }
     };
-    match runtime.block_on(ask(which, request)) {
+    match runtime.block_on(ask(how, request)) {
         Ok(text) => super::print(&text),
         Err(message) => {
             human::complain(message);
@@ -172,15 +180,15 @@ fn ask_and_print(which: &Which, request: Request) -> Exit {
     }
 }
 
-async fn ask(which: &Which, (method, target, shape): Request) -> Result<String, String> {
-    let socket = socket(which)?;
+async fn ask(how: &How, (method, target, shape): Request) -> Result<String, String> {
+    let socket = how.which.socket(Config::default())?;
     let mut text = String::new();
     let mut after = String::new();
     loop {
         let reply = control::request(&socket, method, &format!("{target}{after}")).await;
         let body = body_of(reply.map_err(|error| error.to_string())?)?;
         let next = body.get("next").and_then(Value::as_str).map(str::to_owned);
-        if which.json {
+        if how.json {
             // One line a page.
             text.push_str(&body.to_string());
             text.push('\n');
@@ -193,22 +201,26 @@ async fn ask(which: &Which, (method, target, shape): Request) -> Result<String, 
     }
 }
 
-fn socket(which: &Which) -> Result<PathBuf, String> {
-    if let Some(socket) = &which.socket {
-        return Ok(socket.clone());
+impl Which {
+    /// Its control socket, where nothing was said that of this configuration.
+    pub(super) fn socket(&self, mut config: Config) -> Result<PathBuf, String> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        if self.data_dir.is_some() {
+            config.store.directory.clone_from(&self.data_dir);
+        }
+        if let (Some(port), Some(listener)) = (self.port, config.listeners.first_mut()) {
+            listener.address.set_port(port);
+        }
+        let state = State::choose(&config, |name| std::env::var_os(name));
+        let directory =
+            state.directory().ok_or("name the control socket with `--socket`, or the data directory")?;
+        let (own, of_service) = (directory.join(control::FILE), Path::new(OF_SERVICES).join(control::FILE));
+        // Whoever has no broker of his own means that of the computer.
+        let is_said = config.store.directory.is_some() || self.port.is_some();
+        Ok(if is_said || own.exists() || !of_service.exists() { own } else { of_service })
     }
-    let mut config = Config::default();
-    config.store.directory.clone_from(&which.data_dir);
-    if let (Some(port), Some(listener)) = (which.port, config.listeners.first_mut()) {
-        listener.address.set_port(port);
-    }
-    let state = State::choose(&config, |name| std::env::var_os(name));
-    let directory =
-        state.directory().ok_or("name the control socket with `--socket`, or the data directory")?;
-    let (own, of_service) = (directory.join(control::FILE), Path::new(OF_SERVICES).join(control::FILE));
-    // Whoever has no broker of his own means that of the computer.
-    let is_said = which.data_dir.is_some() || which.port.is_some();
-    Ok(if is_said || own.exists() || !of_service.exists() { own } else { of_service })
 }
 
 fn request(command: &Command) -> Request {
@@ -266,11 +278,11 @@ fn dead_letters(command: &DeadLetters) -> Request {
     }
 }
 
-fn encode(text: &str) -> String {
+pub(super) fn encode(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
-fn body_of(reply: Reply) -> Result<Value, String> {
+pub(super) fn body_of(reply: Reply) -> Result<Value, String> {
     let body: Value = if reply.body.is_empty() {
         Value::Null
     } else {
@@ -324,7 +336,7 @@ fn fields(text: &mut String, body: &Value, prefix: &str) {
     }
 }
 
-fn table(text: &mut String, body: &Value, columns: &[(&str, &str)], is_first: bool) {
+pub(super) fn table(text: &mut String, body: &Value, columns: &[(&str, &str)], is_first: bool) {
     let items = body.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let cells = |item: &Value| columns.iter().map(|(_, at)| word(item.pointer(at))).collect::<Vec<_>>();
     let heads = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
@@ -339,7 +351,7 @@ fn table(text: &mut String, body: &Value, columns: &[(&str, &str)], is_first: bo
 }
 
 /// A value for people; control characters of clients do not reach the terminal.
-fn word(value: Option<&Value>) -> String {
+pub(super) fn word(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
         Some(Value::String(text)) => {

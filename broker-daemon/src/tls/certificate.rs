@@ -8,6 +8,7 @@ use super::name::Name;
 /// A certificate (RFC 5280 section 4.1).
 #[derive(Debug)]
 pub(super) struct Certificate<'a> {
+    pub(super) issuer: Name<'a>,
     pub(super) subject: Name<'a>,
     pub(super) not_before: Seconds,
     pub(super) not_after: Seconds,
@@ -28,7 +29,7 @@ impl<'a> Certificate<'a> {
         let is_version_1 = body.expect(tag::explicit(0)).is_none();
         body.expect(tag::INTEGER)?;
         body.expect(tag::SEQUENCE)?;
-        body.expect(tag::SEQUENCE)?;
+        let issuer = Name(body.enter(tag::SEQUENCE)?);
         let mut validity = body.enter(tag::SEQUENCE)?;
         let (not_before, not_after) = (Seconds::read(&mut validity)?, Seconds::read(&mut validity)?);
         let subject = Name(body.enter(tag::SEQUENCE)?);
@@ -37,7 +38,7 @@ impl<'a> Certificate<'a> {
         while body.expect(0x81).or_else(|| body.expect(0x82)).is_some() {}
         let extensions = body.enter(tag::explicit(3)).and_then(|mut inside| inside.enter(tag::SEQUENCE));
         let is_ca = is_version_1 || extensions.and_then(is_ca).unwrap_or(false);
-        Some(Self { subject, not_before, not_after, is_ca })
+        Some(Self { issuer, subject, not_before, not_after, is_ca })
     }
 
     /// The subject, or what stands in for one.
@@ -72,7 +73,11 @@ pub(super) fn next_update(der: &[u8]) -> Option<Seconds> {
 
 impl Seconds {
     pub(super) fn now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::at(SystemTime::now())
+    }
+
+    pub(super) fn at(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
 
@@ -112,7 +117,12 @@ impl Seconds {
 
     /// Whole days from now until then; less than 0 if it is over.
     pub(super) fn days_left(self) -> i64 {
-        (self.0 - Self::now().0).div_euclid(86_400)
+        self.days_since(Self::now())
+    }
+
+    /// Whole days from `then` until this.
+    pub(super) fn days_since(self, then: Self) -> i64 {
+        (self.0 - then.0).div_euclid(86_400)
     }
 
     /// `2026-11-21`.

@@ -137,7 +137,7 @@ impl Connector {
 }
 
 impl Roots<'_> {
-    fn store(self) -> Result<RootCertStore, Fault> {
+    pub(super) fn store(self) -> Result<RootCertStore, Fault> {
         let mut roots = RootCertStore::empty();
         match self {
             Self::Files(path) => {

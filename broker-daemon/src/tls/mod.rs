@@ -6,6 +6,7 @@ pub(crate) mod client;
 mod der;
 mod files;
 mod name;
+pub(crate) mod probe;
 mod resolver;
 #[cfg(test)]
 mod tests;
