@@ -162,7 +162,8 @@ async fn publishes(program: &[&OsStr]) {
         let mut command = Command::new(program[0]);
         command.args(&program[1..]).args(["-h", "localhost", "-p"]);
         command.arg(emulator.address(Role::Port8883).unwrap().port().to_string());
-        for (option, file) in [("--cafile", "root-ca.crt"), ("--cert", "client.crt"), ("--key", "client.key")] {
+        for (option, file) in [("--cafile", "root-ca.crt"), ("--cert", "client.crt"), ("--key", "client.key")]
+        {
             command.arg(option).arg(folder.path().join(file));
         }
         command.args(["-V", version, "-i", version, "-q", "1", "-t", "hello/world", "-m", version]);

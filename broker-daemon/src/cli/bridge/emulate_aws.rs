@@ -5,9 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::aws_emulator::{
-    Emulator, Observations, Role, SCENARIOS, SERVER_NAME, Scenario, Violations,
-};
+use crate::aws_emulator::{Emulator, Observations, Role, SCENARIOS, SERVER_NAME, Scenario, Violations};
 use crate::cli::human;
 use crate::cli::interrupt::Interrupt;
 use crate::exit::Exit;
