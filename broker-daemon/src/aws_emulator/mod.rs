@@ -181,6 +181,17 @@ impl Emulator {
         self.shared.lock().deliveries.take()
     }
 
+    /// How many messages were accepted.
+    pub fn delivered(&self) -> u64 {
+        self.shared.lock().deliveries.total()
+    }
+
+    /// Looks at what was seen and broken, of which [`Self::observations`] and [`Self::violations`] are copies.
+    pub fn look<T>(&self, look: impl FnOnce(&Observations, &Violations) -> T) -> T {
+        let service = self.shared.lock();
+        look(&service.observations, &service.violations)
+    }
+
     /// What else was seen.
     pub fn observations(&self) -> Observations {
         self.shared.lock().observations.clone()

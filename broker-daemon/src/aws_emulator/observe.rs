@@ -192,6 +192,7 @@ pub struct Observations {
 pub(super) struct Deliveries {
     messages: VecDeque<Delivery>,
     bytes: usize,
+    total: u64,
 }
 
 /// What a remembered message costs beside its texts.
@@ -200,6 +201,7 @@ const OVERHEAD: usize = 128;
 impl Deliveries {
     /// Gives how many were forgotten for it.
     pub(super) fn push(&mut self, delivery: Delivery, count_max: usize, bytes_max: usize) -> u64 {
+        self.total += 1;
         self.bytes += size(&delivery);
         self.messages.push_back(delivery);
         let mut forgotten = 0;
@@ -209,6 +211,10 @@ impl Deliveries {
             forgotten += 1;
         }
         forgotten
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.total
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Delivery> {

@@ -1,5 +1,6 @@
 //! AWS's own SDK, 3.1.1 and 5.0, and mosquitto's client against the emulator: it behaves as they expect of the service.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use culex::aws_emulator::{DisconnectReason, Emulator, Limits, Role, Scenario};
 use culex_codec::QoS;
+use culex_tests::broker::binary;
 use culex_tests::tools::{has, python, workspace};
 use serde_json::{Value, json};
 
@@ -153,20 +155,13 @@ async fn aws_sdk_leaves_a_will() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn mosquitto_publishes_with_both_versions() {
-    if !has("mosquitto_pub") {
-        return;
-    }
+/// Publishes with a program that has mosquitto's options, in both versions.
+async fn publishes(program: &[&OsStr]) {
     let (emulator, folder) = emulator().await;
-    for version in ["mqttv311", "mqttv5"] {
-        let mut command = Command::new("mosquitto_pub");
-        command.args([
-            "-h",
-            "localhost",
-            "-p",
-            &emulator.address(Role::Port8883).unwrap().port().to_string(),
-        ]);
+    for version in ["311", "5"] {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).args(["-h", "localhost", "-p"]);
+        command.arg(emulator.address(Role::Port8883).unwrap().port().to_string());
         for (option, file) in [("--cafile", "root-ca.crt"), ("--cert", "client.crt"), ("--key", "client.key")]
         {
             command.arg(option).arg(folder.path().join(file));
@@ -176,6 +171,18 @@ async fn mosquitto_publishes_with_both_versions() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let payloads: Vec<_> = emulator.deliveries().iter().map(|delivery| delivery.payload.clone()).collect();
-    assert_eq!(payloads, [&b"mqttv311"[..], b"mqttv5"]);
+    assert_eq!(payloads, [&b"311"[..], b"5"]);
     broke(&emulator, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mosquitto_publishes_with_both_versions() {
+    if has("mosquitto_pub") {
+        publishes(&["mosquitto_pub".as_ref()]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn culex_pub_publishes_with_both_versions() {
+    publishes(&[binary().as_os_str(), "pub".as_ref()]).await;
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::aws_emulator::{Emulator, Role, SCENARIOS, SERVER_NAME, Scenario};
+use crate::aws_emulator::{Emulator, Observations, Role, SCENARIOS, SERVER_NAME, Scenario, Violations};
 use crate::cli::human;
 use crate::cli::interrupt::Interrupt;
 use crate::exit::Exit;
@@ -82,7 +82,7 @@ async fn emulate(arguments: &Arguments, scenario: Scenario) -> Result<u64, Strin
     let mut shown = Shown::default();
     loop {
         tokio::select! {
-            lines = emulator.until(|emulator| shown.next(emulator)) => print(&lines)?,
+            lines = emulator.until(|emulator| emulator.look(|seen, broken| shown.next(seen, broken))) => print(&lines)?,
             () = interrupt.wait() => break,
         }
     }
@@ -145,8 +145,7 @@ struct Shown {
 
 impl Shown {
     /// The lines that are new, in order of time.
-    fn next(&mut self, emulator: &Emulator) -> Option<String> {
-        let (observations, violations) = (emulator.observations(), emulator.violations());
+    fn next(&mut self, observations: &Observations, violations: &Violations) -> Option<String> {
         let mut lines = Vec::new();
         for seen in observations.connects.after(self.connects) {
             let how = match seen.session_present {
