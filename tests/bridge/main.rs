@@ -7,10 +7,16 @@
     reason = "these functions are tests, though clippy sees functions"
 )]
 
+#[path = "../tls/authority.rs"]
+#[expect(dead_code, reason = "the tests of TLS need more of it")]
+mod authority;
 mod command;
 mod duties;
 mod emulator;
 mod forward;
 mod hostile;
+mod kills;
 mod kit;
+mod mosquitto;
+mod network;
 mod of_mosquitto;

@@ -461,9 +461,7 @@ async fn open(
         let stream = match connector.connect(address).await {
             Ok(stream) => stream,
             Err(error) => {
-                let explained = crate::tls::client::explain(&error).map(str::to_owned);
-                let error = explained.unwrap_or_else(|| culex_core::client::describe_io(&error));
-                why = format!("cannot connect to {address}: {error}");
+                why = format!("cannot connect to {address}: {}", describe(&error));
                 continue;
             }
         };
@@ -476,8 +474,24 @@ async fn open(
     Err(why)
 }
 
+/// An error of the network in words.
+fn describe(error: &std::io::Error) -> String {
+    explain_tls(error).map_or_else(|| culex_core::client::describe_io(error), str::to_owned)
+}
+
+/// What a failed handshake means, without the options of a command that has another place for them.
+fn explain_tls(error: &std::io::Error) -> Option<&'static str> {
+    crate::tls::client::explain(error).and_then(|text| text.split(" (-").next())
+}
+
 /// What a refused CONNECT means.
 fn explain_connect(shared: &Shared, error: &ClientError) -> String {
+    // TLS 1.3 refuses a certificate when the handshake seems to be over.
+    if let ClientError::Io(error) = error
+        && explain_tls(error).is_some()
+    {
+        return describe(error);
+    }
     let is_silent = matches!(error, ClientError::Closed | ClientError::Io(_));
     if shared.rules.is_aws && is_silent {
         // AIC-CON-12, AIC-TLS-09.

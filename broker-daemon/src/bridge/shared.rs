@@ -7,7 +7,7 @@ use culex_core::client::Publication;
 use culex_core::limits::Limit;
 use culex_core::{Admin, Broker, Client, QoS};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::mapping::Mappings;
 use super::remote::Connector;
@@ -34,6 +34,8 @@ pub(super) struct Shared {
     links: Mutex<Vec<LinkState>>,
     /// Filters that the other side has refused, and why.
     refused: Mutex<Vec<String>>,
+    /// Local sessions that are there.
+    ready: watch::Sender<usize>,
     /// Something has changed that is published.
     pub(super) changed: Notify,
 }
@@ -77,6 +79,7 @@ impl Shared {
             offered: AtomicU64::new(0),
             links: Mutex::new(vec![LinkState::default(); bridge.connections.into()]),
             refused: Mutex::default(),
+            ready: watch::Sender::new(0),
             changed: Notify::new(),
             bridge,
         }
@@ -126,8 +129,16 @@ impl Shared {
 
     pub(super) fn put_client(&self, index: u16, client: Client) {
         if let Some(link) = self.links.lock().get_mut(usize::from(index)) {
-            link.client = Some(client);
+            let is_first = link.client.replace(client).is_none();
+            self.ready.send_modify(|ready| *ready += usize::from(is_first));
         }
+    }
+
+    /// Resolves when every local session is there: from then on nothing that goes out is missed.
+    pub(super) async fn is_ready(&self) {
+        let all = usize::from(self.bridge.connections);
+        // It is there as long as this is.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready >= all).await;
     }
 
     /// Who publishes a topic here: the client whose own session would get it, because nobody gets what it has published.

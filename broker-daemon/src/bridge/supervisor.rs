@@ -17,6 +17,8 @@ use super::{local, status};
 use crate::config::{Bridge, Config, ConfigError, Problem};
 use crate::integration::Integrations;
 
+/// Time for the local sessions of a bridge.
+const STARTING: Duration = Duration::from_secs(5);
 /// Time for a bridge to say goodbye.
 const STOPPING: Duration = Duration::from_secs(10);
 
@@ -110,7 +112,7 @@ impl Prepared {
 impl Bridges {
     /// From now on there are these bridges. One that is the same as before goes on, with its files as they are now from its
     /// next connection on; one that has changed begins anew with what waits for it; what waits for one that is gone is
-    /// kept and grows no more.
+    /// kept and grows no more. When this returns, nothing that goes out is missed any more.
     pub async fn follow(&self, prepared: Prepared) {
         let mut running = self.0.running.lock().await;
         let stays = |name: &String, old: &Running| {
@@ -130,7 +132,10 @@ impl Bridges {
             match running.get(&bridge.name) {
                 Some(same) => same.shared.set_connector(connector),
                 None => {
-                    running.insert(bridge.name.clone(), self.start(bridge, connector));
+                    let started = self.start(bridge, connector);
+                    // A broker that does not let it in holds up nobody.
+                    let _ = timeout(STARTING, started.shared.is_ready()).await;
+                    running.insert(started.shared.bridge.name.clone(), started);
                 }
             }
         }

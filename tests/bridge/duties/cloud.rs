@@ -23,6 +23,8 @@ use crate::kit::{Here, bridges_of};
 
 /// How far the clock goes at once.
 pub(crate) const STEP: Duration = Duration::from_millis(10);
+/// From here on it goes faster.
+const LONG: Duration = Duration::from_secs(5);
 /// Rounds of work until everybody has done what there is to do.
 const ROUNDS: usize = 3;
 
@@ -100,9 +102,10 @@ impl Cloud {
     /// The clock goes on.
     pub(crate) async fn pass(&self, time: Duration) {
         let end = Instant::now() + time;
+        let step = if time >= LONG { STEP * 10 } else { STEP };
         while Instant::now() < end {
             self.settle().await;
-            advance(STEP.min(end - Instant::now())).await;
+            advance(step.min(end - Instant::now())).await;
         }
         self.settle().await;
     }
