@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::program::{Publisher, QUICK, broker, ctl, eventually, webhook};
+use crate::program::{PATIENCE, Publisher, QUICK, broker, ctl, eventually, webhook};
 use crate::receiver::{Receiver, Request, say};
 
 fn topics(requests: &[Request]) -> Vec<String> {
@@ -97,11 +97,13 @@ fn dead_letters_survive_a_restart_and_are_purged() {
     let receiver = Receiver::new(|_, stream| say(stream, 422, "", ""));
     let folder = tempfile::tempdir().unwrap();
     let hook = webhook(&receiver.url(), QUICK);
-    let first = broker(folder.path(), &hook);
+    let mut first = broker(folder.path(), &hook);
     assert!(Publisher::connect(&first).publish("sensors/a", "1"));
     let list = || ctl(folder.path(), &["dead-letters", "list", "webhook/w"]);
     eventually("the dead letter", || list().contains("422"));
-    drop(first);
+    // In order, so that the message is acknowledged: otherwise it would come again.
+    first.terminate();
+    assert!(first.wait(PATIENCE).success());
     let _second = broker(folder.path(), &hook);
     assert!(list().contains("422"));
     assert!(ctl(folder.path(), &["dead-letters", "purge", "webhook/w"]).contains('1'));
@@ -274,6 +276,20 @@ fn the_other_events_are_told() {
     assert_eq!(requests[0].json()["client_id"], "publisher");
     assert!(requests[1].json()["reason"].is_string());
     assert_ne!(requests[0].id(), requests[1].id());
+}
+
+#[test]
+fn a_message_says_who_published_it_and_when_it_was_accepted() {
+    let receiver = Receiver::good();
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker(folder.path(), &webhook(&receiver.url(), QUICK));
+    assert!(Publisher::connect(&broker).publish("sensors/a", "1"));
+    let message = receiver.wait("it", |requests| !requests.is_empty())[0].json();
+    assert_eq!(
+        (&message["client_id"], &message["username"]),
+        (&"publisher".into(), &serde_json::Value::Null)
+    );
+    assert!(message["timestamp"].as_str().unwrap().ends_with('Z'), "{message}");
 }
 
 #[test]

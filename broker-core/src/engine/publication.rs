@@ -27,8 +27,8 @@ pub struct Publication {
     /// When it was accepted, if somebody wants to know: see
     /// [`SessionOptions::max_age_ms`](super::SessionOptions::max_age_ms).
     pub accepted_at: Option<WallTime>,
-    /// Who published it, if it is retained and not the host's own: nobody gets it by a new subscription when that client
-    /// may not publish there any more.
+    /// Who published it, if that is not the host itself and it is retained, or somebody wants to know as with `accepted_at`.
+    /// Nobody gets a Retained Message by a new subscription when that client may not publish there any more.
     pub author: Option<Arc<Identity>>,
 }
 

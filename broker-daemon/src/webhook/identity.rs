@@ -31,6 +31,7 @@ impl Names {
     pub(super) fn message(&self, delivery: &Delivery) -> HookEvent {
         let (message, origin): (&Message, _) = (delivery, delivery.origin());
         let accepted = origin.accepted_at.map(|at| UNIX_EPOCH + Duration::from_millis(at.0));
+        let author = origin.author.as_ref();
         HookEvent {
             id: self.id_of(message, origin),
             at: accepted.unwrap_or_else(SystemTime::now),
@@ -39,8 +40,8 @@ impl Names {
                 payload: message.payload.clone(),
                 qos: message.qos,
                 retain: message.is_retained,
-                client_id: None,
-                username: None,
+                client_id: author.map(|author| author.client_id.to_string()),
+                username: author.and_then(|author| author.user_name.as_deref()).map(str::to_owned),
             }),
         }
     }
@@ -53,7 +54,7 @@ impl Names {
 
     /// The number of a message alone is not enough: a broker that is started again without any message kept begins at 1.
     /// The time at which it was accepted is kept with it, too.
-    fn id_of(&self, message: &Message, origin: Origin) -> String {
+    fn id_of(&self, message: &Message, origin: &Origin) -> String {
         let mut hash = Sha256::new();
         match origin.number {
             Some(number) => {

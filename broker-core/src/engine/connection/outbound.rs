@@ -8,7 +8,7 @@ use bytes::Bytes;
 use culex_codec::{Packet, PacketId, Properties, ProtocolVersion, PublishHead, PublishPatch, QoS, TopicName};
 
 use crate::engine::keys::{ConnectionKey, PublicationId};
-use crate::engine::origin::Origin;
+use crate::engine::origin;
 use crate::engine::publication::Publication;
 use crate::engine::terms::Terms;
 
@@ -27,7 +27,8 @@ pub(crate) struct Message<'a> {
     pub(crate) payload: &'a [u8],
     /// The payload again, in a form that can be shared.
     pub(crate) shared: Option<&'a Bytes>,
-    pub(crate) origin: Origin,
+    /// What it was kept as, and its number in the queue that it comes from.
+    pub(crate) kept: Option<(PublicationId, &'a Publication)>,
 }
 
 impl<'a> From<&'a Publication> for Message<'a> {
@@ -37,7 +38,7 @@ impl<'a> From<&'a Publication> for Message<'a> {
             topic: publication.topic(),
             payload: &publication.payload,
             shared: Some(&publication.payload),
-            origin: Origin::of(publication.id, publication.accepted_at),
+            kept: Some((publication.id, publication)),
         }
     }
 }
@@ -87,10 +88,10 @@ impl Connections {
     pub(crate) fn send_publish(&mut self, key: ConnectionKey, message: &Message<'_>, flags: Flags) -> bool {
         let Some(connection) = self.slots.get_mut(key.slot, key.generation) else { return false };
         let has_id = flags.packet_id.is_some();
-        let origin = connection.tells_origin.then(|| message.origin.to_bytes());
-        let len = message.payload.len() + origin.map_or(0, |origin| origin.len());
+        let origin = connection.tells_origin.then(|| origin::encode(message.kept));
+        let len = message.payload.len() + origin.as_ref().map_or(0, Vec::len);
         let own_head;
-        let head = match (Terms::mount_point(&connection.terms), origin) {
+        let head = match (Terms::mount_point(&connection.terms), &origin) {
             (None, None) => self.heads.get(connection.version, message, has_id),
             (mount, _) => {
                 let topic = mount.map_or(Some(message.topic), |mount| mount.strip(message.topic));

@@ -3,7 +3,6 @@
 use crate::engine::connection::{Message, Will};
 use crate::engine::error::CloseReason;
 use crate::engine::keys::{ConnectionKey, PublicationId, SessionKey};
-use crate::engine::origin::Origin;
 use crate::engine::store::Record;
 use crate::engine::time::Tick;
 use crate::engine::timers::Timer;
@@ -112,7 +111,7 @@ impl Shard {
                 topic: will.topic(),
                 payload: &will.payload,
                 shared: Some(&will.payload),
-                origin: Origin::default(),
+                kept: None,
             },
             qos: will.qos,
             is_retain: will.is_retain,

@@ -8,6 +8,7 @@ use crate::engine::connection::{Flags, Message, SHARED_PAYLOAD_MIN, State};
 use crate::engine::keys::{ConnectionKey, RetainedVersion, SessionId, SessionKey, ShardId};
 use crate::engine::publication::Publication;
 use crate::engine::qos::Outgoing;
+use crate::engine::question::Identity;
 use crate::engine::route::{Routes, Target};
 use crate::engine::session::Queued;
 use crate::engine::store::{Recipient, Recipients, Record, RetainedChange};
@@ -59,7 +60,11 @@ impl Shard {
         }
         if publication.is_none() && self.must_be_shared(inbound, &routes) {
             let is_dated = routes.iter().any(|target| target.is_dated);
-            publication = Some(Arc::new(self.publication(turn, inbound, is_dated)));
+            let mut kept = self.publication(turn, inbound, is_dated);
+            if is_dated {
+                kept.author = self.author(inbound);
+            }
+            publication = Some(Arc::new(kept));
         }
         let is_promise = self.record_publication(inbound, publication.as_ref(), &routes, change);
         let copies = Copies {
@@ -87,6 +92,10 @@ impl Shard {
         is_promise
     }
 
+    fn author(&mut self, inbound: &Inbound<'_>) -> Option<Arc<Identity>> {
+        inbound.author.and_then(|key| self.session_mut(key)?.author())
+    }
+
     fn publication(&self, turn: &Turn<'_>, inbound: &Inbound<'_>, is_dated: bool) -> Publication {
         let Message { topic, payload, .. } = inbound.message;
         let id = turn.commons.publication_id();
@@ -105,7 +114,7 @@ impl Shard {
         }
         // Who gets it is not known yet, so it is dated.
         let mut publication = self.publication(turn, inbound, true);
-        publication.author = inbound.author.and_then(|key| self.session_mut(key)?.author());
+        publication.author = self.author(inbound);
         let publication = Arc::new(publication);
         if inbound.message.payload.is_empty() {
             let version = turn.commons.clear_retained(inbound.message.topic); // [MQTT-3.3.1-10, -11]

@@ -6,7 +6,6 @@ use culex_codec::{Ack, DecodeError, Publish, QoS, TopicName};
 use crate::engine::connection::Message;
 use crate::engine::error::{CloseReason, ProtocolError};
 use crate::engine::keys::{ConnectionKey, PublicationId};
-use crate::engine::origin::Origin;
 use crate::engine::qos::{PublishOutcome, PubrelOutcome};
 use crate::engine::question::Handshake;
 use crate::engine::store::Record;
@@ -104,7 +103,7 @@ impl Shard {
                 topic: content.topic,
                 payload: content.payload,
                 shared: content.shared,
-                origin: Origin::default(),
+                kept: None,
             },
             qos: content.qos,
             is_retain: content.is_retain,

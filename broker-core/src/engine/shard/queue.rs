@@ -5,7 +5,6 @@ use culex_codec::{PacketId, QoS};
 
 use crate::engine::connection::{Connections, Flags, Message, State};
 use crate::engine::keys::{ConnectionKey, SessionKey};
-use crate::engine::origin::Origin;
 use crate::engine::qos::{Outgoing, SendAction, Sending};
 use crate::engine::session::{Queued, Stub};
 use crate::engine::stats::Stats;
@@ -218,8 +217,7 @@ fn send_publish(
     // What has no body is not sent.
     let Some(body) = &queued.body else { return };
     // A Retained Message has a number of its own in each queue.
-    let origin = Origin::of(queued.entry, body.accepted_at);
-    let message = Message { origin, ..Message::from(&**body) };
+    let message = Message { kept: Some((queued.entry, &**body)), ..Message::from(&**body) };
     if connections.send_publish(key, &message, flags) {
         stats.note_sent(flags.qos);
         stats.payload_bytes_sent += message.payload.len() as u64;

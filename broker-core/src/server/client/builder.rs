@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::client::{Connection, Options, Session};
 use crate::engine::error::{CloseReason, Refusal};
-use crate::engine::{Admission, QueueLimits, SessionOptions, TopicLimits, TopicPart};
+use crate::engine::{Admission, QueueLimits, SessionOptions, Terms, TopicLimits, TopicPart};
 use crate::limits::{Limit, Limits, WhenFull};
 
 use super::super::broker::Broker;
@@ -29,6 +29,10 @@ use super::{Client, Handles, Sending, VERSION};
 const IN_FLIGHT_MAX: u16 = 100;
 const INBOX_MESSAGES: u16 = 1024;
 const INBOX_BYTES: usize = 4 << 20;
+/// Bytes of a packet beyond the limit `packet_bytes` where the host itself publishes.
+const HOST_BYTES: u32 = 64 << 10;
+/// [MQTT-2.2.3]: Remaining Length has at most that.
+const PACKET_BYTES_MAX: u32 = 268_435_455;
 const PEER: &str = "in-process";
 
 /// What a client in the broker's process connects with; from [`Broker::client`]. Await it, or [`Self::connect`].
@@ -165,7 +169,7 @@ impl ClientBuilder {
     }
 
     /// Lets this client publish and subscribe below `$CULEX/`, where nobody else may: for what the host itself has to
-    /// keep. Not for a client that publishes or subscribes where others say.
+    /// keep, which may be 64 KiB larger than the limit `packet_bytes`. Not for a client that publishes or subscribes where others say.
     pub fn host_topics(mut self) -> Self {
         self.has_host_topics = true;
         self
@@ -195,8 +199,9 @@ impl ClientBuilder {
         let inbox = Inbox::new(Arc::clone(&shared));
         let requests = Sending(Arc::clone(&shared));
         let limits = &inner.front_door.limits;
-        let (topic_limits, packet_bytes_max) = (TopicLimits::from(limits), limits.packet_bytes);
-        let has_host_topics = self.has_host_topics;
+        let (topic_limits, has_host_topics) = (TopicLimits::from(limits), self.has_host_topics);
+        let terms = has_host_topics.then(|| Arc::new(host_terms(limits)));
+        let packet_bytes_max = terms.as_ref().map_or(limits.packet_bytes, |terms| terms.limits.packet_bytes);
         let newcomer = Newcomer {
             front_door: Arc::clone(&inner.front_door),
             kept: Arc::clone(&inner.kept),
@@ -206,6 +211,7 @@ impl ClientBuilder {
             inbox_messages: self.inbox_messages,
             session_options: self.session_options,
             tells_origin: self.tells_origin,
+            terms,
             ending: Ending { inbox: shared, is_persistent },
             closing,
         };
@@ -258,6 +264,12 @@ impl IntoFuture for ClientBuilder {
     }
 }
 
+/// What the host keeps about a message has room beside the largest message.
+fn host_terms(limits: &Limits) -> Terms {
+    let packet_bytes = limits.packet_bytes.saturating_add(HOST_BYTES).min(PACKET_BYTES_MAX);
+    Terms { limits: Limits { packet_bytes, ..limits.clone() }, mount_point: None }
+}
+
 /// A client before CONNACK.
 struct Newcomer {
     ending: Ending,
@@ -269,6 +281,7 @@ struct Newcomer {
     inbox_messages: u16,
     session_options: SessionOptions,
     tells_origin: bool,
+    terms: Option<Arc<Terms>>,
     closing: watch::Receiver<bool>,
 }
 
@@ -333,7 +346,7 @@ impl Newcomer {
             keep_alive: 0,
             receive_maximum: self.inbox_messages,
             will: None,
-            terms: None,
+            terms: self.terms.clone(),
             options: self.session_options,
             tells_origin: self.tells_origin,
             accept_number,

@@ -91,8 +91,8 @@ impl Delivery {
     }
 
     /// Where it comes from; nothing is known without [`ClientBuilder::tell_origin`](super::ClientBuilder::tell_origin).
-    pub const fn origin(&self) -> Origin {
-        self.origin
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// The message alone; whoever has to acknowledge it did so before.
