@@ -194,13 +194,13 @@ impl ClientBuilder {
         // From here on the driver knows when nobody is there any more.
         let inbox = Inbox::new(Arc::clone(&shared));
         let requests = Sending(Arc::clone(&shared));
-        let limits = &inner.front_door.limits;
-        let (topic_limits, packet_bytes_max) = (TopicLimits::from(limits), limits.packet_bytes);
+        let limits = inner.front_door.limits();
+        let (topic_limits, packet_bytes_max) = (TopicLimits::from(&*limits), limits.packet_bytes);
         let has_host_topics = self.has_host_topics;
         let newcomer = Newcomer {
             front_door: Arc::clone(&inner.front_door),
             kept: Arc::clone(&inner.kept),
-            options: self.options(limits),
+            options: self.options(&limits),
             client_id: client_id.clone(),
             session_expiry_s: self.session_expiry_s,
             inbox_messages: self.inbox_messages,
