@@ -139,6 +139,22 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// These, with what a running broker takes from `new`: see [`Broker::set_limits`](crate::Broker::set_limits).
+    #[cfg(feature = "server")]
+    pub(crate) fn followed_by(&self, new: &Self) -> Self {
+        Self {
+            sessions: self.sessions,
+            queue_total_bytes: self.queue_total_bytes,
+            retained_messages: self.retained_messages,
+            retained_bytes: self.retained_bytes,
+            outbox_bytes: self.outbox_bytes,
+            outbox_burst_bytes: self.outbox_burst_bytes,
+            hook_timeout: self.hook_timeout,
+            stall_max: self.stall_max,
+            ..new.clone()
+        }
+    }
+
     /// Seconds that a session outlives its connection at most; `u32::MAX` is for ever, as MQTT 5.0 has it.
     pub(crate) fn session_expiry_s(&self) -> u32 {
         u32::try_from(self.session_expiry.get()).unwrap_or(u32::MAX)

@@ -121,6 +121,8 @@ impl Reloader {
         // has to wait.
         let keeps_users = file.is_some() == self.users.is_some();
         let plan = keeps_users.then(|| current.plan(&new, &secured, broker)).transpose()?;
+        // First, because a listener without limits of its own has these.
+        broker.set_limits(&new.limits).await?;
         broker.admin().set_access_control(rules.clone().map(|rules| rules as Arc<_>)).await?;
         // Whether it is secured cannot change while it is open.
         let http_tls = http_tls.filter(|_| self.http.tls().is_some());
@@ -190,7 +192,7 @@ impl Current {
             Some(place) => old.get(place).map(|(_, number)| *number),
             None => numbers.next(),
         };
-        let new = places.into_iter().map(number_of);
+        let new = places.iter().copied().map(number_of);
         let new: Vec<_> = listeners
             .into_iter()
             .zip(new)
@@ -202,6 +204,11 @@ impl Current {
         }
         let is_gone = |number: &usize| new.iter().all(|(_, kept)| kept != number);
         let gone: Vec<_> = old.into_iter().map(|(_, number)| number).filter(is_gone).collect();
+        for (number, ((listener, of_broker), place)) in new.iter().zip(&places).enumerate() {
+            if place.is_some() {
+                broker.change_listener(*of_broker, listener.build(self.secured.of(number)));
+            }
+        }
         opened.accept();
         broker.close_listeners(&gone).await;
         self.listeners = new;

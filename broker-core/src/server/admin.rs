@@ -16,6 +16,7 @@ use crate::engine::commons::Commons;
 use crate::engine::keys::RetainedVersion;
 use crate::engine::route::{self, Budget};
 use crate::engine::shard::{SessionInfo, Shard, Turn, shard_of};
+use crate::limits::Limits;
 
 use super::broker::Broker;
 use super::commons::SharedCommons;
@@ -247,6 +248,15 @@ impl Admin {
         for lane in &*self.lanes {
             let rules = rules.clone();
             ask(lane, move |shard, _| shard.set_access_control(rules)).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives every shard these limits, which are those of one shard.
+    pub(super) async fn set_limits(&self, limits: &Limits) -> Result<(), AdminError> {
+        for lane in &*self.lanes {
+            let limits = limits.clone();
+            ask(lane, move |shard, _| shard.set_limits(limits)).await?;
         }
         Ok(())
     }

@@ -14,9 +14,9 @@ use super::metrics::Metrics;
 /// Counts connections and the bytes of those that have not said CONNECT.
 pub(crate) struct Rooms {
     per_address: DashMap<IpAddr, u64>,
-    connections_max: u64,
-    per_address_max: u64,
-    pre_auth_max: u64,
+    connections_max: AtomicU64,
+    per_address_max: AtomicU64,
+    pre_auth_max: AtomicU64,
     metrics: Arc<Metrics>,
 }
 
@@ -37,11 +37,22 @@ impl Rooms {
     pub(crate) fn new(limits: &Limits, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             per_address: DashMap::new(),
-            connections_max: limits.connections.get(),
-            per_address_max: limits.connections_per_address.get(),
-            pre_auth_max: limits.pre_auth_total_bytes.get(),
+            connections_max: limits.connections.get().into(),
+            per_address_max: limits.connections_per_address.get().into(),
+            pre_auth_max: limits.pre_auth_total_bytes.get().into(),
             metrics,
         })
+    }
+
+    /// Other limits; who is there stays.
+    pub(crate) fn set_limits(&self, limits: &Limits) {
+        for (place, limit) in [
+            (&self.connections_max, limits.connections),
+            (&self.per_address_max, limits.connections_per_address),
+            (&self.pre_auth_max, limits.pre_auth_total_bytes),
+        ] {
+            place.store(limit.get(), Ordering::Relaxed);
+        }
     }
 
     /// Room for one more connection, from `address` if it has one, through `entrance` if it came through one; or the name of
@@ -51,7 +62,7 @@ impl Rooms {
         address: Option<IpAddr>,
         entrance: Option<&Arc<Entrance>>,
     ) -> Result<Permit, &'static str> {
-        if !take(&self.metrics.front_door.sockets, 1, self.connections_max) {
+        if !take(&self.metrics.front_door.sockets, 1, self.connections_max.load(Ordering::Relaxed)) {
             return Err("connections");
         }
         // What it has got so far is given back when it is dropped.
@@ -70,7 +81,7 @@ impl Rooms {
 
     fn enter_from(&self, address: IpAddr) -> bool {
         let mut count = self.per_address.entry(address).or_insert(0);
-        let has_room = *count < self.per_address_max;
+        let has_room = *count < self.per_address_max.load(Ordering::Relaxed);
         *count += u64::from(has_room);
         has_room
     }
@@ -110,7 +121,8 @@ impl Drop for Permit {
 impl PreAuthBytes {
     /// Room for `bytes` more; `false` if all connections together hold too many.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
-        let has_room = take(&self.rooms.metrics.front_door.pre_auth_bytes, bytes, self.rooms.pre_auth_max);
+        let max = self.rooms.pre_auth_max.load(Ordering::Relaxed);
+        let has_room = take(&self.rooms.metrics.front_door.pre_auth_bytes, bytes, max);
         if has_room {
             self.held += bytes;
         }

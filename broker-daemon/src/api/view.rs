@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::slowest;
-use crate::config::{Change, Listener, Protocol};
+use crate::config::{Change, Holds, Listener, Protocol};
 
 /// Bytes of a payload that a list shows.
 const PAYLOAD_SHOWN: usize = 256;
@@ -54,7 +54,7 @@ pub(super) fn retained(message: &RetainedInfo) -> Value {
 }
 
 pub(super) fn change(change: &Change) -> Value {
-    json!({ "key": change.key, "old": change.old, "new": change.new, "is_in_force": change.is_in_force })
+    json!({ "key": change.key, "old": change.old, "new": change.new, "is_in_force": change.holds != Holds::FromNextStart, "holds": change.holds.words() })
 }
 
 /// One who is behind.

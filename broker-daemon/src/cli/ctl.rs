@@ -314,11 +314,8 @@ fn show(text: &mut String, body: &Value, shape: &Shape, is_first: bool) {
             }
             for change in changes {
                 let part = |name: &str| word(change.get(name));
-                let when = if change.get("is_in_force") == Some(&Value::Bool(true)) {
-                    ""
-                } else {
-                    " (from the next start on)"
-                };
+                let when = change.get("holds").and_then(Value::as_str).filter(|when| !when.is_empty());
+                let when = when.map(|when| format!(" ({when})")).unwrap_or_default();
                 let _ = writeln!(text, "{}: {} -> {}{when}", part("key"), part("old"), part("new"));
             }
         }

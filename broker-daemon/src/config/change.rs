@@ -9,6 +9,8 @@ use crate::config::keys::{
 use crate::config::setting::Key;
 use crate::config::{Bridge, Config, HttpSettings, Listener, Mapping, Webhook};
 
+use self::Holds::{ForNewConnections, FromNextStart, Now};
+
 /// A setting with another value than before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -18,14 +20,39 @@ pub struct Change {
     pub old: String,
     /// What it is.
     pub new: String,
-    /// Whether the running broker follows; otherwise its next start does.
-    pub is_in_force: bool,
+    /// For whom, and from when on.
+    pub holds: Holds,
+}
+
+/// When a changed setting holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// From now on.
+    Now,
+    /// For connections that come in from now on.
+    ForNewConnections,
+    /// From the next start on.
+    FromNextStart,
+}
+
+impl Holds {
+    /// In words; nothing for [`Holds::Now`].
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Now => "",
+            Self::ForNewConnections => "for new connections",
+            Self::FromNextStart => "from the next start on",
+        }
+    }
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} -> {}", self.key, self.old, self.new)?;
-        if self.is_in_force { Ok(()) } else { f.write_str(" (from the next start on)") }
+        match self.holds.words() {
+            "" => Ok(()),
+            words => write!(f, " ({words})"),
+        }
     }
 }
 
@@ -42,22 +69,43 @@ impl Config {
     /// Every setting that `new` has otherwise, in the order of the reference page.
     pub fn changes(&self, new: &Self, follows: Follows) -> Vec<Change> {
         let mut changes = Vec::new();
-        section(&mut changes, "", TOP, (self, new), |_| false);
+        section(&mut changes, "", TOP, (self, new), |_| FromNextStart);
         listeners(&mut changes, self, new, follows);
         bridges(&mut changes, &self.bridges, &new.bridges);
         webhooks(&mut changes, &self.webhooks, &new.webhooks);
-        section(&mut changes, "acl.", ACL, (&self.acl, &new.acl), |_| true);
+        section(&mut changes, "acl.", ACL, (&self.acl, &new.acl), |_| Now);
         if self.acl.rules != new.acl.rules {
             let count = |config: &Self| format!("{} rules", config.acl.rules.len());
             let (old, new) = (count(self), count(new));
-            changes.push(Change { key: "acl.rule".to_owned(), old, new, is_in_force: true });
+            changes.push(Change { key: "acl.rule".to_owned(), old, new, holds: Now });
         }
-        section(&mut changes, "auth.", AUTH, (&self.auth, &new.auth), |_| follows.users);
+        section(&mut changes, "auth.", AUTH, (&self.auth, &new.auth), |_| now_if(follows.users));
         http(&mut changes, self.http.as_ref(), new.http.as_ref());
-        section(&mut changes, "log.", LOG, (&self.log, &new.log), |key| key == "level");
-        section(&mut changes, "store.", STORE, (&self.store, &new.store), |_| false);
-        section(&mut changes, "limits.", LIMITS, (&self.limits, &new.limits), |_| false);
+        section(&mut changes, "log.", LOG, (&self.log, &new.log), |key| now_if(key == "level"));
+        section(&mut changes, "store.", STORE, (&self.store, &new.store), |_| FromNextStart);
+        section(&mut changes, "limits.", LIMITS, (&self.limits, &new.limits), limit_holds);
         changes
+    }
+}
+
+const fn now_if(is_followed: bool) -> Holds {
+    if is_followed { Now } else { FromNextStart }
+}
+
+/// When a limit holds that the running broker was given: see [`Broker::set_limits`](culex_core::Broker::set_limits).
+fn limit_holds(name: &str) -> Holds {
+    match name {
+        "in_flight"
+        | "incoming_in_flight"
+        | "session_expiry"
+        | "pre_auth_bytes"
+        | "connect_timeout"
+        | "max_keep_alive"
+        | "messages_per_second"
+        | "bytes_per_second" => ForNewConnections,
+        "sessions" | "queue_total_bytes" | "retained_messages" | "retained_bytes" | "outbox_bytes"
+        | "outbox_burst_bytes" | "hook_timeout" | "stall_max" => FromNextStart,
+        _ => Now,
     }
 }
 
@@ -82,13 +130,13 @@ fn section<T: Clone>(
     prefix: &str,
     keys: &[Key<T>],
     (old, new): (&T, &T),
-    is_in_force: impl Fn(&str) -> bool,
+    holds: impl Fn(&str) -> Holds,
 ) {
     for Key { name, setting, .. } in keys {
         let (old, new) = (setting.value_text(old.clone()), setting.value_text(new.clone()));
         if old != new {
-            let is_in_force = is_in_force(name);
-            changes.push(Change { key: format!("{prefix}{name}"), old, new, is_in_force });
+            let holds = holds(name);
+            changes.push(Change { key: format!("{prefix}{name}"), old, new, holds });
         }
     }
 }
@@ -96,7 +144,7 @@ fn section<T: Clone>(
 /// Bridges are told apart by their names. A changed one begins anew, and keeps what waits.
 fn bridges(changes: &mut Vec<Change>, old: &[Bridge], new: &[Bridge]) {
     let mut change = |key: String, old: String, new: String| {
-        changes.push(Change { key, old, new, is_in_force: true });
+        changes.push(Change { key, old, new, holds: Now });
     };
     let (none, there) = ("none", "there");
     for gone in old.iter().filter(|old| new.iter().all(|new| new.name != old.name)) {
@@ -109,11 +157,11 @@ fn bridges(changes: &mut Vec<Change>, old: &[Bridge], new: &[Bridge]) {
             continue;
         };
         let mut sections = Vec::new();
-        section(&mut sections, "", BRIDGE, (old, new), |_| true);
+        section(&mut sections, "", BRIDGE, (old, new), |_| Now);
         let (tls, new_tls) = (old.tls.clone().unwrap_or_default(), new.tls.clone().unwrap_or_default());
-        section(&mut sections, "tls.", BRIDGE_TLS, (&tls, &new_tls), |_| true);
-        section(&mut sections, "queue.", BRIDGE_QUEUE, (&old.queue, &new.queue), |_| true);
-        section(&mut sections, "pace.", BRIDGE_PACE, (&old.pace, &new.pace), |_| true);
+        section(&mut sections, "tls.", BRIDGE_TLS, (&tls, &new_tls), |_| Now);
+        section(&mut sections, "queue.", BRIDGE_QUEUE, (&old.queue, &new.queue), |_| Now);
+        section(&mut sections, "pace.", BRIDGE_PACE, (&old.pace, &new.pace), |_| Now);
         for found in sections {
             change(format!("{key}: {}", found.key), found.old, found.new);
         }
@@ -133,7 +181,7 @@ fn bridges(changes: &mut Vec<Change>, old: &[Bridge], new: &[Bridge]) {
 /// As with bridges.
 fn webhooks(changes: &mut Vec<Change>, old: &[Webhook], new: &[Webhook]) {
     let mut change = |key: String, old: &str, new: &str| {
-        changes.push(Change { key, old: old.to_owned(), new: new.to_owned(), is_in_force: true });
+        changes.push(Change { key, old: old.to_owned(), new: new.to_owned(), holds: Now });
     };
     for gone in old.iter().filter(|old| new.iter().all(|new| new.name != old.name)) {
         change(format!("webhook {}", gone.name), "there", "none");
@@ -145,11 +193,11 @@ fn webhooks(changes: &mut Vec<Change>, old: &[Webhook], new: &[Webhook]) {
             continue;
         };
         let mut sections = Vec::new();
-        section(&mut sections, "", WEBHOOK, (old, new), |_| true);
-        section(&mut sections, "retry.", WEBHOOK_RETRY, (&old.retry, &new.retry), |_| true);
-        section(&mut sections, "queue.", BRIDGE_QUEUE, (&old.queue, &new.queue), |_| true);
+        section(&mut sections, "", WEBHOOK, (old, new), |_| Now);
+        section(&mut sections, "retry.", WEBHOOK_RETRY, (&old.retry, &new.retry), |_| Now);
+        section(&mut sections, "queue.", BRIDGE_QUEUE, (&old.queue, &new.queue), |_| Now);
         let (tls, new_tls) = (old.tls.clone().unwrap_or_default(), new.tls.clone().unwrap_or_default());
-        section(&mut sections, "tls.", WEBHOOK_TLS, (&tls, &new_tls), |_| true);
+        section(&mut sections, "tls.", WEBHOOK_TLS, (&tls, &new_tls), |_| Now);
         for found in sections {
             change(format!("{key}: {}", found.key), &found.old, &found.new);
         }
@@ -166,17 +214,19 @@ fn http(changes: &mut Vec<Change>, old: Option<&HttpSettings>, new: Option<&Http
     let text = |is_there: bool| if is_there { "there" } else { "none" }.to_owned();
     let mut differ = |key: &str, old, new| {
         let (old, new) = (text(old), text(new));
-        changes.push(Change { key: key.to_owned(), old, new, is_in_force: false });
+        changes.push(Change { key: key.to_owned(), old, new, holds: FromNextStart });
     };
     match (old, new) {
         (Some(old), Some(new)) => {
             match (&old.tls, &new.tls) {
-                (Some(old), Some(new)) => section(changes, "http.tls.", TLS, (old, new), |_| true),
+                (Some(old), Some(new)) => {
+                    section(changes, "http.tls.", TLS, (old, new), |_| ForNewConnections)
+                }
                 (None, None) => {}
                 (old, new) => differ("http.tls", old.is_some(), new.is_some()),
             }
             let is_fixed = |key: &str| matches!(key, "address" | "max_connections");
-            section(changes, "http.", HTTP, (old, new), |key| !is_fixed(key));
+            section(changes, "http.", HTTP, (old, new), |key| now_if(!is_fixed(key)));
         }
         (None, None) => {}
         (old, new) => differ("http", old.is_some(), new.is_some()),
@@ -186,8 +236,9 @@ fn http(changes: &mut Vec<Change>, old: Option<&HttpSettings>, new: Option<&Http
 fn listeners(changes: &mut Vec<Change>, old_config: &Config, new_config: &Config, follows: Follows) {
     let (old, new) = (&old_config.listeners, &new_config.listeners);
     let places = matching(old, new);
-    let is_in_force = follows.listeners;
-    let change = |old: String, new: String| Change { key: "listener".to_owned(), old, new, is_in_force };
+    let holds = now_if(follows.listeners);
+    let change = |old: String, new: String| Change { key: "listener".to_owned(), old, new, holds };
+    let for_new = if follows.listeners { ForNewConnections } else { FromNextStart };
     let none = || "none".to_owned();
     for (place, gone) in old.iter().enumerate() {
         if !places.contains(&Some(place)) {
@@ -199,15 +250,22 @@ fn listeners(changes: &mut Vec<Change>, old_config: &Config, new_config: &Config
     }
     for (new, place) in new.iter().zip(places) {
         let Some(old) = place.and_then(|place| old.get(place)) else { continue };
-        section(changes, "listener.", LISTENER, (old, new), |key| key == "allow_anonymous" && follows.users);
+        section(changes, "listener.", LISTENER, (old, new), |key| match key {
+            "allow_anonymous" => now_if(follows.users),
+            // They are of the socket.
+            "socket_mode" | "bind_device" => FromNextStart,
+            _ => for_new,
+        });
         if old.limits.is_some() || new.limits.is_some() {
             let old = old.limits.as_ref().unwrap_or(&old_config.limits);
             let new = new.limits.as_ref().unwrap_or(&new_config.limits);
-            section(changes, "listener.limits.", LIMITS, (old, new), |_| false);
+            section(changes, "listener.limits.", LIMITS, (old, new), |_| for_new);
         }
         match (&old.tls, &new.tls) {
             // How a listener is secured can change while it is open; whether it is, cannot.
-            (Some(old), Some(new)) => section(changes, "listener.tls.", TLS, (old, new), |_| true),
+            (Some(old), Some(new)) => {
+                section(changes, "listener.tls.", TLS, (old, new), |_| ForNewConnections)
+            }
             (None, None) => {}
             (old, new) => {
                 let text = |is_secured: bool| if is_secured { "there" } else { "none" }.to_owned();
@@ -215,7 +273,7 @@ fn listeners(changes: &mut Vec<Change>, old_config: &Config, new_config: &Config
                     key: "listener.tls".to_owned(),
                     old: text(old.is_some()),
                     new: text(new.is_some()),
-                    is_in_force: false,
+                    holds: FromNextStart,
                 });
             }
         }

@@ -39,7 +39,7 @@ mod write;
 pub use crate::config::bridge::{
     Bridge, BridgePace, BridgeProtocol, BridgeQueue, BridgeTls, Mapping, Preset, RemoteAddress,
 };
-pub use crate::config::change::{Change, Follows};
+pub use crate::config::change::{Change, Follows, Holds};
 pub use crate::config::environment::Environment;
 pub use crate::config::format::Format;
 pub use crate::config::http::{HTTP_PORT, HttpSettings};

@@ -616,10 +616,10 @@ in_flight = 7
         .map(ToString::to_string)
         .collect();
     let expected = [
-        "listener.limits.packet_bytes: \"1KiB\" -> \"1MiB\" (from the next start on)",
-        "listener.limits.queue_messages: 5 -> 10_000 (from the next start on)",
-        "listener.limits.max_keep_alive: 60 -> \"unlimited\" (from the next start on)",
-        "listener.mount_point: none -> \"yard/\" (from the next start on)",
+        "listener.limits.packet_bytes: \"1KiB\" -> \"1MiB\" (for new connections)",
+        "listener.limits.queue_messages: 5 -> 10_000 (for new connections)",
+        "listener.limits.max_keep_alive: 60 -> \"unlimited\" (for new connections)",
+        "listener.mount_point: none -> \"yard/\" (for new connections)",
     ];
     assert_eq!(changes, expected);
 }

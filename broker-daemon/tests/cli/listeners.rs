@@ -112,6 +112,35 @@ fn where_one_listener_cannot_be_opened_nothing_changes() {
 }
 
 #[test]
+fn limits_and_settings_of_a_listener_that_stays_follow() {
+    let folder = Folder::new();
+    folder.configure(&["127.0.0.1:0"], "[limits]\npacket_bytes = \"1KiB\"\n");
+    let broker = folder.broker();
+    let large = "x".repeat(2000);
+    let publishes_large = |topic: &str| {
+        let arguments = ["-p", &broker.port.to_string(), "-t", topic, "-m", &large, "-q", "1"];
+        run(culex(&[&["pub"], &arguments[..]].concat())).status.success()
+    };
+    assert!(!publishes_large("t"));
+    folder.configure(&["127.0.0.1:0"], "[limits]\npacket_bytes = \"64KiB\"\nstall_max = \"7s\"\n");
+    let changes = "limits.packet_bytes: \"1KiB\" -> \"64KiB\"\n\
+                   limits.stall_max: \"60s\" -> \"7s\" (from the next start on)\n";
+    assert_eq!(run_ok(folder.ctl("reload")), changes);
+    assert!(publishes_large("t"));
+    let subscriber = Subscriber::start(Tools::Culex, &broker, &["-v", "-t", "#"]);
+    let own = "mount_point = \"house/\"\n[listener.limits]\ntopic_bytes = 20\n";
+    let limits = "[limits]\npacket_bytes = \"64KiB\"\nstall_max = \"7s\"\n";
+    folder.configure(&["127.0.0.1:0"], &format!("{own}{limits}"));
+    let changes = "listener.mount_point: none -> \"house/\" (for new connections)\n\
+                   listener.limits.topic_bytes: 65_535 -> 20 (for new connections)\n";
+    assert_eq!(run_ok(folder.ctl("reload")), changes);
+    assert!(!publishes_large("a/topic/of/more/than/20/bytes"));
+    assert!(publishes_large("t"));
+    subscriber.0.line_with("house/t x");
+    assert_eq!(broker.running.terminate(), Some(0));
+}
+
+#[test]
 fn the_level_of_the_log_follows() {
     let folder = Folder::new();
     folder.configure(&["127.0.0.1:0"], "[log]\nlevel = \"error\"\n");

@@ -206,6 +206,13 @@ impl Shard {
         self.gatekeeper.replace(control);
     }
 
+    /// Replaces the limits. They hold for what comes from now on, but for connections and sessions with
+    /// [`Terms`] of their own; what a connection was given when it came in stays so. To be left as they were are those
+    /// that [`Commons`] and the host have too, and those of outboxes: what is in them was counted by them.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     // Outputs.
 
     /// Ends a turn: the records of this turn become a batch, the messages to each other shard one vector. To be

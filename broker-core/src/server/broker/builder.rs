@@ -36,6 +36,7 @@ use super::super::metrics::Metrics;
 #[cfg(feature = "store-sqlite")]
 use super::super::store::Durability;
 use super::super::store::{Committer, Door, Queue, Source, Store, StoreError};
+use super::super::sync::RwLock;
 use super::super::sys::SystemTopics;
 use super::super::worker::{self, Lanes, Movement};
 use super::runtime::Runtime;
@@ -257,7 +258,7 @@ impl BrokerBuilder {
         }
         let front_door = Arc::new(FrontDoor {
             rooms: Rooms::new(&self.limits, Arc::clone(&metrics)),
-            limits: self.limits,
+            limits: RwLock::new(Arc::new(self.limits)),
             hooks,
             metrics: Arc::clone(&metrics),
             lanes: mailboxes.clone(),
@@ -320,11 +321,7 @@ impl BrokerBuilder {
     }
 
     fn make_shards(&self, hash_keys: (u64, u64), count: usize, has_store: bool) -> Vec<Shard> {
-        let mut limits = limits_of_shard(&self.limits, count);
-        if !has_store {
-            // There is nowhere else to have them.
-            limits.queue_memory_bytes = Limit::Unlimited;
-        }
+        let limits = limits_of_shard(&self.limits, count, has_store);
         let shard = |number| {
             let (limits, asks) = (limits.clone(), self.hooks.asks());
             let mut shard = Shard::new(ShardConfig { id: ShardId(number), limits, hash_keys, asks });
@@ -365,7 +362,7 @@ pub(super) fn with_driver<T>(call: impl FnOnce() -> T) -> Result<T, StartError> 
 
 /// The limits of one of `count` shards: of the room for unfinished packets, of that for bursts, and of the memory for
 /// queues each has an equal part.
-fn limits_of_shard(all: &Limits, count: usize) -> Limits {
+pub(super) fn limits_of_shard(all: &Limits, count: usize, has_store: bool) -> Limits {
     let part = |total: Limit, at_least: u64| match total {
         Limit::AtMost(bytes) => {
             Limit::at_most((bytes.get() / count.max(1) as u64).max(at_least)).unwrap_or(total)
@@ -374,7 +371,8 @@ fn limits_of_shard(all: &Limits, count: usize) -> Limits {
     };
     let partial_total_bytes = part(all.partial_total_bytes, u64::from(all.packet_bytes));
     let outbox_burst_bytes = part(all.outbox_burst_bytes, 1);
-    let queue_memory_bytes = part(all.queue_memory_bytes, 1);
+    // Without a store there is nowhere else to have them.
+    let queue_memory_bytes = if has_store { part(all.queue_memory_bytes, 1) } else { Limit::Unlimited };
     Limits { partial_total_bytes, outbox_burst_bytes, queue_memory_bytes, ..all.clone() }
 }
 

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::super::listener::{Entrance, Listener, ListeningSocket};
 use super::builder::with_driver;
 use super::{Broker, Inner, StartError};
+use crate::limits::Limits;
 
 /// All listeners that are open.
 #[derive(Default)]
@@ -23,6 +25,8 @@ pub(super) struct Listening {
 struct Open {
     number: usize,
     address: Option<SocketAddr>,
+    /// What who comes in finds.
+    entrance: watch::Sender<Arc<Entrance>>,
     /// Accepts, and ends what has not come in when it ends.
     accepting: JoinHandle<()>,
 }
@@ -100,6 +104,13 @@ impl Listening {
         }
     }
 
+    /// Whoever comes in there finds it so from now on; `false` if there is no such listener.
+    pub(super) fn change(&mut self, number: usize, listener: Listener, limits: &Limits) -> bool {
+        let Some(open) = self.open.iter().find(|open| open.number == number) else { return false };
+        open.entrance.send_modify(|entrance| *entrance = Arc::new(entrance.changed(listener, limits)));
+        true
+    }
+
     /// A task that ends with them.
     pub(super) fn add(&mut self, task: JoinHandle<()>) {
         self.others.push(task);
@@ -117,9 +128,10 @@ impl Listening {
 
     fn begin(&mut self, broker: &Inner, number: usize, socket: ListeningSocket, listener: Listener) {
         let address = socket.local_addr();
-        let entrance = Arc::new(Entrance::new(number, listener, &broker.front_door.limits));
-        let accept = Arc::clone(&broker.front_door).accept(socket, entrance, broker.closing.subscribe());
-        self.open.push(Open { number, address, accepting: broker.runtime.spawn(accept) });
+        let entrance = Arc::new(Entrance::new(number, listener, &broker.front_door.limits()));
+        let (entrance, found) = watch::channel(entrance);
+        let accept = Arc::clone(&broker.front_door).accept(socket, found, broker.closing.subscribe());
+        self.open.push(Open { number, address, entrance, accepting: broker.runtime.spawn(accept) });
     }
 }
 

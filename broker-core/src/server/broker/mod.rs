@@ -1,6 +1,7 @@
 //! The handle of a running broker.
 
 mod builder;
+mod changing;
 mod error;
 mod listening;
 mod recovery;

@@ -198,14 +198,14 @@ impl ClientBuilder {
         // From here on the driver knows when nobody is there any more.
         let inbox = Inbox::new(Arc::clone(&shared));
         let requests = Sending(Arc::clone(&shared));
-        let limits = &inner.front_door.limits;
-        let (topic_limits, has_host_topics) = (TopicLimits::from(limits), self.has_host_topics);
-        let terms = has_host_topics.then(|| Arc::new(host_terms(limits)));
+        let limits = inner.front_door.limits();
+        let (topic_limits, has_host_topics) = (TopicLimits::from(&*limits), self.has_host_topics);
+        let terms = has_host_topics.then(|| Arc::new(host_terms(&limits)));
         let packet_bytes_max = terms.as_ref().map_or(limits.packet_bytes, |terms| terms.limits.packet_bytes);
         let newcomer = Newcomer {
             front_door: Arc::clone(&inner.front_door),
             kept: Arc::clone(&inner.kept),
-            options: self.options(limits),
+            options: self.options(&limits),
             client_id: client_id.clone(),
             session_expiry_s: self.session_expiry_s,
             inbox_messages: self.inbox_messages,

@@ -52,7 +52,7 @@ impl FrontDoor {
         if beginning.budget.grow(bytes) {
             return Ok(());
         }
-        Err(Turned::OverBudget(self.limits.pre_auth_total_bytes.get(), "pre_auth_total_bytes"))
+        Err(Turned::OverBudget(self.limits().pre_auth_total_bytes.get(), "pre_auth_total_bytes"))
     }
 
     /// Reads CONNECT, behind what has come already, and asks whether it may come in. Gives the stream back with what was
@@ -110,7 +110,7 @@ impl FrontDoor {
         beginning: &'a mut Beginning,
         caller: &Caller,
     ) -> Result<&'a mut [u8], Turned> {
-        let bytes_max = self.limits(caller.entrance.as_ref()).pre_auth_bytes;
+        let bytes_max = caller.limits().pre_auth_bytes;
         let left = (bytes_max as usize).saturating_sub(beginning.len);
         beginning.bytes.resize(beginning.len + left.min(READ_BYTES), 0);
         match beginning.bytes.get_mut(beginning.len..) {
@@ -133,7 +133,7 @@ impl FrontDoor {
         if bytes.first().is_some_and(|first| first >> 4 != PacketType::Connect as u8) {
             return Err(Turned::NotConnect);
         }
-        let limits = self.limits(caller.entrance.as_ref());
+        let limits = caller.limits();
         let max = limits.pre_auth_bytes.min(limits.packet_bytes);
         let (connect, len) = match decode(bytes, ProtocolVersion::V311, max)? {
             Decoded::Incomplete { .. } => return Ok(None),

@@ -45,6 +45,7 @@ use super::mailbox::Mailbox;
 use super::metrics::Metrics;
 use super::peer::Peer;
 use super::socket::{Socket, Waiting};
+use super::sync::RwLock;
 use super::transport::Transport;
 
 use self::connect::{Arrival, Beginning};
@@ -62,6 +63,8 @@ struct Caller {
     number: u64,
     /// When it must have come in.
     deadline: Deadline,
+    /// The limits of everybody, as they were when it came.
+    all: Arc<Limits>,
 }
 
 /// The end of the time that a connection has to come in.
@@ -91,11 +94,17 @@ impl Caller {
     fn terms(&self) -> Option<&Arc<Terms>> {
         self.entrance.as_ref()?.terms.as_ref()
     }
+
+    /// The limits that hold for it.
+    fn limits(&self) -> &Limits {
+        self.terms().map_or(&self.all, |terms| &terms.limits)
+    }
 }
 
 /// What all listeners of a broker share.
 pub(crate) struct FrontDoor {
-    pub(crate) limits: Limits,
+    /// Those of who comes in now.
+    pub(crate) limits: RwLock<Arc<Limits>>,
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lanes: Vec<Arc<Mailbox<LaneMessage>>>,
@@ -106,12 +115,12 @@ pub(crate) struct FrontDoor {
 }
 
 impl FrontDoor {
-    /// Accepts at `socket`, which belongs to `entrance`, until `closing` is true or its sender is gone. Then the address is
+    /// Accepts at `socket`, which belongs to `entrance` as it is when somebody comes, until `closing` is true or its sender is gone. Then the address is
     /// free, and every connection that has not come to its lane is closed.
     pub(crate) async fn accept(
         self: Arc<Self>,
         socket: ListeningSocket,
-        entrance: Arc<Entrance>,
+        entrance: watch::Receiver<Arc<Entrance>>,
         mut closing: watch::Receiver<bool>,
     ) {
         let mut entering = JoinSet::new();
@@ -126,7 +135,7 @@ impl FrontDoor {
     async fn accept_into(
         self: &Arc<Self>,
         socket: &ListeningSocket,
-        entrance: &Arc<Entrance>,
+        entrance: &watch::Receiver<Arc<Entrance>>,
         entering: &mut JoinSet<()>,
     ) {
         loop {
@@ -136,7 +145,8 @@ impl FrontDoor {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    self.enter(stream, peer, entrance, entering);
+                    let entrance = Arc::clone(&entrance.borrow());
+                    self.enter(stream, peer, &entrance, entering);
                 }
                 // That one is gone already; the next may be there.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -201,13 +211,16 @@ impl FrontDoor {
 
     /// From now on its time runs.
     fn caller(&self, peer: Peer, number: u64, entrance: Option<Arc<Entrance>>) -> Caller {
-        let deadline = Deadline::after(self.limits(entrance.as_ref()).connect_timeout);
-        Caller { peer, entrance, number, deadline }
+        let all = self.limits();
+        let deadline = Deadline::after(
+            entrance.as_ref().map_or(&*all, |entrance| Terms::limits(&entrance.terms, &all)).connect_timeout,
+        );
+        Caller { peer, entrance, number, deadline, all }
     }
 
-    /// What holds for those who come in there.
-    fn limits<'a>(&'a self, entrance: Option<&'a Arc<Entrance>>) -> &'a Limits {
-        entrance.map_or(&self.limits, |entrance| Terms::limits(&entrance.terms, &self.limits))
+    /// Those of everybody who comes in now.
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits.read())
     }
 
     /// A client often has sent CONNECT by the time that it is accepted: that is one system call, and no task.

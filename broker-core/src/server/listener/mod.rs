@@ -198,14 +198,14 @@ impl Listener {
     }
 }
 
-/// A listener that is open, as its connections see it.
+/// A listener that is open, as its connections see it that come in now.
 #[derive(Debug)]
 pub(crate) struct Entrance {
     /// Its place in the order of all.
     pub(crate) number: usize,
     pub(crate) listener: Listener,
-    /// Connections that came through it and are open.
-    pub(crate) connections: AtomicU64,
+    /// Connections that came through it and are open, also as it was before.
+    pub(crate) connections: Arc<AtomicU64>,
     /// What holds for its connections; `None` if that is what holds for everybody.
     pub(crate) terms: Option<Arc<Terms>>,
 }
@@ -219,6 +219,11 @@ impl Entrance {
             let limits = own.unwrap_or_else(|| limits.clone());
             Arc::new(Terms { limits, mount_point })
         });
-        Self { number, listener, connections: AtomicU64::new(0), terms }
+        Self { number, listener, connections: Arc::default(), terms }
+    }
+
+    /// The same place as this listener has it.
+    pub(crate) fn changed(&self, listener: Listener, limits: &Limits) -> Self {
+        Self { connections: Arc::clone(&self.connections), ..Self::new(self.number, listener, limits) }
     }
 }
