@@ -127,6 +127,20 @@ fn a_reload_changes_roles_and_rules_at_once() {
 }
 
 #[test]
+fn top_shows_the_same_in_a_terminal() {
+    let program = Program::with_users("");
+    let output = std::process::Command::new(culex_tests::broker::binary())
+        .args(["top", "-n", "2", "-d", "1", "--data-dir"])
+        .arg(program.folder.path().join("state"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(text.matches("messages in ").count(), 2, "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
 fn problems_say_what_is_wrong_with_which_field() {
     let program = Program::with_users("");
     for (request, status, field) in [
