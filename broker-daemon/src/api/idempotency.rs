@@ -75,18 +75,22 @@ impl Request {
         let mut keys = headers.get_all("idempotency-key").iter();
         let key = match (keys.next(), keys.next()) {
             (None, _) => None,
-            (Some(key), None) if !key.is_empty() && key.len() <= KEY_BYTES_MAX => {
+            (Some(key), None) if is_key(key.as_bytes()) => {
                 let who = format!("{}/{}", caller.role().word(), caller.user_name().unwrap_or_default());
                 Some(hash([who.as_bytes(), key.as_bytes()]))
             }
             (Some(_), _) => {
-                let what = format!("one key of 1 to {KEY_BYTES_MAX} bytes");
+                let what = format!("one key of 1 to {KEY_BYTES_MAX} visible ASCII characters");
                 return Err(ApiProblem::of_field("Idempotency-Key", what));
             }
         };
         let content = if key.is_some() { hash([target.as_bytes(), body]) } else { Hash::default() };
         Ok(Self { key, content })
     }
+}
+
+fn is_key(key: &[u8]) -> bool {
+    (1..=KEY_BYTES_MAX).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic)
 }
 
 /// The answers of the last minutes.

@@ -234,7 +234,7 @@ fn check(caller: &Caller, publication: &Publication) -> Result<(), ApiProblem> {
 
 fn denied(what: &str, topic: &str) -> ApiProblem {
     let what = format!("the access control list does not let you {what} {}", topic.escape_debug());
-    ApiProblem::new(StatusCode::FORBIDDEN, what)
+    ApiProblem::new(StatusCode::FORBIDDEN, what).about("topic")
 }
 
 fn answered(publication: &Publication) -> Value {

@@ -23,7 +23,12 @@ impl ApiProblem {
 
     /// The request is wrong at this place.
     pub(crate) fn of_field(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { field: Some(field.into()), ..Self::new(StatusCode::BAD_REQUEST, detail) }
+        Self::new(StatusCode::BAD_REQUEST, detail).about(field)
+    }
+
+    /// What of the request it is about.
+    pub(crate) fn about(self, field: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..self }
     }
 
     /// It cannot be done now, and perhaps in a second.
@@ -56,12 +61,8 @@ impl From<PublishError> for ApiProblem {
         let text = error.to_string();
         match error {
             PublishError::Topic(_) | PublishError::Limit(_) => Self::of_field("topic", text),
-            PublishError::Reserved => {
-                Self { field: Some("topic".to_owned()), ..Self::new(StatusCode::FORBIDDEN, text) }
-            }
-            PublishError::TooLarge { .. } => {
-                Self { field: Some("payload".to_owned()), ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, text) }
-            }
+            PublishError::Reserved => Self::new(StatusCode::FORBIDDEN, text).about("topic"),
+            PublishError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, text).about("payload"),
             PublishError::Gone(_) | _ => Self::busy(text),
         }
     }

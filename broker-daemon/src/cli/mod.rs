@@ -28,6 +28,7 @@ mod state;
 #[cfg(feature = "store-sqlite")]
 mod store;
 mod subscribe;
+mod top;
 mod webhook;
 
 /// An MQTT broker: one command to run.
@@ -69,6 +70,8 @@ enum Command {
     Acl(acl::Arguments),
     /// Ask a running broker, or tell it what to do
     Ctl(ctl::Arguments),
+    /// See what a running broker does, second by second
+    Top(top::Arguments),
     /// Bridges to other brokers, and a local stand-in for AWS IoT Core
     Bridge(bridge::Arguments),
     /// Try a webhook, or look at what it gave up on
@@ -108,6 +111,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Acl(arguments)) => acl::run(&arguments),
         Some(Command::Ctl(arguments)) => ctl::run(&arguments),
+        Some(Command::Top(arguments)) => top::run(&arguments),
         Some(Command::Bridge(arguments)) => bridge::run(&arguments),
         Some(Command::Webhook(arguments)) => webhook::run(&arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
