@@ -5,7 +5,7 @@
 //! cargo run -p culex-instructions -- --write "what changed"  # writes the file
 //! ```
 //!
-//! `benches/hot_path.rs` is what is counted, by Callgrind through gungraun: the same program gives the same count on any
+//! `benches/hot_path.rs` is what is counted, by Callgrind through gungraun: the same program and C library give the same count on any
 //! machine, however busy. Counts are not times; they show what a change of the code does to them, which times here cannot.
 
 use std::collections::BTreeMap;
