@@ -28,6 +28,15 @@ fuzz TARGET="decode" SECONDS="60":
 bench *ARGS:
     cargo bench -p culex-benches {{ARGS}}
 
+# Instructions of the hot path; `just instructions --write "what changed"` writes them down.
+instructions *ARGS:
+    cargo run -p culex-instructions -- {{ARGS}}
+
+# Brokers side by side, with the goals.
+compare *ARGS:
+    cargo build --release
+    cargo run --release -p culex-benches --bin compare -- {{ARGS}}
+
 # Churn for 20 minutes; memory and files must not grow.
 soak *ARGS:
     cargo build --release

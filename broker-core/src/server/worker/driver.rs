@@ -31,6 +31,8 @@ struct Held {
     lane: Box<Lane>,
     /// Its poll has something, and has to be looked at until it is empty: nesting reports edges.
     has_events: bool,
+    /// It is to have a turn in this round.
+    is_due: bool,
 }
 
 impl<'a> Driver<'a> {
@@ -38,7 +40,7 @@ impl<'a> Driver<'a> {
         let now = team.clock.elapsed();
         Self {
             team,
-            own: Held { lane, has_events: false },
+            own: Held { lane, has_events: false, is_due: false },
             guests: Vec::new(),
             window: Window::new(now),
             lead_slept: team.lead_sleep.slept(now),
@@ -54,7 +56,7 @@ impl<'a> Driver<'a> {
         if self.own.lane.nest(&lane).is_err() {
             return Err(lane);
         }
-        self.guests.push(Held { lane, has_events: true });
+        self.guests.push(Held { lane, has_events: true, is_due: false });
         Ok(())
     }
 
@@ -158,9 +160,14 @@ impl<'a> Driver<'a> {
         true
     }
 
+    /// All are asked before the first has its turn: from then on no mailbox is parked, and what one sends to another behind it
+    /// does not wake the poll, which would cost a system call there and one to look at it.
     fn turns(&mut self, is_due: fn(&mut Lane, Tick) -> bool) {
         for held in std::iter::once(&mut self.own).chain(&mut self.guests) {
-            if held.is_alive() && is_due(&mut held.lane, self.polled) {
+            held.is_due = held.is_alive() && is_due(&mut held.lane, self.polled);
+        }
+        for held in std::iter::once(&mut self.own).chain(&mut self.guests) {
+            if held.is_due {
                 // What was not reported may be older.
                 let polled = if held.has_events { Tick(0) } else { self.polled };
                 held.turn(self.team, polled);
