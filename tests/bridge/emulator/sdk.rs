@@ -1,6 +1,5 @@
 //! AWS's own SDK, 3.1.1 and 5.0, and mosquitto's client against the emulator: it behaves as they expect of the service.
 
-use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -156,11 +155,11 @@ async fn aws_sdk_leaves_a_will() {
 }
 
 /// Publishes with a program that has mosquitto's options, in both versions.
-async fn publishes(program: &[&OsStr]) {
+async fn publishes(program: impl Fn() -> Command) {
     let (emulator, folder) = emulator().await;
     for version in ["311", "5"] {
-        let mut command = Command::new(program[0]);
-        command.args(&program[1..]).args(["-h", "localhost", "-p"]);
+        let mut command = program();
+        command.args(["-h", "localhost", "-p"]);
         command.arg(emulator.address(Role::Port8883).unwrap().port().to_string());
         for (option, file) in [("--cafile", "root-ca.crt"), ("--cert", "client.crt"), ("--key", "client.key")]
         {
@@ -178,11 +177,16 @@ async fn publishes(program: &[&OsStr]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn mosquitto_publishes_with_both_versions() {
     if has("mosquitto_pub") {
-        publishes(&["mosquitto_pub".as_ref()]).await;
+        publishes(|| Command::new("mosquitto_pub")).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn culex_pub_publishes_with_both_versions() {
-    publishes(&[binary().as_os_str(), "pub".as_ref()]).await;
+    publishes(|| {
+        let mut command = Command::new(binary());
+        command.arg("pub");
+        command
+    })
+    .await;
 }
