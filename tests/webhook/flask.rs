@@ -20,9 +20,20 @@ pub(crate) struct Flask {
 impl Flask {
     /// `None` without Flask.
     pub(crate) fn start(folder: &str, app: &str, environment: &[(&str, &str)]) -> Option<Self> {
+        Self::start_with(folder, app, environment, &[])
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn start_with(
+        folder: &str,
+        app: &str,
+        environment: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Option<Self> {
         let python = python("flask")?;
         let mut child = Command::new(python)
             .args(["-m", "flask", "--app", app, "run", "--port", "0"])
+            .args(arguments)
             .current_dir(workspace().join(folder))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .envs(environment.iter().copied())

@@ -15,4 +15,5 @@ mod hostile;
 mod program;
 mod receiver;
 mod signature;
+mod tls;
 mod trial;
