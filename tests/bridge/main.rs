@@ -11,6 +11,7 @@
 #[expect(dead_code, reason = "the tests of TLS need more of it")]
 mod authority;
 mod command;
+mod diagnosis;
 mod duties;
 mod emulator;
 mod forward;

@@ -147,7 +147,10 @@ impl Link {
                     client.disconnect().await;
                     return None;
                 }
-                Order::Pause => None,
+                Order::Pause => {
+                    self.shared.link_is_paused(self.index);
+                    None
+                }
                 Order::Run => match self.attempt(&client, &mut inbox).await {
                     Ok(Some(delay)) => Some(delay),
                     // Ordered to do something else.
@@ -198,7 +201,11 @@ impl Link {
                 self.shared.link_is_up(self.index, &address);
                 match self.talk(connection, client, inbox).await {
                     Ended::Order => {
-                        self.shared.link_is_down(self.index, "by order");
+                        // What is ordered is done next, and there it is said.
+                        let is_pause = *self.orders.borrow() == Order::Pause;
+                        if !is_pause {
+                            self.shared.link_is_down(self.index, "by order");
+                        }
                         return Ok(None);
                     }
                     Ended::Gone(gone) => return Err(gone),

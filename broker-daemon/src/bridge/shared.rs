@@ -15,6 +15,9 @@ use super::rules::Rules;
 use crate::config::Bridge;
 use crate::integration::{DeadLetters, Meter, Standing};
 
+/// Why a connection is away that was paused.
+const PAUSED: &str = "paused by order";
+
 /// One bridge.
 pub(super) struct Shared {
     pub(super) bridge: Bridge,
@@ -167,6 +170,11 @@ impl Shared {
         });
     }
 
+    /// It is away by order, until there is another one.
+    pub(super) fn link_is_paused(&self, index: u16) {
+        self.link_is_down(index, PAUSED);
+    }
+
     fn change(&self, index: u16, change: impl FnOnce(&mut LinkState)) {
         let (standing, why) = {
             let mut links = self.links.lock();
@@ -176,6 +184,7 @@ impl Shared {
             match links.iter().find(|link| link.address.is_none()) {
                 None => (Standing::Up, String::new()),
                 Some(link) if link.why.is_empty() => (Standing::Starting, String::new()),
+                Some(link) if link.why == PAUSED => (Standing::Paused, link.why.clone()),
                 Some(link) => (Standing::Down, link.why.clone()),
             }
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use culex_codec::ProtocolVersion;
 use culex_core::client::{self, ClientError, Connection, Reason, Refusal, Session, Socket};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Cause, Diagnosis, Finding, Stage, Step};
 use crate::tls::probe::{Fault, fault_of};
@@ -61,6 +61,12 @@ impl Diagnosis<'_> {
 
     async fn open(&mut self, version: ProtocolVersion, is_clean: bool) -> Result<Connection, Refused> {
         self.pace().await;
+        let opened = self.open_now(version, is_clean).await;
+        self.last_connect = Some(Instant::now());
+        opened
+    }
+
+    async fn open_now(&mut self, version: ProtocolVersion, is_clean: bool) -> Result<Connection, Refused> {
         let mut options = client::Options::default();
         options.version = version;
         options.client_id = self.client_id();
@@ -158,24 +164,9 @@ impl Diagnosis<'_> {
                 self.refused_certificate(&fault)
             }
             Ok(connection) => {
-                // Whoever may connect at all may not keep a session, perhaps (AIC-CON-15).
                 drop(connection);
                 self.taken();
-                if !is_clean && self.open(ProtocolVersion::V311, true).await.is_ok() {
-                    let why = "the policy allows to connect, but not with a session that stays: a condition on `iot:ConnectAttributes` \
-                               without `PersistentConnect`";
-                    let mend = "allow `PersistentConnect`, or write `clean_start = true`, and what comes in meanwhile is missed";
-                    let proof = self.prove_policy("CONNECT", &format!("client/{}", self.client_id()));
-                    let finding = Finding::new(Cause::Policy, why, mend).proof(proof);
-                    return self.stop(
-                        Stage::Connect,
-                        "closed without an answer; with a clean session it is not",
-                        finding,
-                    );
-                }
-                let why = "MQTT 5.0 is answered, 3.1.1 is closed";
-                let finding = Finding::new(Cause::Protocol, why, "write `protocol = \"5.0\"`");
-                self.stop(Stage::Connect, "closed without an answer; in 5.0 it is not", finding)
+                self.closed_in_3_1_1(is_clean).await
             }
             Err(
                 Refused::Closed | Refused::Late | Refused::Malformed(_) | Refused::Tls(_) | Refused::Other(_),
@@ -186,6 +177,32 @@ impl Diagnosis<'_> {
                 self.stop(Stage::Connect, "closed without an answer, in 5.0 too", finding)
             }
         }
+    }
+
+    /// Whoever may connect at all may not keep a session, perhaps (AIC-CON-15).
+    async fn closed_in_3_1_1(&mut self, is_clean: bool) -> Step<Connection> {
+        let may_begin_anew = !is_clean && self.open(ProtocolVersion::V311, true).await.is_ok();
+        // What a policy forbids it forbids again; anything else may have been over since.
+        if let Ok(connection) = self.open(ProtocolVersion::V311, is_clean).await {
+            self.note(Stage::Connect, "the first connection was closed, and the next one was not");
+            self.connected(&connection);
+            return Ok(connection);
+        }
+        if may_begin_anew {
+            let why = "the policy allows to connect, but not with a session that stays: a condition on `iot:ConnectAttributes` \
+                       without `PersistentConnect`";
+            let mend = "allow `PersistentConnect`, or write `clean_start = true`, and what comes in meanwhile is missed";
+            let proof = self.prove_policy("CONNECT", &format!("client/{}", self.client_id()));
+            let finding = Finding::new(Cause::Policy, why, mend).proof(proof);
+            return self.stop(
+                Stage::Connect,
+                "closed without an answer; with a clean session it is not",
+                finding,
+            );
+        }
+        let why = "MQTT 5.0 is answered, 3.1.1 is closed";
+        let finding = Finding::new(Cause::Protocol, why, "write `protocol = \"5.0\"`");
+        self.stop(Stage::Connect, "closed without an answer; in 5.0 it is not", finding)
     }
 
     fn taken(&mut self) {
@@ -241,12 +258,15 @@ impl Diagnosis<'_> {
                 let mend = "wait a moment; if it stays, look at the quotas of the account";
                 Finding::new(Cause::Broker, "too many connections, or too often with this client id", mend)
             }
-            _ => Finding::new(Cause::Broker, reason.to_string(), "see the log of the other broker"),
+            Refusal::Other(_) | _ => {
+                Finding::new(Cause::Broker, reason.to_string(), "see the log of the other broker")
+            }
         };
         self.stop(Stage::Connect, text, finding)
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other error is told as it is")]
 fn refused_by(error: ClientError, shown: &crate::tls::probe::Shown) -> Refused {
     match error {
         ClientError::Closed => Refused::Closed,

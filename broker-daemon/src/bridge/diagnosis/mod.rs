@@ -69,7 +69,8 @@ pub async fn diagnose(bridge: &Bridge, options: &Options, tell: impl FnMut(&Row)
         rows: Vec::new(),
         way: None,
         certificate: None,
-        last_connect: None,
+        // The bridge itself may have been there a moment ago.
+        last_connect: Some(Instant::now()),
     };
     // What ends it early is in the rows.
     let _ = diagnosis.run().await;
@@ -91,6 +92,7 @@ struct Diagnosis<'a> {
     way: Option<Way>,
     /// What AWS calls our certificate.
     certificate: Option<String>,
+    /// When the last attempt to connect was over.
     last_connect: Option<Instant>,
 }
 
@@ -156,6 +158,5 @@ impl Diagnosis<'_> {
         if let Some(last) = self.last_connect.filter(|_| self.is_aws()) {
             tokio::time::sleep_until(last + aws::CONNECT_GAP + Duration::from_millis(100)).await;
         }
-        self.last_connect = Some(Instant::now());
     }
 }

@@ -148,6 +148,7 @@ async fn ask(connection: &mut Connection, filter: &str, qos: QoS) -> Answer {
 }
 
 /// What the end of a connection says.
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other error is told as it is")]
 pub(super) fn gone(error: ClientError) -> Answer {
     match error {
         ClientError::Disconnected(reason) => Answer::Closed(Some(reason)),

@@ -76,7 +76,7 @@ impl<'a> Paused<'a> {
     ///
     /// # Errors
     /// If it runs, and does not go.
-    pub(super) async fn new(socket: &'a Path, name: &'a str) -> Result<Pausing<'a>, String> {
+    pub(super) async fn begin(socket: &'a Path, name: &'a str) -> Result<Pausing<'a>, String> {
         let view = match look(socket, name).await {
             Ok(Some(view)) => view,
             Ok(None) => {

@@ -37,10 +37,10 @@ const COLUMNS: &[(&str, &str)] = &[
 pub(super) fn run(arguments: &Arguments) -> Exit {
     super::run_async(async {
         match ask(arguments).await {
-            Ok((text, is_well)) => match super::super::print(&text) {
-                Exit::Ok if !is_well => Exit::Failed,
-                exit => exit,
-            },
+            Ok((text, is_well)) => {
+                let printed = super::super::print(&text);
+                if printed == Exit::Ok && !is_well { Exit::Failed } else { printed }
+            }
             Err(error) => {
                 human::complain(error);
                 Exit::Failed

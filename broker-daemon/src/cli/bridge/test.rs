@@ -45,7 +45,7 @@ async fn test(arguments: &Arguments, bridge: &Bridge, config: Config) -> Exit {
     let socket = arguments.which.socket(config).ok();
     let paused = match &socket {
         None => None,
-        Some(socket) => match Paused::new(socket, &bridge.name).await {
+        Some(socket) => match Paused::begin(socket, &bridge.name).await {
             Ok(Pausing::Done(paused)) => {
                 say(&format!(
                     "The running bridge {} is paused for this test; it goes on afterwards.\n",
@@ -65,9 +65,8 @@ async fn test(arguments: &Arguments, bridge: &Bridge, config: Config) -> Exit {
             }
         },
     };
-    let mut options = Options::default();
-    options.publish = arguments.publish;
-    options.hold = Duration::from_secs(arguments.hold);
+    let hold = Duration::from_secs(arguments.hold);
+    let options = Options { publish: arguments.publish, hold, ..Options::default() };
     let rows = tokio::select! {
         rows = diagnose(bridge, &options, |row| say(&format!("{row}\n"))) => Some(rows),
         () = interrupt.wait() => None,
