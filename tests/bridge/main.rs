@@ -3,6 +3,9 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
     reason = "these functions are tests, though clippy sees functions"
 )]

@@ -98,23 +98,19 @@ mod tests {
 
     fn mapping(filter: &str, local: &str, remote: &str) -> Mapping {
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let mut mapping = Mapping::default();
-        mapping.filter = filter.to_owned();
-        mapping.local_prefix = text(local);
-        mapping.remote_prefix = text(remote);
-        mapping
+        let (local_prefix, remote_prefix) = (text(local), text(remote));
+        Mapping { filter: filter.to_owned(), local_prefix, remote_prefix, ..Mapping::default() }
     }
 
     fn bridge() -> Bridge {
-        let mut bridge = Bridge::default();
-        bridge.outgoing = vec![
+        let outgoing = vec![
             mapping("b/+/c", "", "site/"),
             mapping("#", "a/", "x/"),
             mapping("é/#", "", ""),
             Mapping { basic_ingest: Some("r".to_owned()), ..mapping("raw/#", "", "p/") },
         ];
-        bridge.incoming = vec![mapping("cmd/#", "in/", "site/"), mapping("exact", "", "")];
-        bridge
+        let incoming = vec![mapping("cmd/#", "in/", "site/"), mapping("exact", "", "")];
+        Bridge { outgoing, incoming, ..Bridge::default() }
     }
 
     #[test]
@@ -145,9 +141,8 @@ mod tests {
 
     #[test]
     fn a_way_there_and_back_changes_nothing() {
-        let mut bridge = Bridge::default();
-        bridge.outgoing = vec![mapping("t/#", "local/", "remote/")];
-        bridge.incoming = bridge.outgoing.clone();
+        let outgoing = vec![mapping("t/#", "local/", "remote/")];
+        let bridge = Bridge { incoming: outgoing.clone(), outgoing, ..Bridge::default() };
         let mappings = Mappings::of(&bridge);
         for topic in ["local/t", "local/t/", "local/t/a/b", "local/t//"] {
             let there = mappings.place_out(topic).unwrap().topic;

@@ -135,9 +135,7 @@ mod tests {
     use tokio::time::Instant;
 
     fn aws() -> Bridge {
-        let mut bridge = Bridge::default();
-        bridge.preset = crate::config::Preset::AwsIot;
-        bridge
+        Bridge { preset: crate::config::Preset::AwsIot, ..Bridge::default() }
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) const STEP: Duration = Duration::from_millis(10);
 /// From here on it goes faster.
 const LONG: Duration = Duration::from_secs(5);
 /// Rounds of work until everybody has done what there is to do.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 2;
 
 /// The only bridge, to AWS.
 pub(crate) const AWS: &str = "[[bridge]]\nname = \"aws\"\naddress = \"x-ats.iot.eu-central-1.amazonaws.com\"\nclient_id = \"shed\"\nuser = \"u\"\n";
@@ -102,7 +102,11 @@ impl Cloud {
     /// The clock goes on.
     pub(crate) async fn pass(&self, time: Duration) {
         let end = Instant::now() + time;
-        let step = if time >= LONG { STEP * 10 } else { STEP };
+        let step = match time {
+            time if time >= 6 * LONG => STEP * 50,
+            time if time >= LONG => STEP * 10,
+            _ => STEP,
+        };
         while Instant::now() < end {
             self.settle().await;
             advance(step.min(end - Instant::now())).await;
@@ -112,7 +116,7 @@ impl Cloud {
 
     /// The clock goes on until something is so, for so long at most.
     pub(crate) async fn until<T>(&self, what: &str, most: Duration, look: impl Fn(&Self) -> Option<T>) -> T {
-        let end = Instant::now() + most;
+        let (begin, end) = (Instant::now(), Instant::now() + most);
         loop {
             self.settle().await;
             if let Some(found) = look(self) {
@@ -125,7 +129,7 @@ impl Cloud {
                     self.emulator.violations()
                 );
             }
-            advance(STEP).await;
+            advance(if begin.elapsed() >= LONG { STEP * 4 } else { STEP }).await;
         }
     }
 
@@ -145,7 +149,7 @@ impl Cloud {
                 return view;
             }
             assert!(Instant::now() < end, "not {state} within {most:?}: {view:#}");
-            advance(STEP).await;
+            advance(STEP * 4).await;
         }
     }
 
