@@ -293,6 +293,30 @@ fn a_message_says_who_published_it_and_when_it_was_accepted() {
 }
 
 #[test]
+fn another_number_of_lanes_loses_nothing() {
+    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{addr}/webhook");
+    let folder = tempfile::tempdir().unwrap();
+    let first = broker(folder.path(), &webhook(&url, &format!("concurrency = 3\n{QUICK}")));
+    let mut publisher = Publisher::connect(&first);
+    for number in 0..30 {
+        assert!(publisher.publish(&format!("sensors/{number}"), &number.to_string()));
+    }
+    drop((publisher, first));
+    let receiver = Receiver::at(addr);
+    let second = broker(folder.path(), &webhook(&url, &format!("concurrency = 2\n{QUICK}")));
+    assert!(Publisher::connect(&second).publish("sensors/new", "30"));
+    let is_whole = |requests: &[Request]| {
+        let payloads = payloads(requests);
+        (0..=30).all(|number| payloads.contains(&number))
+    };
+    receiver.wait("all of them", is_whole);
+    let sessions = || ctl(folder.path(), &["sessions"]);
+    eventually("the old sessions end", || !sessions().contains("-of-3"));
+    assert_eq!(sessions().matches("-of-2").count(), 2);
+}
+
+#[test]
 fn a_reload_starts_changes_and_ends_webhooks() {
     let (first, second) = (Receiver::good(), Receiver::good());
     let folder = tempfile::tempdir().unwrap();

@@ -17,6 +17,8 @@ use crate::integration::Backoff;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Parts of the topics do not change as long as there are as many.
 const SEED: u32 = 0;
+/// How often a session that is left over is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Between two attempts to be a client of the broker.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
@@ -26,10 +28,18 @@ pub(super) struct Lane {
     pub(super) courier: Courier,
     pub(super) names: std::sync::Arc<Names>,
     pub(super) stop: watch::Receiver<bool>,
-    /// Which one it is.
-    pub(super) index: u16,
+    pub(super) session: Session,
     /// Dropped when it is subscribed for the first time: from then on it misses nothing.
     pub(super) starting: Option<mpsc::Sender<()>>,
+}
+
+/// Which session a lane delivers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Session {
+    /// One of those that share the topics.
+    Part(u16),
+    /// What an earlier configuration with another number of lanes has left: it gets nothing new, and ends when it is empty.
+    Left(String),
 }
 
 /// The ClientId of a lane. Their number is part of it: with another number, topics are in other lanes.
@@ -47,7 +57,7 @@ impl Lane {
                     backoff.reset();
                     self.starting = None;
                     self.deliver(inbox).await;
-                    if *self.stop.borrow() {
+                    if *self.stop.borrow() || self.has_ended().await {
                         // What was acknowledged is told before it goes.
                         client.disconnect().await;
                         return;
@@ -71,9 +81,16 @@ impl Lane {
 
     async fn connect(&self) -> Result<(Client, Inbox), Trouble> {
         let Webhook { name, topics, qos, concurrency, queue, .. } = &self.courier.shared.webhook;
+        let (id, part, topics) = match &self.session {
+            Session::Part(index) => {
+                let part = TopicPart::new(*index, *concurrency, SEED).filter(|_| *concurrency > 1);
+                (client_id(name, *index, *concurrency), part, topics.as_slice())
+            }
+            Session::Left(id) => (id.clone(), None, &[][..]),
+        };
         let mut builder = self
             .broker
-            .client(client_id(name, self.index, *concurrency))
+            .client(id)
             .persistent(Duration::MAX)
             .manual_ack()
             .tell_origin()
@@ -83,7 +100,7 @@ impl Lane {
         if queue.qos0 == Some(true) {
             builder = builder.queue_qos0();
         }
-        if let Some(part) = TopicPart::new(self.index, *concurrency, SEED).filter(|_| *concurrency > 1) {
+        if let Some(part) = part {
             builder = builder.only(part);
         }
         let (client, inbox) = builder.await?;
@@ -101,10 +118,16 @@ impl Lane {
     async fn deliver(&mut self, mut inbox: Inbox) {
         let batch = usize::from(self.courier.shared.webhook.batch);
         loop {
+            if self.has_ended().await {
+                return;
+            }
+            let is_left = matches!(self.session, Session::Left(_));
             let first = tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => return,
                 first = inbox.next() => first,
+                // The last acknowledgement may still be on its way.
+                () = sleep(LOOK_AGAIN), if is_left => continue,
             };
             let Some(first) = first else { return };
             let (deliveries, events) = self.gather(first, &mut inbox, batch).await;
@@ -112,6 +135,17 @@ impl Lane {
                 End::Done => deliveries.iter().for_each(Delivery::ack),
                 End::Stopped => return,
             }
+        }
+    }
+
+    /// Whether the session was left by another configuration and is empty: then it is no more.
+    async fn has_ended(&self) -> bool {
+        let Session::Left(id) = &self.session else { return false };
+        let admin = self.broker.admin();
+        match admin.session(id).await {
+            Ok(Some(session)) if session.queue_messages > 0 => false,
+            // If it is not there, or the broker has stopped, the client finds that too.
+            Ok(_) | Err(_) => admin.end_session(id).await.is_ok(),
         }
     }
 
@@ -179,7 +213,7 @@ async fn filters_of(broker: &Broker, client_id: &str) -> Result<Vec<String>, cul
     Ok(filters)
 }
 
-/// Lets a session of a lane that is no more have no new messages, and ends it when nothing waits in it.
+/// Lets a session of a webhook that is no more have no new messages, and ends it when nothing waits in it.
 pub(super) async fn retire(broker: &Broker, client_id: &str) -> Result<u64, Trouble> {
     let (client, inbox) =
         broker.client(client_id).persistent(Duration::MAX).manual_ack().tell_origin().await?;

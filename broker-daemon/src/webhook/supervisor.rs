@@ -13,7 +13,7 @@ use super::breaker::Breaker;
 use super::delivery::{Courier, Shared, stopped};
 use super::event::EventKind;
 use super::identity::{Names, revived};
-use super::lane::{Lane, Trouble, client_id, retire};
+use super::lane::{Lane, Session, Trouble, client_id, retire};
 use super::news;
 use super::request::Composer;
 use super::sender::Sender;
@@ -98,18 +98,20 @@ impl Webhooks {
         });
         end(ended).await;
         *running = kept;
+        let sessions = self.sessions().await;
         let (starting, mut started) = mpsc::channel(1);
         for (webhook, target, connector) in prepared.0 {
             if running.iter().all(|old| old.webhook.name != webhook.name) {
-                running.push(self.start(webhook, &target, connector.map(Arc::new), &starting));
+                running.push(self.start(webhook, &target, connector.map(Arc::new), &sessions, &starting));
             }
         }
         drop(starting);
         // A lane that cannot subscribe says so itself, and tries again.
         let _ = timeout(SUBSCRIBED, started.recv()).await;
-        let wanted = running.iter().flat_map(|running| ids_of(&running.webhook)).collect::<Vec<_>>();
+        let wanted = running.iter().map(|running| ids_begin(&running.webhook.name)).collect::<Vec<_>>();
         drop(running);
-        self.retire_others(&wanted).await;
+        let is_other = |id: &&String| !wanted.iter().any(|wanted| id.starts_with(wanted));
+        self.retire(sessions.iter().filter(is_other)).await;
     }
 
     /// Ends all. What is not answered within 3 s is sent again after the next start.
@@ -123,6 +125,7 @@ impl Webhooks {
         webhook: Webhook,
         target: &Target,
         connector: Option<Arc<Connector>>,
+        sessions: &[String],
         starting: &mpsc::Sender<()>,
     ) -> Running {
         let registration = self.integrations.register(&format!("webhook/{}", webhook.name));
@@ -141,18 +144,20 @@ impl Webhooks {
             || Courier::new(Arc::clone(&shared), Sender::new(&webhook, target.clone(), connector.clone()));
         let names = Arc::new(Names::new(seed()));
         let mut tasks = JoinSet::new();
-        if webhook.events.contains(&EventKind::MessagePublished) {
-            for index in 0..webhook.concurrency {
-                let lane = Lane {
-                    broker: self.broker.clone(),
-                    courier: courier(),
-                    names: Arc::clone(&names),
-                    stop: stopping.clone(),
-                    index,
-                    starting: Some(starting.clone()),
-                };
-                tasks.spawn(lane.run());
-            }
+        let own = ids_of(&webhook);
+        let begin = ids_begin(&webhook.name);
+        let left = sessions.iter().filter(|id| id.starts_with(&begin) && !own.contains(id));
+        let parts = (0..webhook.concurrency).map(Session::Part).take(own.len());
+        for session in parts.chain(left.cloned().map(Session::Left)) {
+            let lane = Lane {
+                broker: self.broker.clone(),
+                courier: courier(),
+                names: Arc::clone(&names),
+                stop: stopping.clone(),
+                session,
+                starting: Some(starting.clone()),
+            };
+            tasks.spawn(lane.run());
         }
         if webhook.events.iter().any(|event| *event != EventKind::MessagePublished) {
             let (broker, integrations) = (self.broker.clone(), self.integrations.clone());
@@ -163,13 +168,10 @@ impl Webhooks {
         Running { webhook, stop, task }
     }
 
-    /// Sessions of webhooks, and of numbers of lanes, that are no more.
-    async fn retire_others(&self, wanted: &[String]) {
-        for id in self.sessions().await {
-            if wanted.contains(&id) {
-                continue;
-            }
-            match retire(&self.broker, &id).await {
+    /// Sessions of webhooks that are no more.
+    async fn retire(&self, sessions: impl Iterator<Item = &String>) {
+        for id in sessions {
+            match retire(&self.broker, id).await {
                 Ok(_) | Err(Trouble::Over) => {}
                 Err(Trouble::Told(why)) => error!(client_id = id, "its messages go on to wait: {why}"),
             }
@@ -231,6 +233,11 @@ async fn end(mut running: Vec<Running>) {
             one.task.abort();
         }
     }
+}
+
+/// The beginning of the ClientIds of a webhook.
+fn ids_begin(name: &str) -> String {
+    format!("{}/{name}/", super::CLIENT_ID)
 }
 
 /// The ClientIds of a webhook's lanes.
