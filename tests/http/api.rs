@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::program::{ADMIN, CLIENT, Program, VIEWER};
+use crate::program::{ADMIN, CLIENT, Program, VIEWER, until};
 use crate::request::Request;
 
 /// A request that does no harm for each operation of the description.
@@ -67,20 +67,12 @@ fn who_is_there_can_be_listed_and_disconnected() {
     let program = Program::with_users("");
     let stream =
         Request::get("/api/v1/stream?filter=x/%2B").header("authorization", CLIENT).open(program.http);
-    let found = loop {
-        let clients = program.send(Request::get("/api/v1/clients?limit=1"), VIEWER).json();
-        if let Some(client) = clients["items"].get(0) {
-            break client["client_id"].as_str().unwrap().to_owned();
-        }
-    };
+    crate::streams::read_until(&stream, ": open");
+    let clients = program.send(Request::get("/api/v1/clients?limit=1"), VIEWER).json();
+    let found = clients["items"][0]["client_id"].as_str().unwrap().to_owned();
     let path = format!("/api/v1/clients/{}", found.replace('$', "%24").replace('/', "%2F"));
     assert_eq!(program.send(Request::get(&path), VIEWER).json()["client_id"], found);
-    let subscriptions = loop {
-        let list = program.send(Request::get("/api/v1/subscriptions"), VIEWER).json();
-        if list["items"].get(0).is_some() {
-            break list;
-        }
-    };
+    let subscriptions = program.send(Request::get("/api/v1/subscriptions"), VIEWER).json();
     assert_eq!(subscriptions["items"], json!([{ "client_id": found, "filter": "x/+" }]));
     assert_eq!(program.send(Request::new("DELETE", &path), ADMIN).status, 204);
     assert_eq!(program.send(Request::get(&path), VIEWER).status, 404);
@@ -104,12 +96,11 @@ fn a_list_of_subscriptions_goes_on_where_it_stopped() {
             after = format!("&after={}", next.replace('/', "%2F").replace('|', "%7C"));
         }
     };
-    let found = loop {
-        let found = all();
-        if found.len() >= 14 {
-            break found;
-        }
-    };
+    let mut found = Vec::new();
+    until(|| {
+        found = all();
+        found.len() >= 14
+    });
     let unique: std::collections::BTreeSet<_> = found.iter().map(ToString::to_string).collect();
     assert_eq!((found.len(), unique.len()), (14, 14), "{found:?}");
 }

@@ -17,3 +17,4 @@ mod request;
 mod schemathesis;
 mod streams;
 mod threats;
+mod tls;

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use culex_tests::tools::{has, python};
 use serde_json::json;
 
-use crate::program::{Program, VIEWER};
+use crate::program::{Program, VIEWER, until};
 use crate::request::Request;
 
 /// Prints each family with its type and the number of its samples; fails where names or values are not by the conventions.
@@ -101,12 +101,12 @@ fn prometheus_itself_scrapes_it() {
     let scrapes = || program.number(VIEWER, "culex_http_requests_total{code=\"2xx\"}");
     let before = scrapes();
     let refused = || program.number(VIEWER, "culex_http_unauthorized_total");
-    for asked in 1.. {
-        // Our own requests are counted too, one each.
-        if scrapes() > before + f64::from(asked) + 3.0 {
-            break;
-        }
-    }
+    // Our own requests are counted too, one each.
+    let mut asked = 0.0;
+    until(|| {
+        asked += 1.0;
+        scrapes() > before + asked + 3.0
+    });
     assert_eq!(refused(), 0.0);
     drop(child);
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -12,12 +13,21 @@ use culex_tests::broker::{Broker, binary};
 use crate::request::{Answer, Request};
 
 /// A bound of failure, not a wait.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `Authorization` of an admin, a viewer and a client. The access control list keeps `secret/` from the client.
 pub(crate) const ADMIN: &str = "Basic YW5hOnBhc3Mtb2YtYW5h";
 pub(crate) const VIEWER: &str = "Basic dmVyYTpwYXNzLW9mLXZlcmE=";
 pub(crate) const CLIENT: &str = "Basic Y2FybDpwYXNzLW9mLWNhcmw=";
+
+/// Asks until it is so.
+#[track_caller]
+pub(crate) fn until(mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "it has not become so within {PATIENCE:?}");
+    }
+}
 
 /// The program.
 pub(crate) struct Program {
@@ -68,6 +78,21 @@ impl Program {
         };
         let http = link.split("//").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
         Self { broker, http, link, folder }
+    }
+
+    /// With a certificate for `localhost`; the file with it.
+    pub(crate) fn with_tls() -> (Self, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (folder.path().join("http.crt"), folder.path().join("http.key"));
+        fs::write(&certificate, made.cert.pem()).unwrap();
+        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let toml = format!(
+            "[[listener]]\naddress = \"127.0.0.1:0\"\n[http]\naddress = \"127.0.0.1:0\"\n[http.tls]\ncertificate = \
+             {certificate:?}\nkey = {key:?}\n"
+        );
+        (Self::of(Broker::start_with_config(&toml), folder), certificate)
     }
 
     /// The token of the link.

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use serde_json::json;
 
-use crate::program::{ADMIN, CLIENT, Program, VIEWER};
+use crate::program::{ADMIN, CLIENT, Program, VIEWER, until};
 use crate::request::Request;
 
 /// Reads until this comes, or the end.
@@ -57,7 +57,7 @@ fn there_are_no_more_than_max_streams() {
     assert!(refused.head.contains("retry-after:"), "{}", refused.head);
     drop(first);
     // The broker hears of it in its own time.
-    while program.number(VIEWER, "culex_http_streams") > 1.0 {}
+    until(|| program.number(VIEWER, "culex_http_streams") < 2.0);
     open();
 }
 

@@ -7,7 +7,7 @@ use culex_tests::client::Client;
 use culex_tests::wire::Connect;
 use serde_json::json;
 
-use crate::program::{ADMIN, CLIENT, Program, VIEWER};
+use crate::program::{ADMIN, CLIENT, Program, VIEWER, until};
 use crate::request::{Answer, Request, connect};
 
 /// A client of MQTT that was there before.
@@ -134,7 +134,7 @@ fn more_connections_than_allowed() {
     canary.lives();
     drop(held);
     // The broker hears of it in its own time.
-    while rest(&Request::get("/healthz").header("connection", "close").open(program.http)).is_empty() {}
+    until(|| !rest(&Request::get("/healthz").header("connection", "close").open(program.http)).is_empty());
     assert!(program.number(VIEWER, "culex_http_connections_refused_total") >= 1.0);
 }
 
