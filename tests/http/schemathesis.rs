@@ -20,7 +20,6 @@ fn check(who: &str) {
     }
     // Something to be found.
     program.send(Request::new("PUT", "/api/v1/topics/a").body("1"), ADMIN);
-    println!("seed {SEED}");
     let output = Command::new(tool)
         .args(["run", &format!("http://{}/api/v1/openapi.json", program.http)])
         .args([

@@ -2,7 +2,7 @@
 //! reload it.
 //!
 //! One set of handlers for every way in ([`Door`]): the control socket ([`crate::control`]), whose peer is the owner of the
-//! broker, and the network ([`crate::http`]). [`ROUTES`](routes) is the one table of what there is and who may use it;
+//! broker, and the network ([`crate::http`]). `routes` is the one table of what there is and who may use it;
 //! `openapi.json` describes it for programs, and a test compares the two.
 
 mod bridges;
