@@ -54,7 +54,13 @@ pub(super) fn retained(message: &RetainedInfo) -> Value {
 }
 
 pub(super) fn change(change: &Change) -> Value {
-    json!({ "key": change.key, "old": change.old, "new": change.new, "is_in_force": change.holds != Holds::FromNextStart, "holds": change.holds.words() })
+    json!({
+        "key": change.key,
+        "old": change.old,
+        "new": change.new,
+        "is_in_force": change.holds != Holds::FromNextStart,
+        "holds": change.holds.words(),
+    })
 }
 
 /// One who is behind.
