@@ -159,7 +159,8 @@ async fn aic_con_16_a_close_for_maintenance_loses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn aic_con_07_several_connections_begin_one_after_another() {
     let cloud = Cloud::start(&out("connections = 4")).await;
-    cloud.up().await;
+    let all = |cloud: &Cloud| (cloud.emulator.observations().connects.total() >= 4).then_some(());
+    cloud.until("four connections", 5 * SECOND, all).await;
     let seen = cloud.emulator.observations();
     let mut ids: Vec<_> = seen.connects.iter().map(|connect| connect.client_id.clone()).collect();
     ids.sort();

@@ -108,13 +108,14 @@ impl Load {
 #[tokio::test(start_paused = true)]
 async fn a_short_outage_at_60_a_second_over_one_connection() {
     let took = outage(1, 60, 60 * SECOND).await;
-    assert!(took <= 130 * SECOND, "{took:?}");
+    // 110 s for what waits at 33 messages/s more than come, and up to 120 s until the bridge tries again.
+    assert!(took <= 240 * SECOND, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_short_outage_at_200_a_second_over_four_connections() {
     let took = outage(4, 200, 30 * SECOND).await;
-    assert!(took <= 120 * SECOND, "{took:?}");
+    assert!(took <= 240 * SECOND, "{took:?}");
 }
 
 /// `cargo test -p culex-tests --test bridge -- --ignored two_hours`
