@@ -24,7 +24,7 @@ const CONNECTIONS_MAX: usize = 3;
 /// Messages that go out.
 const MESSAGES: u64 = 4;
 /// Whatever the other side says, a connection sends no more than this and [`ANSWER_BYTES`] for each byte that came.
-const CONNECTION_BYTES: usize = 2048;
+const CONNECTION_BYTES: usize = 512;
 const ANSWER_BYTES: usize = 4;
 /// Virtual: whoever waits longer waits for ever.
 const PATIENCE: Duration = Duration::from_secs(100_000);
