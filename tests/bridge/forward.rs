@@ -148,6 +148,81 @@ async fn several_connections_keep_the_order_of_each_topic_and_make_no_loop() {
     assert!(way.attempts.load(std::sync::atomic::Ordering::Relaxed) >= 8);
 }
 
+/// What any of them sends comes back over the first.
+#[tokio::test]
+async fn several_connections_bring_nothing_back() {
+    let (here, there) = (Here::start().await, broker().await);
+    let both = "connections = 4\n[[bridge.out]]\nfilter = \"t/#\"\n[[bridge.in]]\nfilter = \"t/#\"\n";
+    here.run(&toml(both), &InMemory::to(&there)).await;
+    here.until_up().await;
+    let (mut far, mut near) =
+        (Ear::at(&there, "far", "t/#").await, Ear::at(&here.broker, "near", "t/#").await);
+    for n in 0..100 {
+        near.client.publish(&format!("t/{}", n % 10), n.to_string(), QoS::AtLeastOnce).await.unwrap();
+    }
+    far.hear_all(100).await;
+    far.client.publish("t/last", "last", QoS::AtLeastOnce).await.unwrap();
+    let heard = near.hear_all(101).await;
+    assert_eq!(heard.last().map(|(topic, _)| &**topic), Some("t/last"), "everything else came once");
+    near.hears_nothing("mine").await;
+}
+
+#[tokio::test]
+async fn with_fewer_connections_what_waits_in_all_sessions_goes_out() {
+    let (here, there) = (Here::start().await, broker().await);
+    let way = InMemory::to(&there);
+    way.set_open(false);
+    let with = |count: u16| toml(&format!("connections = {count}\n[[bridge.out]]\nfilter = \"t/#\"\n"));
+    here.run(&with(4), &way).await;
+    let (near, _inbox) = here.broker.client("near").await.unwrap();
+    for n in 0..40 {
+        near.publish(&format!("t/{}", n % 20), n.to_string(), QoS::AtLeastOnce).await.unwrap();
+    }
+    // At a reload, and while the broker is stopped.
+    here.run(&with(2), &way).await;
+    here.until("all of them", |view| view["queue"]["messages"] == 40).await;
+    here.bridges.stop().await;
+    let here = Here::of(here.broker);
+    here.run(&with(1), &way).await;
+    here.until("all of them", |view| view["queue"]["messages"] == 40).await;
+    let mut far = Ear::at(&there, "far", "#").await;
+    way.set_open(true);
+    let mut heard: Vec<u32> =
+        far.hear_all(40).await.iter().map(|(_, payload)| payload.parse().unwrap()).collect();
+    heard.sort_unstable();
+    assert_eq!(heard, (0..40).collect::<Vec<_>>());
+    for index in 1..4 {
+        let id = format!("$culex/bridge/b/{index}");
+        while here.broker.admin().session(&id).await.unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+    }
+    near.publish("t/1", "new", QoS::AtLeastOnce).await.unwrap();
+    assert_eq!(far.hear().await.topic, "t/1");
+    far.hears_nothing("mine").await;
+}
+
+#[tokio::test]
+async fn what_waits_for_a_bridge_that_is_removed_while_the_broker_is_stopped_is_kept_and_does_not_grow() {
+    let (here, there) = (Here::start().await, broker().await);
+    let way = InMemory::to(&there);
+    way.set_open(false);
+    here.run(&toml("connections = 2\n[[bridge.out]]\nfilter = \"t/#\"\n"), &way).await;
+    let (near, _inbox) = here.broker.client("near").await.unwrap();
+    for n in 0..20 {
+        near.publish(&format!("t/{n}"), "before", QoS::AtLeastOnce).await.unwrap();
+    }
+    here.bridges.stop().await;
+    let here = Here::of(here.broker);
+    here.run("", &way).await;
+    for n in 0..20 {
+        near.publish(&format!("t/{n}"), "meanwhile", QoS::AtLeastOnce).await.unwrap();
+    }
+    let sessions = here.broker.admin().sessions(Cursor::default(), 10).await.unwrap().items;
+    let waiting = sessions.iter().filter(|session| session.client_id.starts_with("$culex/bridge/b"));
+    assert_eq!(waiting.map(|session| session.queue_messages).sum::<u64>(), 20);
+}
+
 #[tokio::test]
 async fn a_reload_adds_changes_and_removes_bridges() {
     let (here, there) = (Here::start().await, broker().await);

@@ -143,3 +143,23 @@ async fn a_remote_that_floods_is_read_as_fast_as_the_broker_takes_it() {
     assert_eq!(view["state"], "up", "{view}");
     drained.abort();
 }
+
+/// What a mapping makes of a topic may be one that only the broker publishes to.
+#[tokio::test]
+async fn no_change_of_a_topic_leads_to_what_is_the_brokers_own() {
+    let here = Here::start().await;
+    let script = Script::default();
+    let toml = "[[bridge]]\nname = \"b\"\naddress = \"x\"\nnotifications_local_only = true\n\
+                [[bridge.in]]\nfilter = \"#\"\nremote_prefix = \"x/\"\n";
+    let way = |bridge| (bridge, Arc::new(script.clone()) as Arc<dyn Connector>);
+    let mut near = Ear::at(&here.broker, "near", "#").await;
+    near.client.subscribe("$SYS/evil", QoS::AtLeastOnce).await.unwrap();
+    here.bridges.follow(Prepared::new(bridges_of(toml).into_iter().map(way))).await;
+    let mut stream = script.next().await;
+    stream.write_all(CONNACK).await.unwrap();
+    stream.write_all(b"\x32\x10\0\x0bx/$SYS/evil\0\x01x").await.unwrap();
+    stream.write_all(b"\x32\x08\0\x03x/t\0\x02x").await.unwrap();
+    assert_eq!(near.hear().await.topic, "t", "the one before it must not come");
+    let view = here.until("both", |view| view["in"]["delivered"] == 1 && view["in"]["dead_lettered"] == 1);
+    assert_eq!(view.await["state"], "up");
+}

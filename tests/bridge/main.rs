@@ -24,3 +24,4 @@ mod kit;
 mod mosquitto;
 mod network;
 mod of_mosquitto;
+mod secured;

@@ -1,4 +1,4 @@
-//! Writes the first inputs of the fuzz targets of the codec to `fuzz/corpus`; the same files every time.
+//! Writes the first inputs of the fuzz targets to `fuzz/corpus`; the same files every time.
 //!
 //! ```text
 //! cargo run -p culex-tests --example fuzz_seeds
@@ -26,6 +26,7 @@ fn main() -> Result<()> {
     }
     seeds.extend(malformed());
     write(&corpus.join("decode"), &seeds)?;
+    write(&corpus.join("bridge"), &conversations())?;
     write(&corpus.join("roundtrip"), &recipes())
 }
 
@@ -192,6 +193,48 @@ fn malformed() -> Vec<Seed> {
     ]
     .map(|(name, bytes)| (name.to_owned(), bytes.to_vec()))
     .to_vec()
+}
+
+/// What a broker might say to a bridge, each to one of 3.1.1, 5.0 and one with the rules of AWS; twice, over two connections.
+fn conversations() -> Vec<Seed> {
+    let said: [(&str, &[u8]); 12] = [
+        ("nothing", b""),
+        ("suback-without-codes", b"\x90\x02\0\x01"),
+        ("suback", b"\x90\x03\0\x01\x01"),
+        ("suback-of-nothing", b"\x90\x03\x7f\x7f\0"),
+        ("publish-qos-0", b"\x31\x09\0\x05out/0\0x"),
+        ("publish-qos-1", b"\x32\x06\0\x01a\0\x01x"),
+        ("publish-qos-2-and-pubrel", b"\x34\x06\0\x01a\0\x01x\x62\x02\0\x01\x62\x02\0\x02"),
+        ("publish-to-sys", b"\x32\x0c\0\x06$SYS/x\0\x05ab"),
+        ("publish-half", b"\x32\x10\0\x01a"),
+        ("puback-each", b"\x40\x02\0\x01\x40\x02\0\x02\x40\x02\0\x03\x40\x02\0\x04\x40\x02\0\x05"),
+        ("pubrec-and-pubcomp", b"\x50\x02\0\x02\x70\x02\0\x02\x50\x02\0\x02"),
+        ("second-connack", b"\x20\x02\x01\0\xd0\0\xe0\0"),
+    ];
+    let mut seeds = Vec::new();
+    // With a good CONNACK before it.
+    for (first, bridge) in [(0x10_u8, "v311"), (0x19, "v5"), (0x1e, "aws")] {
+        for (name, bytes) in said {
+            let piece = [&[u8::try_from(bytes.len()).unwrap_or_default()], bytes].concat();
+            let twice = [&[first], &*piece, &[0], &*piece, &[0]].concat();
+            seeds.push((format!("{bridge}-{name}"), twice));
+        }
+    }
+    let alone: [(&str, &[u8]); 6] = [
+        ("not-mqtt", b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        ("connack-malformed", b"\x20\x02\xff\xff"),
+        ("connack-endless", b"\x20\xff\xff\xff\x7f"),
+        ("connack-refused", b"\x20\x02\0\x05"),
+        ("connack-with-session", b"\x20\x02\x01\0\x40\x02\0\x01"),
+        ("connack-of-5-with-limits", b"\x20\x0b\0\0\x08\x21\0\x01\x24\0\x25\0\x29"),
+    ];
+    for (name, bytes) in alone {
+        for first in 0..2 {
+            let head = [first, u8::try_from(bytes.len()).unwrap_or_default()];
+            seeds.push((format!("v{}-{name}", ["311", "5"][usize::from(first)]), [&head, bytes].concat()));
+        }
+    }
+    seeds
 }
 
 /// For each type and version one input that has bytes for every field, and one that has none.

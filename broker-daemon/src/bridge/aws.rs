@@ -38,8 +38,6 @@ pub const ALPN_USER: &str = "mqtt";
 pub const PORT_WITH_ALPN: u16 = 443;
 /// Time from the last packet of a PUBLISH to its PUBACK; without one it was throttled (AIC-PUB-07).
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(20);
-/// The shortest time between two changes of one Retained Message (AIC-RET-04).
-pub const RETAINED_GAP: Duration = Duration::from_secs(1);
 
 /// A topic without what AWS does not count of it: `$aws/rules/<rule>/`.
 pub fn counted(topic: &str) -> &str {

@@ -8,11 +8,13 @@
 use culex_codec::PacketId;
 use culex_core::client::{Message, Publication};
 use culex_core::{Client, Gone, PublishError};
+use parking_lot::Mutex;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 use super::loops::Echoes;
-use super::mapping::Mappings;
 use super::pending::Pending;
+use super::shared::Shared;
 use crate::integration::{DeadLetter, DeadLetterError, DeadLetters, Outcome};
 
 /// Messages that are being published here; beyond it the other side is not read.
@@ -60,25 +62,20 @@ impl Incoming {
         self.pending.len() < PENDING_MAX
     }
 
-    /// A message of the other side. `pick` has the client that publishes a topic here.
-    pub(super) fn take(
-        &mut self,
-        message: Message,
-        mappings: &Mappings,
-        echoes: Option<&mut Echoes>,
-        pick: impl FnOnce(&str) -> Client,
-        letters: &Arc<DeadLetters>,
-    ) -> Arrival {
-        let now = tokio::time::Instant::now();
-        if echoes.is_some_and(|echoes| echoes.is_ours(&message.topic, &message.payload, now)) {
+    /// A message of the other side. `own` publishes it here if the client for its topic is not there yet.
+    pub(super) fn take(&mut self, message: Message, shared: &Shared, own: &Client) -> Arrival {
+        let is_ours =
+            |echoes: &Mutex<Echoes>| echoes.lock().is_ours(&message.topic, &message.payload, Instant::now());
+        if shared.echoes.as_ref().is_some_and(is_ours) {
             return Arrival::Echo;
         }
-        let Some(placed) = mappings.place_in(&message.topic) else { return Arrival::Unplaced };
+        let Some(placed) = shared.mappings.place_in(&message.topic) else { return Arrival::Unplaced };
         let publication = Publication::new(placed.topic, message.payload, message.qos.min(placed.qos));
         let publication =
             if message.is_retained && placed.retain { publication.retained() } else { publication };
         let (packet_id, bytes) = (message.packet_id, publication.payload.len());
-        let (client, letters) = (pick(&publication.topic), Arc::clone(letters));
+        let client = shared.client_for(&publication.topic).unwrap_or_else(|| own.clone());
+        let letters = Arc::clone(&shared.letters);
         self.pending.push(async move {
             Done { packet_id, bytes, outcome: settle(publication, &client, &letters).await }
         });

@@ -1,7 +1,7 @@
 //! One connection of a bridge with its local session, from the start of the bridge to its end.
 //!
 //! ```text
-//!   local session ─► Inbox ─► Outgoing ─► ┐            ┌─► the other broker
+//!   local session ─► Waiting ► Outgoing ─► ┐            ┌─► the other broker
 //!                                         ├ Connection ┤
 //!   local broker ◄─ Client ◄─ Incoming ◄─ ┘            └─◄
 //! ```
@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use culex_codec::{PacketId, QoS};
 use culex_core::client::{ClientError, Connection, Event, Message, Options, Publication, Session, Will};
-use culex_core::{Client, Delivery, Gone, Inbox};
+use culex_core::{Client, Delivery, Gone};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::incoming::{Arrival, Done, Incoming, Unsettled};
+use super::left::Waiting;
 use super::local::{self, Local};
-use super::loops::Echoes;
 use super::outgoing::{Answer, Fate, Outgoing, Progress, Refused};
 use super::pending::Pending;
 use super::shared::Shared;
@@ -73,7 +73,6 @@ pub(super) struct Link {
     incoming: Incoming,
     outgoing: Outgoing,
     letters: Pending<Delivery>,
-    echoes: Option<Echoes>,
     session: Session,
     subscriber: Subscriber,
     /// Connections that ended soon after they had begun, one after another.
@@ -93,7 +92,6 @@ impl Link {
             incoming: Incoming::default(),
             outgoing,
             letters: Pending::default(),
-            echoes: None,
             session: Session::default(),
             subscriber,
             short_lived: 0,
@@ -132,8 +130,9 @@ impl Link {
 
     /// With a local client; gives why that has ended, or `None` at the end of the bridge.
     async fn serve(&mut self, local: Local) -> Option<Gone> {
-        let Local { client, mut inbox } = local;
+        let Local { client, inbox } = local;
         self.shared.put_client(self.index, client.clone());
+        let mut waiting = Waiting::new(inbox, &self.shared, self.index);
         // What the last client brought comes again.
         self.incoming = Incoming::default();
         self.letters = Pending::default();
@@ -151,7 +150,7 @@ impl Link {
                     self.shared.link_is_paused(self.index);
                     None
                 }
-                Order::Run => match self.attempt(&client, &mut inbox).await {
+                Order::Run => match self.attempt(&client, &mut waiting).await {
                     Ok(Some(delay)) => Some(delay),
                     // Ordered to do something else.
                     Ok(None) => continue,
@@ -189,7 +188,7 @@ impl Link {
     }
 
     /// One connection from its beginning to its end; gives how long to wait for the next, `None` if there was an order.
-    async fn attempt(&mut self, client: &Client, inbox: &mut Inbox) -> Result<Option<Duration>, Gone> {
+    async fn attempt(&mut self, client: &Client, waiting: &mut Waiting) -> Result<Option<Duration>, Gone> {
         let opened = tokio::select! {
             opened = open(&self.shared, self.index, &self.outgoing, &mut self.session) => opened,
             _ = self.orders.changed() => return Ok(None),
@@ -199,7 +198,7 @@ impl Link {
                 let began = Instant::now();
                 self.backoff.connected(began);
                 self.shared.link_is_up(self.index, &address);
-                match self.talk(connection, client, inbox).await {
+                match self.talk(connection, client, waiting).await {
                     Ended::Order => {
                         // What is ordered is done next, and there it is said.
                         let is_pause = *self.orders.borrow() == Order::Pause;
@@ -238,10 +237,10 @@ impl Link {
         error.to_string()
     }
 
-    async fn talk(&mut self, mut connection: Connection, client: &Client, inbox: &mut Inbox) -> Ended {
+    async fn talk(&mut self, mut connection: Connection, client: &Client, waiting: &mut Waiting) -> Ended {
         self.begin(&mut connection);
         let ended = loop {
-            match self.step(&mut connection, client, inbox).await {
+            match self.step(&mut connection, client, waiting).await {
                 Ok(()) => {}
                 Err(ended) => break ended,
             }
@@ -250,6 +249,9 @@ impl Link {
             self.say_goodbye(&mut connection).await;
         }
         self.session = connection.into_session();
+        if let Some(echoes) = self.shared.echoes.as_ref().filter(|_| self.index == 0) {
+            echoes.lock().end();
+        }
         let is_blamed = matches!(&ended, Ended::Lost(error) if is_blamed(error));
         if let Some(refused) = self.outgoing.end(is_blamed, &mut self.session) {
             self.refuse(refused);
@@ -265,7 +267,9 @@ impl Link {
         let window = self.outgoing.window();
         self.outgoing.begin(is_session_present, window);
         self.subscriber.begin(is_session_present);
-        self.echoes = self.shared.may_echo().then(Echoes::default);
+        if let Some(echoes) = self.shared.echoes.as_ref().filter(|_| self.index == 0) {
+            echoes.lock().begin(is_session_present, Instant::now());
+        }
         if self.index == 0 && self.shared.bridge.notifies_remote() {
             // If it cannot be told, the Will says that we are gone.
             let _ = connection.publish(self.shared.remote_state(true));
@@ -277,7 +281,7 @@ impl Link {
         &mut self,
         connection: &mut Connection,
         client: &Client,
-        inbox: &mut Inbox,
+        waiting: &mut Waiting,
     ) -> Result<(), Ended> {
         let progress = self.outgoing.send(connection).map_err(Ended::Lost)?;
         let wake = self.progressed(progress)?;
@@ -304,7 +308,7 @@ impl Link {
             delivery = self.letters.next() => delivery.ack(),
             event = connection.event(), if has_room => self.on_event(event.map_err(Ended::Lost)?, connection, client)?,
             () = alarm => {}
-            delivery = inbox.next(), if wants_more => match delivery {
+            delivery = waiting.next(), if wants_more => match delivery {
                 Some(delivery) => self.on_delivery(delivery),
                 None => return Err(Ended::Gone(client.ended().unwrap_or(Gone::Stopped))),
             },
@@ -358,9 +362,7 @@ impl Link {
         client: &Client,
     ) -> Result<(), Ended> {
         let (packet_id, bytes) = (message.packet_id, message.payload.len());
-        let pick = |topic: &str| self.shared.client_for(topic).unwrap_or_else(|| client.clone());
-        let echoes = self.echoes.as_mut();
-        match self.incoming.take(message, &self.shared.mappings, echoes, pick, &self.shared.letters) {
+        match self.incoming.take(message, &self.shared, client) {
             Arrival::Taken => Ok(()),
             Arrival::Echo => acknowledge(connection, packet_id),
             Arrival::Unplaced => {
@@ -399,8 +401,8 @@ impl Link {
             meter.count(Direction::Out, Outcome::Retried, 0);
         }
         meter.set_in_flight(self.outgoing.in_flight() as u64);
-        if let Some(echoes) = &mut self.echoes {
-            let now = Instant::now();
+        if let Some(echoes) = self.shared.echoes.as_ref().filter(|_| !progress.sent.is_empty()) {
+            let (mut echoes, now) = (echoes.lock(), Instant::now());
             for (topic, payload) in &progress.sent {
                 if self.shared.mappings.comes_in(topic) {
                     echoes.sent(topic, payload, now);

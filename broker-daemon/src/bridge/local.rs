@@ -5,13 +5,16 @@ use std::time::Duration;
 use culex_codec::TopicName;
 use culex_core::limits::Limit;
 use culex_core::{
-    Client, ClientBuilder, ConnectError, Cursor, Gone, Inbox, QoS, ServeError, SubscribeError, TopicPart,
+    Admin, Broker, Client, ClientBuilder, ConnectError, Cursor, Gone, Inbox, QoS, ServeError, SubscribeError,
+    TopicPart,
 };
 
 use super::shared::Shared;
 use crate::config::{Bridge, BridgeQueue};
 
-/// Filters of one question.
+/// What the ClientIds here of all bridges begin with.
+const CLIENT_ID: &str = "$culex/bridge/";
+/// Filters, or sessions, of one question.
 const PAGE: usize = 1000;
 /// Which topics go over which of several connections depends on it.
 const PARTS_SEED: u32 = 0;
@@ -33,7 +36,7 @@ pub(super) enum LocalError {
 
 /// The ClientId here of a bridge's connection.
 pub(super) fn client_id(name: &str, index: u16) -> String {
-    if index == 0 { format!("$culex/bridge/{name}") } else { format!("$culex/bridge/{name}/{index}") }
+    if index == 0 { format!("{CLIENT_ID}{name}") } else { format!("{CLIENT_ID}{name}/{index}") }
 }
 
 /// Connects, and subscribes to what goes out and nothing else. What is subscribed to already is left alone, because
@@ -41,8 +44,13 @@ pub(super) fn client_id(name: &str, index: u16) -> String {
 pub(super) async fn connect(shared: &Shared, index: u16) -> Result<Local, LocalError> {
     let id = client_id(&shared.bridge.name, index);
     let builder = shared.broker.client(&*id).persistent(Duration::MAX).manual_ack();
-    let (client, inbox) = with_options(builder, &shared.bridge, index).connect().await?;
-    let present = filters(shared, &id).await?;
+    let builder = with_options(builder, &shared.bridge);
+    let builder = match TopicPart::new(index, shared.bridge.connections, PARTS_SEED) {
+        Some(part) if shared.bridge.connections > 1 => builder.only(part),
+        Some(_) | None => builder,
+    };
+    let (client, inbox) = builder.connect().await?;
+    let present = filters(&shared.admin, &id).await?;
     let wanted: Vec<_> = shared.mappings.outgoing.iter().map(|way| way.filter.as_str()).collect();
     for filter in wanted.iter().filter(|filter| !present.iter().any(|present| **present == ***filter)) {
         // Whatever QoS goes over the wire, nothing that was promised here is lost before.
@@ -54,8 +62,8 @@ pub(super) async fn connect(shared: &Shared, index: u16) -> Result<Local, LocalE
     Ok(Local { client, inbox })
 }
 
-/// What this session wants that others do not.
-fn with_options(builder: ClientBuilder, bridge: &Bridge, index: u16) -> ClientBuilder {
+/// What the sessions of a bridge want that others do not.
+fn with_options(builder: ClientBuilder, bridge: &Bridge) -> ClientBuilder {
     let BridgeQueue { max_bytes, max_messages, max_age, when_full, qos0 } = bridge.queue;
     let share = |limit: Limit| match limit {
         Limit::AtMost(most) => {
@@ -72,18 +80,15 @@ fn with_options(builder: ClientBuilder, bridge: &Bridge, index: u16) -> ClientBu
     if qos0 == Some(true) {
         builder = builder.queue_qos0();
     }
-    match TopicPart::new(index, bridge.connections, PARTS_SEED) {
-        Some(part) if bridge.connections > 1 => builder.only(part),
-        Some(_) | None => builder,
-    }
+    builder
 }
 
 /// What a session has subscribed to.
-async fn filters(shared: &Shared, id: &str) -> Result<Vec<Box<str>>, LocalError> {
+async fn filters(admin: &Admin, id: &str) -> Result<Vec<Box<str>>, LocalError> {
     let mut found = Vec::new();
     let mut after = Some(Cursor::default());
     while let Some(cursor) = after {
-        let page = shared.admin.subscriptions(id, cursor, PAGE).await.map_err(|_| LocalError::Stopped)?;
+        let page = admin.subscriptions(id, cursor, PAGE).await.map_err(|_| LocalError::Stopped)?;
         let Some(page) = page else { break };
         found.extend(page.items);
         after = page.next;
@@ -116,28 +121,75 @@ pub(super) fn part_of(topic: &str, count: u16) -> u16 {
     (0..count).find(has).unwrap_or(0)
 }
 
-/// Sessions that have no connection any more, from this number on: they get nothing new, and end if nothing waits in them.
-pub(super) async fn leave(shared: &Shared, from: u16) {
-    for index in from..shared.bridge.connections {
-        let id = client_id(&shared.bridge.name, index);
+/// Connects to a session that no connection has any more, and lets it get nothing new.
+pub(super) async fn connect_left(shared: &Shared, id: &str) -> Result<Local, LocalError> {
+    let builder = shared.broker.client(id).persistent(Duration::MAX).manual_ack();
+    let (client, inbox) = with_options(builder, &shared.bridge).connect().await?;
+    for filter in filters(&shared.admin, id).await? {
+        client.unsubscribe(&filter).await?;
+    }
+    Ok(Local { client, inbox })
+}
+
+/// The ClientIds of the sessions of all bridges, of now and of before.
+pub(super) async fn sessions(admin: &Admin) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut after = Some(Cursor::default());
+    while let Some(cursor) = after {
         // A broker that has stopped has no sessions.
-        let Ok(filters) = filters(shared, &id).await else { return };
-        let connected = shared.broker.client(&*id).persistent(Duration::MAX).manual_ack().connect().await;
+        let Ok(page) = admin.sessions(cursor, PAGE).await else { break };
+        let ids = page.items.iter().map(|session| &*session.client_id);
+        found.extend(ids.filter(|id| owner(id).is_some()).map(str::to_owned));
+        after = page.next;
+    }
+    found
+}
+
+/// Which bridge has a session, and which of its connections; the reverse of [`client_id`].
+pub(super) fn owner(id: &str) -> Option<(&str, u16)> {
+    let rest = id.strip_prefix(CLIENT_ID)?;
+    match rest.split_once('/') {
+        None => Some((rest, 0)),
+        Some((name, index)) => Some((name, index.parse().ok()?)),
+    }
+}
+
+/// The session of a bridge that is no more: it gets nothing new, and ends if nothing waits in it.
+pub(super) async fn leave(broker: &Broker, id: &str) {
+    let admin = broker.admin();
+    // A broker that has stopped has no sessions.
+    let Ok(filters) = filters(&admin, id).await else { return };
+    if !filters.is_empty() {
+        let connected = broker.client(id).persistent(Duration::MAX).manual_ack().connect().await;
         let Ok((client, _)) = connected else { return };
         for filter in &filters {
             let _ = client.unsubscribe(filter).await;
         }
         client.disconnect().await;
-        let Ok(Some(session)) = shared.admin.session(&id).await else { continue };
-        if session.queue_messages == 0 {
-            let _ = shared.admin.end_session(&id).await;
-            continue;
+    }
+    let Ok(Some(session)) = admin.session(id).await else { return };
+    if session.queue_messages == 0 {
+        let _ = admin.end_session(id).await;
+        return;
+    }
+    tracing::warn!(
+        messages = session.queue_messages,
+        "a bridge is gone, and messages wait for it: they are kept, and go out if it comes back; to drop them: `culex ctl \
+         end-session '{id}'`"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_tells_whose_it_is() {
+        for (name, index) in [("b", 0), ("b", 1), ("b.c-d", 63)] {
+            assert_eq!(owner(&client_id(name, index)), Some((name, index)));
         }
-        tracing::warn!(
-            bridge = %shared.bridge.name,
-            messages = session.queue_messages,
-            "a bridge is gone, and messages wait for it: they are kept, and go out if it comes back; to drop them: \
-             `culex ctl sessions end '{id}'`"
-        );
+        for id in ["b", "$culex/webhook/b/0-of-1", "$culex/bridge/b/x", "$culex/bridge/b/1/2"] {
+            assert_eq!(owner(id), None, "{id}");
+        }
     }
 }

@@ -4,6 +4,9 @@
 //! Each message that is sent to a topic that comes in too is remembered by its fingerprint, once for each time; the same
 //! message coming in takes one away and goes no further. Should somebody else have published the very same message, one of
 //! the two goes on, and it makes no difference which.
+//!
+//! All connections of a bridge remember together, because what each of them sends comes in over the first. While that one
+//! is away its session there keeps what would have come, so nothing is forgotten until it is back.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -11,12 +14,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// An echo takes no longer.
+/// An echo takes no longer while there is a connection.
 const ECHO_MAX: Duration = Duration::from_secs(60);
 /// Messages that are remembered.
 const REMEMBERED_MAX: usize = 16_384;
 
-/// What may come back over one connection.
+/// What may come back to a bridge.
 #[derive(Debug, Default)]
 pub(super) struct Echoes {
     keys: RandomState,
@@ -24,9 +27,28 @@ pub(super) struct Echoes {
     expected: HashMap<u64, u32>,
     /// In the order in which they were sent.
     sent: VecDeque<(Instant, u64)>,
+    /// Nothing can come in, so time does not count.
+    is_away: bool,
 }
 
 impl Echoes {
+    /// The connection over which they come has begun. With its session on the other side, what waited there comes now;
+    /// without, it never will.
+    pub(super) fn begin(&mut self, is_session_present: bool, now: Instant) {
+        self.is_away = false;
+        if is_session_present {
+            self.sent.iter_mut().for_each(|(at, _)| *at = now);
+        } else {
+            self.expected.clear();
+            self.sent.clear();
+        }
+    }
+
+    /// That connection has ended.
+    pub(super) fn end(&mut self) {
+        self.is_away = true;
+    }
+
     /// A message was sent that may come back.
     pub(super) fn sent(&mut self, topic: &str, payload: &[u8], now: Instant) {
         self.forget(now);
@@ -50,7 +72,8 @@ impl Echoes {
     }
 
     fn forget(&mut self, now: Instant) {
-        let is_over = |at: Instant| now.saturating_duration_since(at) >= ECHO_MAX;
+        let is_away = self.is_away;
+        let is_over = |at: Instant| !is_away && now.saturating_duration_since(at) >= ECHO_MAX;
         while self.sent.len() >= REMEMBERED_MAX || self.sent.front().is_some_and(|(at, _)| is_over(*at)) {
             let Some((_, key)) = self.sent.pop_front() else { return };
             self.take(key);
@@ -81,6 +104,24 @@ mod tests {
         assert!(!echoes.is_ours("a", b"2", now) && !echoes.is_ours("b", b"1", now));
         assert!(echoes.is_ours("a", b"1", now) && echoes.is_ours("a", b"1", now));
         assert!(!echoes.is_ours("a", b"1", now), "somebody else's");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_sent_outlives_a_connection_as_long_as_its_session() {
+        let mut echoes = Echoes::default();
+        let now = Instant::now();
+        echoes.sent("a", b"1", now);
+        echoes.sent("a", b"2", now);
+        echoes.end();
+        echoes.sent("a", b"3", now + 2 * ECHO_MAX);
+        echoes.begin(true, now + 3 * ECHO_MAX);
+        assert!(echoes.is_ours("a", b"1", now + 3 * ECHO_MAX));
+        assert!(echoes.is_ours("a", b"3", now + 3 * ECHO_MAX));
+        assert!(!echoes.is_ours("a", b"2", now + 4 * ECHO_MAX), "it would have come by now");
+        echoes.sent("a", b"4", now + 4 * ECHO_MAX);
+        echoes.end();
+        echoes.begin(false, now + 4 * ECHO_MAX);
+        assert!(!echoes.is_ours("a", b"4", now + 4 * ECHO_MAX), "it was forgotten there");
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@
 pub mod aws;
 pub mod diagnosis;
 mod incoming;
+mod left;
 mod link;
 mod local;
 mod loops;

@@ -126,3 +126,31 @@ impl Connector for Network {
 pub fn check_files(bridge: &Bridge) -> Result<(), ConfigError> {
     Network::of(bridge).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aic_net_03_04_on_port_443_of_aws_the_protocol_follows_from_the_credentials() {
+        let named = |names: &[&str], certificate: Option<&str>| BridgeTls {
+            alpn: names.iter().map(ToString::to_string).collect(),
+            certificate: certificate.map(Into::into),
+            ..BridgeTls::default()
+        };
+        let asked = |host: &str, port, tls: &BridgeTls| {
+            let address = RemoteAddress { host: host.to_owned(), port };
+            let bridge = Bridge { addresses: vec![address.clone()], ..Bridge::default() };
+            alpn(&bridge, tls, &address).join(",")
+        };
+        const AWS: &str = "x-ats.iot.eu-central-1.amazonaws.com";
+        let (with, without) = (named(&[], Some("a.crt")), named(&[], None));
+        assert_eq!(asked(AWS, Some(443), &with), "x-amzn-mqtt-ca");
+        assert_eq!(asked(AWS, Some(443), &without), "mqtt");
+        assert_eq!(asked(AWS, Some(8883), &with), "");
+        assert_eq!(asked(AWS, None, &with), "");
+        assert_eq!(asked("mqtt.example.org", Some(443), &with), "");
+        assert_eq!(asked(AWS, Some(443), &named(&["none"], Some("a.crt"))), "");
+        assert_eq!(asked(AWS, Some(443), &named(&["h2", "x"], Some("a.crt"))), "h2,x");
+    }
+}

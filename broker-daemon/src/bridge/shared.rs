@@ -9,6 +9,7 @@ use culex_core::{Admin, Broker, Client, QoS};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+use super::loops::Echoes;
 use super::mapping::Mappings;
 use super::remote::Connector;
 use super::rules::Rules;
@@ -26,8 +27,12 @@ pub(super) struct Shared {
     pub(super) broker: Broker,
     pub(super) admin: Admin,
     pub(super) letters: Arc<DeadLetters>,
+    /// ClientIds here of sessions that more connections than now have left.
+    pub(super) left: Vec<String>,
     /// The largest packet that is taken from the other side.
     pub(super) packet_bytes_max: u32,
+    /// What the other side may send back; `None` if it does not.
+    pub(super) echoes: Option<Mutex<Echoes>>,
     host_name: String,
     meter: Arc<Meter>,
     connector: Mutex<Arc<dyn Connector>>,
@@ -56,6 +61,7 @@ pub(super) struct LinkState {
 /// What a bridge is made of.
 pub(super) struct Parts<'a> {
     pub(super) bridge: Bridge,
+    pub(super) left: Vec<String>,
     pub(super) broker: &'a Broker,
     pub(super) meter: Arc<Meter>,
     pub(super) connector: Arc<dyn Connector>,
@@ -66,14 +72,17 @@ pub(super) struct Parts<'a> {
 
 impl Shared {
     pub(super) fn new(parts: Parts<'_>) -> Self {
-        let Parts { bridge, broker, meter, connector, host_name, entropy, packet_bytes_max } = parts;
+        let Parts { bridge, left, broker, meter, connector, host_name, entropy, packet_bytes_max } = parts;
         let letters = DeadLetters::new(broker, &format!("bridge/{}", bridge.name));
+        let rules = Rules::of(&bridge);
         Self {
-            rules: Rules::of(&bridge),
+            echoes: may_echo(&bridge, &rules).then(Mutex::default),
+            rules,
             mappings: Mappings::of(&bridge),
             broker: broker.clone(),
             admin: broker.admin(),
             letters: Arc::new(letters),
+            left,
             packet_bytes_max,
             host_name: host_name.to_owned(),
             meter,
@@ -113,14 +122,6 @@ impl Shared {
         number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         number ^ (number >> 31)
-    }
-
-    /// Whether the other side may send back what we send: a topic goes both ways, and it does not know that we are a
-    /// bridge. AWS IoT does not say that it follows No Local (AIC-SUB-09).
-    pub(super) fn may_echo(&self) -> bool {
-        let knows = self.bridge.try_private == Some(true) || self.bridge.protocol.version().is_v5();
-        let both_ways = !self.bridge.outgoing.is_empty() && !self.bridge.incoming.is_empty();
-        both_ways && (self.rules.is_aws || !knows)
     }
 
     /// The state for the other side: where mosquitto has it, by our ClientId.
@@ -227,4 +228,12 @@ impl Shared {
     pub(super) fn links(&self) -> Vec<LinkState> {
         self.links.lock().clone()
     }
+}
+
+/// Whether the other side may send back what we send: a topic goes both ways, and it does not know that we are a bridge.
+/// AWS IoT does not say that it follows No Local (AIC-SUB-09).
+fn may_echo(bridge: &Bridge, rules: &Rules) -> bool {
+    let knows = bridge.try_private == Some(true) || bridge.protocol.version().is_v5();
+    let both_ways = !bridge.outgoing.is_empty() && !bridge.incoming.is_empty();
+    both_ways && (rules.is_aws || !knows)
 }

@@ -134,8 +134,8 @@ pub(super) struct Queue {
 /// What waits in all sessions of a bridge.
 pub(super) async fn queue(shared: &Shared) -> Queue {
     let mut queue = Queue::default();
-    for index in 0..shared.bridge.connections {
-        let id = local::client_id(&shared.bridge.name, index);
+    let own = (0..shared.bridge.connections).map(|index| local::client_id(&shared.bridge.name, index));
+    for id in own.chain(shared.left.iter().cloned()) {
         if let Ok(Some(session)) = shared.admin.session(&id).await {
             queue.messages += session.queue_messages;
             queue.bytes += session.queue_bytes;

@@ -111,7 +111,8 @@ impl Prepared {
 
 impl Bridges {
     /// From now on there are these bridges. One that is the same as before goes on, with its files as they are now from its
-    /// next connection on; one that has changed begins anew with what waits for it; what waits for one that is gone is
+    /// next connection on; one that has changed begins anew with what waits for it, also in the sessions of connections that it
+    /// has no more; what waits for one that is gone is
     /// kept and grows no more. When this returns, nothing that goes out is missed any more.
     pub async fn follow(&self, prepared: Prepared) {
         let mut running = self.0.running.lock().await;
@@ -121,33 +122,40 @@ impl Bridges {
         let ends: Vec<_> =
             running.iter().filter(|(name, old)| !stays(name, old)).map(|(name, _)| name.clone()).collect();
         for name in ends {
-            let Some(old) = running.remove(&name) else { continue };
-            let shared = Arc::clone(&old.shared);
-            old.stop().await;
-            let new = prepared.0.iter().find(|(new, _)| new.name == name).map(|(new, _)| new);
-            let kept = new.map_or(0, |new| new.connections);
-            local::leave(&shared, kept).await;
+            if let Some(old) = running.remove(&name) {
+                old.stop().await;
+            }
         }
+        let sessions = local::sessions(&self.0.broker.admin()).await;
         for (bridge, connector) in prepared.0 {
             match running.get(&bridge.name) {
                 Some(same) => same.shared.set_connector(connector),
                 None => {
-                    let started = self.start(bridge, connector);
+                    let started = self.start(bridge, connector, &sessions);
                     // A broker that does not let it in holds up nobody.
                     let _ = timeout(STARTING, started.shared.is_ready()).await;
                     running.insert(started.shared.bridge.name.clone(), started);
                 }
             }
         }
+        let is_gone = |id: &&String| local::owner(id).is_some_and(|(name, _)| !running.contains_key(name));
+        for id in sessions.iter().filter(is_gone) {
+            local::leave(&self.0.broker, id).await;
+        }
     }
 
-    fn start(&self, bridge: Bridge, connector: Arc<dyn Connector>) -> Running {
+    fn start(&self, bridge: Bridge, connector: Arc<dyn Connector>, sessions: &[String]) -> Running {
         let inner = &self.0;
         let registration = inner.integrations.register(&format!("bridge/{}", bridge.name));
         let entropy = inner.seed.unwrap_or_else(|| getrandom::u64().unwrap_or_default());
         let connections = bridge.connections;
+        let is_left = |id: &&String| {
+            local::owner(id).is_some_and(|(name, index)| name == bridge.name && index >= connections)
+        };
+        let left = sessions.iter().filter(is_left).cloned().collect();
         let shared = Arc::new(Shared::new(Parts {
             bridge,
+            left,
             broker: &inner.broker,
             meter: Arc::clone(registration.meter()),
             connector,

@@ -190,6 +190,9 @@ pub(crate) fn explain(error: &io::Error) -> Option<&'static str> {
         Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
             "the broker does not know this application protocol (--tls-alpn)"
         }
+        Error::AlertReceived(AlertDescription::UnrecognisedName | AlertDescription::AccessDenied) => {
+            "the broker refuses the handshake, as one does that is called by a host name which is not its own (-h)"
+        }
         _ => return None,
     })
 }

@@ -164,3 +164,29 @@ fn a_certificate_gives_its_names() {
         let _ = Certificate::read(&changed).map(|certificate| certificate.title());
     }
 }
+
+/// Debian keeps the same roots, from the same source, as files.
+#[test]
+fn the_roots_of_amazon_are_those_of_the_system() {
+    const SYSTEM: &str = "/usr/share/ca-certificates/mozilla";
+    let names = || (1..=4).map(|n| Path::new(SYSTEM).join(format!("Amazon_Root_CA_{n}.crt")));
+    if !names().all(|path| path.exists()) {
+        let must = std::env::var_os("CULEX_REQUIRE_CLIENTS").is_some();
+        assert!(!must, "skipped: ca-certificates is not installed (run .ci/install)");
+        return;
+    }
+    let mut expected = RootCertStore::empty();
+    for path in names() {
+        for certificate in files::any_certificates(&path).unwrap() {
+            expected.add(certificate).unwrap();
+        }
+    }
+    let sorted = |store: RootCertStore| {
+        let roots =
+            store.roots.iter().map(|root| (root.subject.to_vec(), root.subject_public_key_info.to_vec()));
+        roots.collect::<std::collections::BTreeSet<_>>()
+    };
+    let built_in = sorted(client::Roots::Amazon.store().unwrap());
+    assert_eq!(built_in.len(), 4);
+    assert_eq!(built_in, sorted(expected));
+}

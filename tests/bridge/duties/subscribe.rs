@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use culex_codec::Connect;
 use culex_core::QoS;
 
 use super::cloud::{AWS, Cloud, OUT};
+use crate::emulator::peer::{Peer, V3, connect};
 use crate::kit::Ear;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -126,6 +128,35 @@ async fn aic_pub_15_sub_09_its_own_messages_do_not_come_back() {
         assert_eq!(cloud.emulator.deliveries().iter().filter(|one| one.client_id == "shed").count(), 20);
         cloud.no_violations();
     }
+}
+
+/// What one connection sends while the one over which everything comes in is away waits there in its session.
+#[tokio::test(start_paused = true)]
+async fn aic_pub_15_ses_01_its_own_messages_that_waited_for_a_connection_do_not_come_back() {
+    let both = "connections = 2\n[[bridge.out]]\nfilter = \"t/#\"\n[[bridge.in]]\nfilter = \"t/#\"\n";
+    let cloud = Cloud::start(&format!("{AWS}{both}")).await;
+    let is_subscribed = |cloud: &Cloud| {
+        let session = cloud.emulator.session("shed-1")?;
+        (session.subscriptions.len() == 1).then_some(())
+    };
+    cloud.until("a subscription", MINUTE, is_subscribed).await;
+    cloud.pass(2 * SECOND).await;
+    let mut near = Ear::at(&cloud.here.broker, "ear", "t/#").await;
+    // Somebody else with the client id of the first connection.
+    let mut other = Peer::open(&cloud.emulator, V3);
+    other.send(Connect { clean_start: false, ..connect(V3, "shed-1") }).await;
+    cloud.until_state("down", 5 * SECOND).await;
+    for n in 0..20 {
+        cloud.publish(&format!("t/{n}"), n.to_string()).await;
+    }
+    cloud.delivered(1, SECOND / 2).await;
+    assert_eq!(cloud.view().await["connections"]["up"], 1);
+    cloud.up().await;
+    cloud.delivered(20, MINUTE).await;
+    cloud.pass(10 * SECOND).await;
+    near.hear_all(20).await;
+    near.hears_nothing("mine").await;
+    assert!(cloud.emulator.deliveries().iter().any(|one| one.client_id == "shed-2"));
 }
 
 #[tokio::test(start_paused = true)]

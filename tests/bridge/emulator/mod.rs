@@ -1,7 +1,7 @@
 //! The stand-in for AWS IoT Core: each of its duties is a test with the id of the duty, on virtual time.
 
 mod connect;
-mod peer;
+pub(crate) mod peer;
 mod publish;
 mod reserved;
 mod scenarios;

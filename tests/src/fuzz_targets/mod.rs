@@ -9,12 +9,14 @@
     reason = "a panic is how a target reports a finding"
 )]
 
+mod bridge;
 mod decode;
 mod roundtrip;
 mod shard;
 mod source;
 mod topic_filters;
 
+pub use bridge::bridge;
 pub use decode::decode;
 pub use roundtrip::roundtrip;
 pub use shard::shard;
@@ -32,6 +34,7 @@ pub struct Target {
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    Target { name: "bridge", run: bridge },
     Target { name: "decode", run: decode },
     Target { name: "roundtrip", run: roundtrip },
     Target { name: "shard", run: shard },
