@@ -8,9 +8,10 @@ use culex_benches::Result;
 use culex_benches::client::{Client, Unreleased};
 use culex_tests::wire::Publish;
 
+use crate::http::Api;
 use crate::receiver::{Manner, Receiver};
 use crate::table::Table;
-use crate::{Bench, Cost};
+use crate::{Bench, Cost, free_port};
 
 /// Messages that the publisher is ahead of the receiver, at most: each lane has something to do, and memory is bounded.
 const AHEAD: u64 = 16_384;
@@ -34,10 +35,13 @@ pub(crate) fn throughput(bench: &Bench) -> Result<Table> {
 
 fn measure(bench: &Bench, concurrency: u32, batch: u32) -> Result<Vec<f64>> {
     let receiver = Receiver::start(&bench.runtime, Manner::Prompt)?;
+    let port = free_port()?;
     let broker = bench.broker(&format!(
-        "[[webhook]]\nname = \"w\"\nurl = \"http://{}/\"\ntopics = [\"hook/#\"]\nconcurrency = {concurrency}\nbatch = {batch}\n",
+        "[http]\naddress = \"127.0.0.1:{port}\"\n[[webhook]]\nname = \"w\"\nurl = \"http://{}/\"\ntopics = [\"hook/#\"]\nconcurrency = {concurrency}\nbatch = {batch}\n",
         receiver.address
     ))?;
+    // What is published before its lanes have subscribed is not for it, and would be waited for in vain.
+    Api::of(&broker, port)?.await_sum("culex_subscriptions", concurrency.into())?;
     let is_over = AtomicBool::new(false);
     let (got, cost) = std::thread::scope(|scope| {
         let publisher = scope.spawn(|| publish(broker.address, &receiver, &is_over));

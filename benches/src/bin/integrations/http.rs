@@ -71,6 +71,18 @@ impl Api {
         Ok(values.sum())
     }
 
+    /// Waits until the sum of the series of a metric is so much.
+    pub(crate) fn await_sum(&self, metric: &str, wanted: f64) -> Result<()> {
+        let began = Instant::now();
+        while self.sum(metric, "")? < wanted {
+            if began.elapsed() > PATIENCE {
+                return Err(format!("{metric} does not reach {wanted}").into());
+            }
+            std::thread::sleep(TURN);
+        }
+        Ok(())
+    }
+
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>> {
         let stream = tokio::net::TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;

@@ -23,7 +23,6 @@ const RATE: [&str; 7] = ["rate", "-n", "20", "-r", "2000", "-q", "1"];
 /// What else is published, if the integration does not carry the messages that are measured.
 const OTHER_PER_SECOND: u32 = 1000;
 const TURN: Duration = Duration::from_millis(10);
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const TITLES: &[&str] = &[
     "messages that are measured",
@@ -113,7 +112,7 @@ fn measure(bench: &Bench, carried: Carried, side: Side, start: Start<'_>) -> Res
     let broker = bench.broker(&format!("[http]\naddress = \"127.0.0.1:{port}\"\n{integration}"))?;
     let api = Api::of(&broker, port)?;
     if beside.remote.is_some() {
-        await_up(&api)?;
+        api.await_sum("culex_integration_up", 1.0)?;
     }
     let others = (carried == Carried::Others).then(|| Others::start(broker.address)).transpose()?;
     let mut processes = vec![broker.pid()];
@@ -146,17 +145,6 @@ fn run(bench: &Bench, address: SocketAddr) -> Result<Value> {
     let output = command.output()?;
     serde_json::from_slice(&output.stdout)
         .map_err(|_| String::from_utf8_lossy(&output.stderr).trim().to_owned().into())
-}
-
-fn await_up(api: &Api) -> Result<()> {
-    let began = Instant::now();
-    while api.sum("culex_integration_up", "")? < 1.0 {
-        if began.elapsed() > PATIENCE {
-            return Err("the bridge does not connect".into());
-        }
-        std::thread::sleep(TURN);
-    }
-    Ok(())
 }
 
 impl Carried {
