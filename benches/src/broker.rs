@@ -97,6 +97,13 @@ impl Broker {
         }
     }
 
+    /// The same with a configuration, where the same words are filled in; `{config}` in the command is its file.
+    #[must_use]
+    pub fn with_config(mut self, config: impl Into<String>) -> Self {
+        self.config = config.into();
+        self
+    }
+
     /// Whether it is measured with these options of `culex bench`.
     pub fn takes(&self, run: &str) -> bool {
         let names = |words: &[String]| words.iter().any(|word| run.contains(word.as_str()));

@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod certificates;
 pub mod client;
+pub mod cpu;
 pub mod disk;
 pub mod scenario;
 

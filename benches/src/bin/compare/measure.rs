@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use culex_benches::Result;
 use culex_benches::broker::{Broker, Running};
+use culex_benches::cpu::Jiffies;
 
 /// Where the program is that measures.
 const CULEX: &str = "target/release/culex";
@@ -107,11 +108,11 @@ pub(crate) fn measure(
             command.arg("--broker-data").arg(running.data());
         }
     }
-    let before = Jiffies::now(running.pid())?;
+    let before = Jiffies::now(&[running.pid()])?;
     let begin = std::time::Instant::now();
     let output = command.output()?;
     let elapsed_s = begin.elapsed().as_secs_f64();
-    let after = Jiffies::now(running.pid())?;
+    let after = Jiffies::now(&[running.pid()])?;
     let line: Value = serde_json::from_slice(&output.stdout)
         .map_err(|_| String::from_utf8_lossy(&output.stderr).trim().to_owned())?;
     let number = |name: &str| line.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN);
@@ -144,35 +145,4 @@ pub(crate) fn measure(
         faults: ["lost", "duplicated", "out_of_order", "wrong", "closed"].into_iter().map(number).sum(),
         foreign_cores: after.foreign_since(&before) / elapsed_s,
     })
-}
-
-/// CPU time of the machine, of a broker, and of the children of this process that have ended, in hundredths of seconds.
-struct Jiffies {
-    busy: u64,
-    ours: u64,
-}
-
-impl Jiffies {
-    fn now(broker: u32) -> Result<Self> {
-        let stat = std::fs::read_to_string("/proc/stat")?;
-        let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
-        // user, nice, system, idle, iowait, irq, softirq: idle and iowait are nobody's work.
-        let busy = fields.take(7).enumerate().filter(|(place, _)| !matches!(place, 3 | 4));
-        let busy = busy.filter_map(|(_, field)| field.parse::<u64>().ok()).sum();
-        // utime, stime are the fields 14 and 15; with those of ended children 16 and 17.
-        let ours = times(&broker.to_string(), 0)? + times("self", 0)? + times("self", 2)?;
-        Ok(Self { busy, ours })
-    }
-
-    fn foreign_since(&self, before: &Self) -> f64 {
-        let (busy, ours) = (self.busy - before.busy, self.ours.saturating_sub(before.ours));
-        busy.saturating_sub(ours) as f64 / 100.0
-    }
-}
-
-fn times(process: &str, skip: usize) -> Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // The name in parentheses may have spaces.
-    let (_, fields) = stat.rsplit_once(')').ok_or("no such process")?;
-    Ok(fields.split_whitespace().skip(11 + skip).take(2).filter_map(|field| field.parse::<u64>().ok()).sum())
 }
