@@ -151,25 +151,39 @@ fn line_mode_streams() {
 
 #[test]
 fn many_lines_arrive_in_order() {
-    for broker in brokers() {
-        let lines: String = (0..5000).map(|n| format!("{n}\n")).collect();
-        for qos in ["0", "1", "2"] {
-            let count = if qos == "0" { "1000000" } else { "5001" };
-            let listening = Subscriber::start(Tools::Culex, &broker, &["-t", "many", "-q", qos, "-C", count]);
+    for (broker, is_ours) in brokers().into_iter().zip([true, false]) {
+        let expected: Vec<i32> = (0..5000).collect();
+        let lines: String = expected.iter().map(|n| format!("{n}\n")).collect();
+        for qos in ["1", "2"] {
+            let listening =
+                Subscriber::start(Tools::Culex, &broker, &["-t", "many", "-q", qos, "-C", "5001"]);
             let publisher = Tools::Culex.publish(&broker, &["-t", "many", "-l", "-q", qos]);
             assert_eq!(run_with(publisher, lines.as_bytes()).status.code(), Some(0));
-            // QoS 0 may be dropped where a queue is full; what comes is in order.
-            if qos == "0" {
-                run_ok(Tools::Culex.publish(&broker, &["-t", "many", "-m", "5000"]));
-                let mut last = None;
-                while last != Some(5000) {
-                    let number: i32 = listening.0.line().unwrap().parse().unwrap();
-                    assert!(last < Some(number), "{number} after {last:?}");
-                    last = Some(number);
-                }
-            } else {
-                assert_eq!(listening.0.rest().join("\n") + "\n", lines, "QoS {qos}");
+            let mut numbers: Vec<i32> =
+                listening.0.rest().iter().map(|number| number.parse().unwrap()).collect();
+            // mosquitto 2.0.11 lets new messages overtake those that wait for a busy subscriber.
+            if !is_ours {
+                numbers.sort_unstable();
             }
+            assert_eq!(numbers, expected, "QoS {qos}");
+        }
+    }
+}
+
+#[test]
+fn what_comes_of_many_lines_at_qos_0_is_in_order() {
+    for broker in brokers() {
+        let lines: String = (0..5000).map(|n| format!("{n}\n")).collect();
+        // The last message is not one that a full queue may drop.
+        let listening = Subscriber::start(Tools::Culex, &broker, &["-t", "many", "-q", "1"]);
+        let publisher = Tools::Culex.publish(&broker, &["-t", "many", "-l", "-q", "0"]);
+        assert_eq!(run_with(publisher, lines.as_bytes()).status.code(), Some(0));
+        run_ok(Tools::Culex.publish(&broker, &["-t", "many", "-m", "5000", "-q", "1"]));
+        let mut last = None;
+        while last != Some(5000) {
+            let number: i32 = listening.0.line().unwrap().parse().unwrap();
+            assert!(last < Some(number), "{number} after {last:?}");
+            last = Some(number);
         }
     }
 }
