@@ -229,9 +229,9 @@ fn conversations() -> Vec<Seed> {
         ("connack-of-5-with-limits", b"\x20\x0b\0\0\x08\x21\0\x01\x24\0\x25\0\x29"),
     ];
     for (name, bytes) in alone {
-        for first in 0..2 {
+        for (first, version) in [(0, "311"), (1, "5")] {
             let head = [first, u8::try_from(bytes.len()).unwrap_or_default()];
-            seeds.push((format!("v{}-{name}", ["311", "5"][usize::from(first)]), [&head, bytes].concat()));
+            seeds.push((format!("v{version}-{name}"), [&head, bytes].concat()));
         }
     }
     seeds
