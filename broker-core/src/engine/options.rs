@@ -66,6 +66,15 @@ impl TopicPart {
         Some(Self { index, count, seed })
     }
 
+    /// The one of `count` parts that has a topic. `None` if there are no parts. Cost: a hash of the topic.
+    pub fn of(topic: TopicName<'_>, count: u16, seed: u32) -> Option<Self> {
+        let count = NonZeroU16::new(count)?;
+        let hash = SipHasher13::new_with_keys(seed.into(), 0).hash(topic.as_str().as_bytes());
+        // The upper half of a 64 × 16 bit product: even, and without a division.
+        let index = (u128::from(hash) * u128::from(count.get())) >> 64;
+        Some(Self { index: u16::try_from(index).ok()?, count, seed })
+    }
+
     /// Which part it is, of how many, and their seed.
     pub const fn parts(self) -> (u16, u16, u32) {
         (self.index, self.count.get(), self.seed)
@@ -73,10 +82,7 @@ impl TopicPart {
 
     /// Whether a topic is in it. Cost: a hash of the topic.
     pub fn has(self, topic: TopicName<'_>) -> bool {
-        let hash = SipHasher13::new_with_keys(self.seed.into(), 0).hash(topic.as_str().as_bytes());
-        // The upper half of a 64 × 16 bit product: even, and without a division.
-        let part = (u128::from(hash) * u128::from(self.count.get())) >> 64;
-        part == u128::from(self.index)
+        Self::of(topic, self.count.get(), self.seed) == Some(self)
     }
 }
 

@@ -100,10 +100,20 @@ pub(super) async fn publish(
     parameters.only(&[])?;
     let request = Request::new(&caller, "publish", &headers, &body)?;
     let publication = parse::<Written<'_>>(&headers, &body)?.publication()?;
-    check(&caller, &publication)?;
+    publish_once(&api, &caller, request, publication).await
+}
+
+/// Publishes if the caller may, and once for each Idempotency-Key.
+async fn publish_once(
+    api: &Arc<Api>,
+    caller: &Caller,
+    request: Request,
+    publication: Publication,
+) -> Result<Response, ApiProblem> {
+    check(caller, &publication)?;
     let answered = answered(&publication);
     let task = {
-        let api = Arc::clone(&api);
+        let api = Arc::clone(api);
         async move { Ok(Answered::ok(api.publisher.publish(publication).await.map(|()| answered)?)) }
     };
     api.idempotency.once(request, task).await
@@ -170,13 +180,7 @@ pub(super) async fn put(
     let publication = Publication::new(topic, body, qos.unwrap_or(QoS::AtLeastOnce));
     let is_retained = parameters.switch("retain")?.unwrap_or(true);
     let publication = if is_retained { publication.retained() } else { publication };
-    check(&caller, &publication)?;
-    let answered = answered(&publication);
-    let task = {
-        let api = Arc::clone(&api);
-        async move { Ok(Answered::ok(api.publisher.publish(publication).await.map(|()| answered)?)) }
-    };
-    api.idempotency.once(request, task).await
+    publish_once(&api, &caller, request, publication).await
 }
 
 /// `GET /api/v1/topics/{topic}`: the payload of the Retained Message, as it is.

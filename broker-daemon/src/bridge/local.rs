@@ -5,17 +5,16 @@ use std::time::Duration;
 use culex_codec::TopicName;
 use culex_core::limits::Limit;
 use culex_core::{
-    Admin, Broker, Client, ClientBuilder, ConnectError, Cursor, Gone, Inbox, QoS, ServeError, SubscribeError,
+    Admin, Broker, Client, ClientBuilder, ConnectError, Gone, Inbox, QoS, ServeError, SubscribeError,
     TopicPart,
 };
 
 use super::shared::Shared;
 use crate::config::{Bridge, BridgeQueue};
+use crate::integration::session::{self, FollowError};
 
 /// What the ClientIds here of all bridges begin with.
 const CLIENT_ID: &str = "$culex/bridge/";
-/// Filters, or sessions, of one question.
-const PAGE: usize = 1000;
 /// Which topics go over which of several connections depends on it.
 const PARTS_SEED: u32 = 0;
 
@@ -39,8 +38,7 @@ pub(super) fn client_id(name: &str, index: u16) -> String {
     if index == 0 { format!("{CLIENT_ID}{name}") } else { format!("{CLIENT_ID}{name}/{index}") }
 }
 
-/// Connects, and subscribes to what goes out and nothing else. What is subscribed to already is left alone, because
-/// subscribing brings all Retained Messages.
+/// Connects, and subscribes to what goes out and nothing else.
 pub(super) async fn connect(shared: &Shared, index: u16) -> Result<Local, LocalError> {
     let id = client_id(&shared.bridge.name, index);
     let builder = shared.broker.client(&*id).persistent(Duration::MAX).manual_ack();
@@ -50,15 +48,9 @@ pub(super) async fn connect(shared: &Shared, index: u16) -> Result<Local, LocalE
         Some(_) | None => builder,
     };
     let (client, inbox) = builder.connect().await?;
-    let present = filters(&shared.admin, &id).await?;
     let wanted: Vec<_> = shared.mappings.outgoing.iter().map(|way| way.filter.as_str()).collect();
-    for filter in wanted.iter().filter(|filter| !present.iter().any(|present| **present == ***filter)) {
-        // Whatever QoS goes over the wire, nothing that was promised here is lost before.
-        client.subscribe(filter, QoS::ExactlyOnce).await?;
-    }
-    for filter in present.iter().filter(|present| !wanted.contains(&&***present)) {
-        client.unsubscribe(filter).await?;
-    }
+    // Whatever QoS goes over the wire, nothing that was promised here is lost before.
+    session::follow(&client, &shared.admin, &wanted, QoS::ExactlyOnce).await?;
     Ok(Local { client, inbox })
 }
 
@@ -83,19 +75,6 @@ fn with_options(builder: ClientBuilder, bridge: &Bridge) -> ClientBuilder {
     builder
 }
 
-/// What a session has subscribed to.
-async fn filters(admin: &Admin, id: &str) -> Result<Vec<Box<str>>, LocalError> {
-    let mut found = Vec::new();
-    let mut after = Some(Cursor::default());
-    while let Some(cursor) = after {
-        let page = admin.subscriptions(id, cursor, PAGE).await.map_err(|_| LocalError::Stopped)?;
-        let Some(page) = page else { break };
-        found.extend(page.items);
-        after = page.next;
-    }
-    Ok(found)
-}
-
 impl From<ConnectError> for LocalError {
     fn from(error: ConnectError) -> Self {
         if matches!(error, ConnectError::Serve(ServeError::Stopped)) {
@@ -105,44 +84,34 @@ impl From<ConnectError> for LocalError {
     }
 }
 
-impl From<SubscribeError> for LocalError {
-    fn from(error: SubscribeError) -> Self {
-        if matches!(error, SubscribeError::Gone(Gone::Stopped)) {
-            return Self::Stopped;
+impl From<FollowError> for LocalError {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::Admin(_) | FollowError::Subscribe(SubscribeError::Gone(Gone::Stopped)) => {
+                Self::Stopped
+            }
+            FollowError::Subscribe(error) => Self::Other(error.to_string()),
         }
-        Self::Other(error.to_string())
     }
 }
 
 /// Which of so many sessions gets a topic.
 pub(super) fn part_of(topic: &str, count: u16) -> u16 {
-    let Ok(topic) = TopicName::new(topic) else { return 0 };
-    let has = |index: &u16| TopicPart::new(*index, count, PARTS_SEED).is_some_and(|part| part.has(topic));
-    (0..count).find(has).unwrap_or(0)
+    let part = TopicName::new(topic).ok().and_then(|topic| TopicPart::of(topic, count, PARTS_SEED));
+    part.map_or(0, |part| part.parts().0)
 }
 
 /// Connects to a session that no connection has any more, and lets it get nothing new.
 pub(super) async fn connect_left(shared: &Shared, id: &str) -> Result<Local, LocalError> {
     let builder = shared.broker.client(id).persistent(Duration::MAX).manual_ack();
     let (client, inbox) = with_options(builder, &shared.bridge).connect().await?;
-    for filter in filters(&shared.admin, id).await? {
-        client.unsubscribe(&filter).await?;
-    }
+    session::follow(&client, &shared.admin, &[], QoS::ExactlyOnce).await?;
     Ok(Local { client, inbox })
 }
 
 /// The ClientIds of the sessions of all bridges, of now and of before.
 pub(super) async fn sessions(admin: &Admin) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut after = Some(Cursor::default());
-    while let Some(cursor) = after {
-        // A broker that has stopped has no sessions.
-        let Ok(page) = admin.sessions(cursor, PAGE).await else { break };
-        let ids = page.items.iter().map(|session| &*session.client_id);
-        found.extend(ids.filter(|id| owner(id).is_some()).map(str::to_owned));
-        after = page.next;
-    }
-    found
+    session::ids(admin, |id| owner(id).is_some()).await
 }
 
 /// Which bridge has a session, and which of its connections; the reverse of [`client_id`].
@@ -158,7 +127,7 @@ pub(super) fn owner(id: &str) -> Option<(&str, u16)> {
 pub(super) async fn leave(broker: &Broker, id: &str) {
     let admin = broker.admin();
     // A broker that has stopped has no sessions.
-    let Ok(filters) = filters(&admin, id).await else { return };
+    let Ok(filters) = session::filters(&admin, id).await else { return };
     if !filters.is_empty() {
         let connected = broker.client(id).persistent(Duration::MAX).manual_ack().connect().await;
         let Ok((client, _)) = connected else { return };

@@ -18,6 +18,7 @@ mod letter;
 pub mod meter;
 pub mod pace;
 pub mod registry;
+pub(crate) mod session;
 
 pub use self::backoff::Backoff;
 pub use self::dead_letters::{DeadLetterError, DeadLetters};

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use culex_core::client::Socket;
+use parking_lot::Mutex;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::aws_lc_rs;
+use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
@@ -87,16 +88,13 @@ impl Connector {
             Some(TlsVersion::V1_3) => &[&TLS13][..],
         };
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots.store()?), Arc::clone(&provider))
-                .build()
-                .map_err(|error| wrong(error.to_string()))?;
-        let verifier = Arc::new(Verifier { inner: verifier, checks_name: settings.checks_name });
+        let verifier = Verifier::new(roots.store()?, &provider, settings.checks_name, None)
+            .map_err(|error| wrong(error.to_string()))?;
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(|error| wrong(error.to_string()))?
             .dangerous()
-            .with_custom_certificate_verifier(verifier);
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let mut certificate_ends = None;
         let mut config = match settings.identity {
             None => config.with_no_client_auth(),
@@ -197,11 +195,28 @@ pub(crate) fn explain(error: &io::Error) -> Option<&'static str> {
     })
 }
 
+/// The certificates that a server has shown last.
+pub(super) type Chain = Arc<Mutex<Vec<CertificateDer<'static>>>>;
+
 /// Asks webpki, and may overlook the host name.
 #[derive(Debug)]
-struct Verifier {
+pub(super) struct Verifier {
     inner: Arc<WebPkiServerVerifier>,
     checks_name: bool,
+    /// Where what it was asked about is noted, if somebody wants to look at it.
+    chain: Option<Chain>,
+}
+
+impl Verifier {
+    pub(super) fn new(
+        roots: RootCertStore,
+        provider: &Arc<CryptoProvider>,
+        checks_name: bool,
+        chain: Option<Chain>,
+    ) -> Result<Self, VerifierBuilderError> {
+        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+        Ok(Self { inner: inner.build()?, checks_name, chain })
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -213,9 +228,11 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified =
-            self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        match verified {
+        if let Some(chain) = &self.chain {
+            let shown = std::iter::once(end_entity).chain(intermediates);
+            *chain.lock() = shown.map(|der| der.clone().into_owned()).collect();
+        }
+        match self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             // webpki looks at the name last, so everything else is right.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },

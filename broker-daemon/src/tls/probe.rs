@@ -4,10 +4,10 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -15,8 +15,8 @@ use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, InconsistentKeys,
-    InvalidMessage, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, Error, InconsistentKeys, InvalidMessage,
+    SignatureScheme,
 };
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::certificate::{Certificate, Seconds};
-use super::client::{Roots, Settings};
+use super::client::{Chain, Roots, Settings, Verifier};
 use super::files::{self, Fault as FileFault, fault};
 use crate::config::problem::{Complaint, Problem};
 use crate::config::{ConfigError, KeyPermissions, Place, TlsVersion};
@@ -144,7 +144,8 @@ impl Shown {
 pub(crate) struct Probe {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
-    shown: Arc<Mutex<Shown>>,
+    chain: Chain,
+    asks_for_certificate: Arc<AtomicBool>,
 }
 
 impl Probe {
@@ -162,43 +163,47 @@ impl Probe {
             if settings.version == Some(TlsVersion::V1_3) { &[&TLS13][..] } else { &[&TLS13, &TLS12][..] };
         let provider = Arc::new(aws_lc_rs::default_provider());
         let roots = settings.roots.unwrap_or(Roots::Public).store()?;
-        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()
+        let chain = Chain::default();
+        let verifier = Verifier::new(roots, &provider, settings.checks_name, Some(Arc::clone(&chain)))
             .map_err(|error| wrong(error.to_string()))?;
-        let shown = Arc::<Mutex<Shown>>::default();
-        let watcher = Watcher { inner, checks_name: settings.checks_name, shown: Arc::clone(&shown) };
         let clock = Arc::new(Clock(now.map(unix)));
         let config = ClientConfig::builder_with_details(provider, clock)
             .with_protocol_versions(versions)
             .map_err(|error| wrong(error.to_string()))?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(watcher));
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match settings.identity {
             None => config.with_no_client_auth(),
             Some((certificate, key)) => {
-                let chain = files::any_certificates(certificate)?;
+                let own = files::any_certificates(certificate)?;
                 let key_der = files::key(key, settings.key_permissions)?;
                 config
-                    .with_client_auth_cert(chain, key_der)
+                    .with_client_auth_cert(own, key_der)
                     .map_err(|error| fault(key, Complaint::new(error.to_string())))?
             }
         };
         let inner = Arc::clone(&config.client_auth_cert_resolver);
-        config.client_auth_cert_resolver = Arc::new(Asked { inner, shown: Arc::clone(&shown) });
+        let asks_for_certificate = Arc::<AtomicBool>::default();
+        config.client_auth_cert_resolver =
+            Arc::new(Asked { inner, asks_for_certificate: Arc::clone(&asks_for_certificate) });
         config.alpn_protocols = settings.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), name, shown })
+        Ok(Self { config: Arc::new(config), name, chain, asks_for_certificate })
     }
 
     /// The handshake.
     pub(crate) async fn secure(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        *self.shown.lock() = Shown::default();
+        self.chain.lock().clear();
+        self.asks_for_certificate.store(false, Ordering::Relaxed);
         TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), stream).await
     }
 
     /// What the server has shown in the last one.
     pub(crate) fn shown(&self) -> Shown {
-        self.shown.lock().clone()
+        Shown {
+            chain: self.chain.lock().clone(),
+            asks_for_certificate: self.asks_for_certificate.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -303,67 +308,16 @@ fn has_sha1_signature(certificate: &[u8]) -> bool {
     [RSA, ECDSA].iter().any(|oid| certificate.windows(oid.len()).any(|bytes| bytes == *oid))
 }
 
-/// Asks webpki, and remembers what it was asked about.
-#[derive(Debug)]
-struct Watcher {
-    inner: Arc<WebPkiServerVerifier>,
-    checks_name: bool,
-    shown: Arc<Mutex<Shown>>,
-}
-
-impl ServerCertVerifier for Watcher {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let chain = std::iter::once(end_entity).chain(intermediates);
-        self.shown.lock().chain = chain.map(|der| der.clone().into_owned()).collect();
-        match self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // webpki looks at the name last, so everything else is right.
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if !self.checks_name => Ok(ServerCertVerified::assertion()),
-            verified => verified,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-}
-
 /// Remembers whether a certificate was asked for.
 #[derive(Debug)]
 struct Asked {
     inner: Arc<dyn ResolvesClientCert>,
-    shown: Arc<Mutex<Shown>>,
+    asks_for_certificate: Arc<AtomicBool>,
 }
 
 impl ResolvesClientCert for Asked {
     fn resolve(&self, subjects: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.shown.lock().asks_for_certificate = true;
+        self.asks_for_certificate.store(true, Ordering::Relaxed);
         self.inner.resolve(subjects, schemes)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use culex_core::{Broker, Client, ConnectError, Cursor, Delivery, Gone, Inbox, TopicPart};
+use culex_core::{Broker, Client, ConnectError, Delivery, Gone, Inbox, QoS, TopicPart};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{error, warn};
@@ -12,6 +12,7 @@ use super::delivery::{Courier, End, entropy, stopped};
 use super::identity::Names;
 use crate::config::Webhook;
 use crate::integration::Backoff;
+use crate::integration::session::{self, FollowError};
 
 /// Bytes of a request with several messages, more or less.
 const BATCH_BYTES_MAX: usize = 1 << 20;
@@ -104,14 +105,8 @@ impl Lane {
             builder = builder.only(part);
         }
         let (client, inbox) = builder.await?;
-        let had = filters_of(&self.broker, client.client_id()).await?;
-        // One that is there is left alone: to subscribe again would bring every Retained Message again.
-        for filter in topics.iter().filter(|topic| !had.contains(topic)) {
-            client.subscribe(filter, *qos).await.map_err(|error| Trouble::Told(error.to_string()))?;
-        }
-        for gone in had.iter().filter(|filter| !topics.contains(filter)) {
-            client.unsubscribe(gone).await.map_err(|error| Trouble::Told(error.to_string()))?;
-        }
+        let wanted: Vec<_> = topics.iter().map(String::as_str).collect();
+        session::follow(&client, &self.broker.admin(), &wanted, *qos).await?;
         Ok((client, inbox))
     }
 
@@ -200,17 +195,13 @@ impl From<culex_core::AdminError> for Trouble {
     }
 }
 
-/// What a session is subscribed to.
-async fn filters_of(broker: &Broker, client_id: &str) -> Result<Vec<String>, culex_core::AdminError> {
-    let admin = broker.admin();
-    let mut filters = Vec::new();
-    let mut next = Some(Cursor::default());
-    while let Some(after) = next {
-        let Some(page) = admin.subscriptions(client_id, after, 1000).await? else { break };
-        filters.extend(page.items.into_iter().map(String::from));
-        next = page.next;
+impl From<FollowError> for Trouble {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::Admin(error) => error.into(),
+            FollowError::Subscribe(error) => Self::Told(error.to_string()),
+        }
     }
-    Ok(filters)
 }
 
 /// Lets a session of a webhook that is no more have no new messages, and ends it when nothing waits in it.
@@ -218,11 +209,9 @@ pub(super) async fn retire(broker: &Broker, client_id: &str) -> Result<u64, Trou
     let (client, inbox) =
         broker.client(client_id).persistent(Duration::MAX).manual_ack().tell_origin().await?;
     drop(inbox);
-    for filter in filters_of(broker, client_id).await? {
-        client.unsubscribe(&filter).await.map_err(|error| Trouble::Told(error.to_string()))?;
-    }
-    client.disconnect().await;
     let admin = broker.admin();
+    session::follow(&client, &admin, &[], QoS::AtMostOnce).await?;
+    client.disconnect().await;
     let left = admin.session(client_id).await?.map_or(0, |session| session.queue_messages);
     if left == 0 {
         admin.end_session(client_id).await?;

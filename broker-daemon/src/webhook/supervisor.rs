@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use culex_core::{Broker, Cursor};
+use culex_core::Broker;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -19,7 +19,7 @@ use super::request::Composer;
 use super::sender::Sender;
 use super::target::Target;
 use crate::config::{ConfigError, Webhook, WebhookTls};
-use crate::integration::{Backoff, DeadLetters, Integrations, Registration, Standing};
+use crate::integration::{Backoff, DeadLetters, Integrations, Registration, Standing, session};
 use crate::tls::client::{Connector, Roots, Settings};
 
 /// Attempts that are on their way when everything ends have so long to be answered.
@@ -179,19 +179,8 @@ impl Webhooks {
     }
 
     async fn sessions(&self) -> Vec<String> {
-        let admin = self.broker.admin();
-        let mut ids = Vec::new();
-        let mut next = Some(Cursor::default());
-        while let Some(after) = next {
-            let Ok(page) = admin.sessions(after, 1000).await else { break };
-            let own = page.items.iter().filter(|session| {
-                let id = session.client_id.strip_prefix(super::CLIENT_ID);
-                id.is_some_and(|rest| rest.starts_with('/'))
-            });
-            ids.extend(own.map(|session| session.client_id.to_string()));
-            next = page.next;
-        }
-        ids
+        let is_own = |id: &str| id.strip_prefix(super::CLIENT_ID).is_some_and(|rest| rest.starts_with('/'));
+        session::ids(&self.broker.admin(), is_own).await
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use culex_codec::{PacketId, QoS, TopicFilter, TopicName};
 use culex_core::client::{Connection, Event, Publication, Reason};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use super::subscribe::{ANSWER_TIMEOUT, Answer, gone};
+use super::subscribe::{Answer, answer, gone};
 use super::{Cause, Diagnosis, Finding, Stage, Step};
 use crate::config::Mapping;
 
@@ -212,22 +212,13 @@ async fn send(connection: &mut Connection, publication: Publication) -> Answer {
         Ok(None) => return Answer::Taken,
         Err(error) => return gone(error),
     };
-    let answer = async {
-        loop {
-            match connection.event().await {
-                Ok(Event::Published { packet_id, reason }) if packet_id == sent => {
-                    return if reason.is_error() { Answer::Refused(reason) } else { Answer::Taken };
-                }
-                Ok(
-                    Event::Subscribed { .. }
-                    | Event::Message(_)
-                    | Event::Published { .. }
-                    | Event::Unsubscribed { .. }
-                    | Event::Written,
-                ) => {}
-                Err(error) => return gone(error),
-            }
-        }
-    };
-    timeout(ANSWER_TIMEOUT, answer).await.unwrap_or(Answer::Late)
+    answer(connection, |event| match event {
+        Event::Published { packet_id, reason } if packet_id == sent => Some(reason),
+        Event::Subscribed { .. }
+        | Event::Message(_)
+        | Event::Published { .. }
+        | Event::Unsubscribed { .. }
+        | Event::Written => None,
+    })
+    .await
 }

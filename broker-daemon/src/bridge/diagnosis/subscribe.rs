@@ -10,7 +10,7 @@ use super::{Cause, Diagnosis, Finding, Stage, Step, Stop};
 use crate::config::Mapping;
 
 /// Time for an answer.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How a request ended.
 #[derive(Debug)]
@@ -125,21 +125,30 @@ async fn ask(connection: &mut Connection, filter: &str, qos: QoS) -> Answer {
         Ok(packet_id) => packet_id,
         Err(error) => return gone(error),
     };
+    answer(connection, |event| match event {
+        Event::Subscribed { packet_id, codes, text } if packet_id == asked => {
+            Some(Reason { code: codes.first().copied().unwrap_or(0x80), text })
+        }
+        Event::Subscribed { .. }
+        | Event::Message(_)
+        | Event::Published { .. }
+        | Event::Unsubscribed { .. }
+        | Event::Written => None,
+    })
+    .await
+}
+
+/// Waits for the answer to a request: the first event of which there is a reason.
+pub(super) async fn answer(
+    connection: &mut Connection,
+    mut reason_of: impl FnMut(Event) -> Option<Reason>,
+) -> Answer {
     let answer = async {
         loop {
-            match connection.event().await {
-                Ok(Event::Subscribed { packet_id, codes, text }) if packet_id == asked => {
-                    let code = codes.first().copied().unwrap_or(0x80);
-                    let reason = Reason { code, text };
-                    return if reason.is_error() { Answer::Refused(reason) } else { Answer::Taken };
-                }
-                Ok(
-                    Event::Subscribed { .. }
-                    | Event::Message(_)
-                    | Event::Published { .. }
-                    | Event::Unsubscribed { .. }
-                    | Event::Written,
-                ) => {}
+            match connection.event().await.map(&mut reason_of) {
+                Ok(Some(reason)) if reason.is_error() => return Answer::Refused(reason),
+                Ok(Some(_)) => return Answer::Taken,
+                Ok(None) => {}
                 Err(error) => return gone(error),
             }
         }
