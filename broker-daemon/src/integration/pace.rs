@@ -10,16 +10,21 @@ const WHOLE: u32 = 1024;
 const SHARE_MIN: u32 = WHOLE / 16;
 /// What is given back in a second without a refusal: from the slowest to the whole rate in 30 s.
 const RECOVERED_PER_SECOND: u32 = WHOLE / 32;
+/// What an amount of 1 costs: a nanosecond pays off the rate in parts of [`WHOLE`], so nothing is ever rounded, and as many
+/// as the burst fit into it.
+const PRICE: u128 = 1_000_000_000 * WHOLE as u128;
 
 /// A token bucket: over any time no more than rate × time + burst, and an amount larger than the burst counts as it is.
 ///
-/// It keeps the moment at which the bucket will be full again and nothing else, so it needs no task and no timer.
+/// It keeps what is owed at a moment and nothing else, so it needs no task and no timer.
 #[derive(Debug, Clone)]
 pub struct Bucket {
     per_second: u32,
     burst: u32,
-    /// When the bucket is full; `None` if it is.
-    full_at: Option<Instant>,
+    /// What was taken and is not paid off yet, in parts of [`PRICE`].
+    owed: u128,
+    /// When `owed` was right; `None` as long as nothing was taken.
+    owed_at: Option<Instant>,
     /// Of the rate, in parts of [`WHOLE`].
     share: u32,
     /// When `share` was right.
@@ -30,7 +35,7 @@ impl Bucket {
     /// Lets `per_second` through in a second, and `burst` at once after a pause; at least 1 each.
     pub fn new(per_second: u32, burst: u32) -> Self {
         let (per_second, burst) = (per_second.max(1), burst.max(1));
-        Self { per_second, burst, full_at: None, share: WHOLE, slowed_at: None }
+        Self { per_second, burst, owed: 0, owed_at: None, share: WHOLE, slowed_at: None }
     }
 
     /// Takes `amount` now. An amount over the burst is let through by a full bucket, and paid for afterwards.
@@ -38,30 +43,44 @@ impl Bucket {
     /// # Errors
     /// How long to wait before it is worth asking again; nothing was taken.
     pub fn take(&mut self, amount: u32, now: Instant) -> Result<(), Duration> {
-        self.recover(now);
-        let full_at = self.full_at.filter(|at| *at > now).unwrap_or(now);
-        let (cost, room) = (self.time_of(amount), self.time_of(self.burst));
-        let wait = (full_at - now + cost.min(room)).saturating_sub(room);
-        if wait > Duration::ZERO {
-            return Err(wait);
+        self.pay(now);
+        let (cost, room) = (PRICE * u128::from(amount), PRICE * u128::from(self.burst));
+        let excess = (self.owed + cost.min(room)).saturating_sub(room);
+        if excess > 0 {
+            let nanos = excess.div_ceil(self.paid_per_nanosecond());
+            return Err(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)));
         }
-        self.full_at = Some(full_at + cost);
+        self.owed += cost;
         Ok(())
     }
 
     /// The other side said that it is too much, or says nothing any more: half the rate from now on, a sixteenth of what
     /// was asked for at least. Without another such word it comes back within 30 s.
     pub fn slow_down(&mut self, now: Instant) {
-        self.recover(now);
+        self.pay(now);
         self.share = (self.share / 2).max(SHARE_MIN);
         self.slowed_at = Some(now);
     }
 
     /// The rate at this moment, at least 1 in a second.
     pub fn per_second(&mut self, now: Instant) -> u32 {
-        self.recover(now);
+        self.pay(now);
         let rate = u64::from(self.per_second) * u64::from(self.share) / u64::from(WHOLE);
         u32::try_from(rate).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Brings everything to this moment.
+    fn pay(&mut self, now: Instant) {
+        if let Some(since) = self.owed_at {
+            let nanos = now.saturating_duration_since(since).as_nanos();
+            self.owed = self.owed.saturating_sub(nanos * self.paid_per_nanosecond());
+        }
+        self.owed_at = self.owed_at.max(Some(now));
+        self.recover(now);
+    }
+
+    fn paid_per_nanosecond(&self) -> u128 {
+        u128::from(self.per_second) * u128::from(self.share)
     }
 
     fn recover(&mut self, now: Instant) {
@@ -70,14 +89,6 @@ impl Bucket {
         let recovered = u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(RECOVERED_PER_SECOND);
         self.share = self.share.saturating_add(recovered).min(WHOLE);
         self.slowed_at = (self.share < WHOLE).then(|| since + Duration::from_secs(seconds));
-    }
-
-    /// What an amount costs, rounded up, so that the rate is never exceeded.
-    fn time_of(&self, amount: u32) -> Duration {
-        const NANOS: u128 = 1_000_000_000;
-        let rate = u128::from(self.per_second) * u128::from(self.share);
-        let nanos = (u128::from(amount) * NANOS * u128::from(WHOLE)).div_ceil(rate);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
 
@@ -151,6 +162,20 @@ mod tests {
             before = rate;
         }
         assert_eq!(before, 1024);
+    }
+
+    #[test]
+    fn a_bucket_is_as_large_as_its_burst_at_every_rate() {
+        for (per_second, burst) in [(93, 2), (7, 3), (999_983, 997)] {
+            let (start, mut bucket) = (Instant::now(), Bucket::new(per_second, burst));
+            for round in 0..100 {
+                // As long as it takes to fill.
+                let nanos = (1_000_000_000 * u64::from(burst)).div_ceil(per_second.into());
+                let now = start + round * Duration::from_nanos(nanos);
+                assert!((0..burst).all(|_| bucket.take(1, now).is_ok()), "{per_second}, {round}");
+                assert!(bucket.take(1, now).is_err());
+            }
+        }
     }
 
     #[test]
