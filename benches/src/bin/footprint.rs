@@ -21,6 +21,9 @@ const STARTS: usize = 11;
 
 #[expect(clippy::print_stdout, reason = "its result is what it prints")]
 fn main() -> Result<()> {
+    if culex_benches::is_help(include_str!("footprint.rs")) {
+        return Ok(());
+    }
     let mut arguments = std::env::args().skip(1);
     let connections: usize =
         arguments.next().ok_or("usage: footprint CONNECTIONS BROKER ARGUMENTS…")?.parse()?;

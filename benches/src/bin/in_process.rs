@@ -26,6 +26,9 @@ const IN_FLIGHT: u16 = 20;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
+    if culex_benches::is_help(include_str!("in_process.rs")) {
+        return Ok(());
+    }
     let seconds = std::env::args().nth(1).map_or(Ok(2.0), |text| text.parse())?;
     let duration = Duration::try_from_secs_f64(seconds)?;
     let broker = Broker::builder().listen(([127, 0, 0, 1], 0)).start().await?;

@@ -37,6 +37,9 @@ const RECORDS: [(&str, &str); 3] = [
 
 #[expect(clippy::print_stdout, reason = "its result is what it prints")]
 fn main() -> Result<()> {
+    if culex_benches::is_help(include_str!("logins.rs")) {
+        return Ok(());
+    }
     let clients: usize = std::env::args().nth(1).as_deref().unwrap_or("10000").parse()?;
     println!(
         "| record | {clients} clients, hashed one by one | the same at once, remembered | p99 of a login | CPU of the broker each |"

@@ -98,6 +98,9 @@ impl RetainedMessage for Message {
 
 fn main() {
     const COUNT: u32 = 1_000_000;
+    if culex_benches::is_help(include_str!("memory.rs")) {
+        return;
+    }
     let table =
         measure("subscription, 1 M filters: 70 % exact, 20 % +, 10 % #", COUNT, || router(COUNT, mixed));
     drop(table);

@@ -44,6 +44,9 @@ struct Starts {
 
 #[expect(clippy::print_stdout, reason = "its result is what it prints")]
 fn main() -> Result<()> {
+    if culex_benches::is_help(include_str!("restart.rs")) {
+        return Ok(());
+    }
     let options = Options::parse(std::env::args().skip(1))?;
     let Options { sessions, queued, retained, repeat, .. } = options;
     println!(

@@ -24,6 +24,9 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const PAYLOAD: usize = 100;
 
 fn main() -> Outcome<()> {
+    if culex_benches::is_help(include_str!("store.rs")) {
+        return Ok(());
+    }
     let (numbers, words): (Vec<_>, Vec<_>) =
         std::env::args().skip(1).partition(|text| text.starts_with(|first: char| first.is_ascii_digit()));
     let numbers = numbers.iter().map(|text| text.parse()).collect::<Result<Vec<u16>, _>>()?;

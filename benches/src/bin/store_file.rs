@@ -25,6 +25,9 @@ const BATCH: usize = 3000;
 const NOW: WallTime = WallTime(1_700_000_000_000);
 
 fn main() -> Outcome<()> {
+    if culex_benches::is_help(include_str!("store_file.rs")) {
+        return Ok(());
+    }
     let numbers = std::env::args().skip(1).map(|text| text.parse()).collect::<Result<Vec<u64>, _>>()?;
     println!(
         "| sessions | retained | queued | receivers of each | queued/s | raw/s | bytes of a queued message | load s | MiB | ended/s | MiB then |"

@@ -59,6 +59,9 @@ pub enum ClientError {
     /// Reading or writing failed.
     #[error("the connection broke: {}", describe_io(.0))]
     Io(#[source] io::Error),
+    /// What answered CONNECT has another protocol.
+    #[error("what answers there speaks {0}, not MQTT")]
+    Foreign(Foreign),
     /// What the Server sent is not MQTT.
     #[error("the broker sent a malformed packet: {0}")]
     Malformed(#[from] DecodeError),
@@ -86,6 +89,30 @@ pub enum ClientError {
     /// More messages wait for an acknowledgement than [`Options::in_flight`](crate::client::Options::in_flight).
     #[error("too many messages wait for an acknowledgement")]
     WindowFull,
+}
+
+/// A protocol that is easily met on the wrong port, by what it answers to CONNECT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Foreign {
+    /// A record of TLS.
+    #[error("TLS")]
+    Tls,
+    /// A status line of HTTP, as of a WebSocket listener.
+    #[error("HTTP")]
+    Http,
+}
+
+impl Foreign {
+    /// What the first bytes are of. No CONNACK begins like that.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        // RFC 8446 section 5.1: alert, version 3.x.
+        if bytes.starts_with(&[0x15, 0x03]) {
+            Some(Self::Tls)
+        } else {
+            bytes.starts_with(b"HTTP/").then_some(Self::Http)
+        }
+    }
 }
 
 /// Why a Server refused a CONNECT.

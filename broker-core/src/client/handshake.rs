@@ -9,7 +9,7 @@ use culex_codec::{
 };
 use tracing::debug;
 
-use crate::client::error::{ClientError, Refusal};
+use crate::client::error::{ClientError, Foreign, Refusal};
 use crate::client::message::{Event, Publication};
 use crate::client::options::{Options, PACKET_BYTES_MAX};
 use crate::client::protocol::Protocol;
@@ -46,6 +46,9 @@ impl Protocol {
 
     /// Takes the CONNACK off the front of `input`; false if it is not all there.
     pub(super) fn handle_conn_ack(&mut self, input: &mut BytesMut) -> Result<bool, ClientError> {
+        if let Some(foreign) = Foreign::of(input) {
+            return Err(ClientError::Foreign(foreign));
+        }
         let len = match decode(input, self.wire.version, self.packet_bytes_max)? {
             Decoded::Incomplete { .. } => return Ok(false),
             Decoded::Packet { packet: Packet::ConnAck(ack), len } => {

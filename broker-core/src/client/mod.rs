@@ -30,7 +30,7 @@ mod tests_v5;
 mod wire;
 
 pub use crate::client::connection::{Connection, Socket};
-pub use crate::client::error::{ClientError, Refusal, describe_io};
+pub use crate::client::error::{ClientError, Foreign, Refusal, describe_io};
 pub use crate::client::granted::Granted;
 pub use crate::client::message::{Event, Message, Publication};
 pub use crate::client::options::{Options, Secret, Will};

@@ -113,7 +113,7 @@ fn a_silent_server_is_not_waited_for() {
 #[test]
 fn nonsense_instead_of_a_conn_ack_is_an_error() {
     run(async {
-        for bytes in [&b"HTTP/1.1 400"[..], &[0x20, 2, 0, 9], &[0xd0, 0], &[0x20, 3, 0, 0, 0]] {
+        for bytes in [&b"GET /"[..], &[0x20, 2, 0, 9], &[0xd0, 0], &[0x20, 3, 0, 0, 0]] {
             let (ours, mut theirs) = duplex(1024);
             theirs.write_all(bytes).await.unwrap();
             let opened = Connection::over(Box::new(ours), &Options::default(), Session::default()).await;
@@ -121,6 +121,19 @@ fn nonsense_instead_of_a_conn_ack_is_an_error() {
                 matches!(opened, Err(ClientError::Malformed(_) | ClientError::Protocol(_))),
                 "{opened:?}"
             );
+        }
+    });
+}
+
+#[test]
+fn another_protocol_is_named() {
+    run(async {
+        let alert = [0x15, 3, 3, 0, 2, 2, 10];
+        for (bytes, expected) in [(&b"HTTP/1.1 400"[..], Foreign::Http), (&alert, Foreign::Tls)] {
+            let (ours, mut theirs) = duplex(1024);
+            theirs.write_all(bytes).await.unwrap();
+            let opened = Connection::over(Box::new(ours), &Options::default(), Session::default()).await;
+            assert!(matches!(opened, Err(ClientError::Foreign(found)) if found == expected), "{opened:?}");
         }
     });
 }

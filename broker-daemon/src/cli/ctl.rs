@@ -49,13 +49,13 @@ struct How {
 #[group(id = "which")]
 pub(super) struct Which {
     /// The control socket; the banner of the broker says where it is
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     socket: Option<PathBuf>,
     /// The data directory of the broker
-    #[arg(long, value_name = "DIR", conflicts_with = "socket")]
+    #[arg(long, value_name = "DIR", conflicts_with = "socket", global = true)]
     data_dir: Option<PathBuf>,
     /// The port of a broker that was started without a data directory
-    #[arg(short, long, conflicts_with_all = ["socket", "data_dir"])]
+    #[arg(short, long, conflicts_with_all = ["socket", "data_dir"], global = true)]
     port: Option<u16>,
 }
 
@@ -164,20 +164,15 @@ pub(super) fn run_dead_letters(arguments: &DeadLetterArguments) -> Exit {
 }
 
 fn ask_and_print(how: &How, request: Request) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            human::complain(human::io(&error));
-            return Exit::Internal;
+    super::run_async(async {
+        match ask(how, request).await {
+            Ok(text) => super::print(&text),
+            Err(message) => {
+                human::complain(message);
+                Exit::Failed
+            }
         }
-    };
-    match runtime.block_on(ask(how, request)) {
-        Ok(text) => super::print(&text),
-        Err(message) => {
-            human::complain(message);
-            Exit::Failed
-        }
-    }
+    })
 }
 
 async fn ask(how: &How, (method, target, shape): Request) -> Result<String, String> {
@@ -355,6 +350,7 @@ pub(super) fn word(value: Option<&Value>) -> String {
             let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
             text.chars().map(escaped).collect()
         }
+        Some(Value::Array(items)) if items.is_empty() => "-".to_owned(),
         Some(Value::Array(items)) => items.iter().map(|item| word(Some(item))).collect::<Vec<_>>().join(", "),
         Some(value) => value.to_string(),
     }

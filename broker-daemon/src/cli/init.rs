@@ -50,7 +50,8 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 fn set_up(arguments: &Arguments) -> Result<String, String> {
     check_name(&arguments.user).map_err(|complaint| complaint.message)?;
     let folder = &arguments.folder;
-    let failed = |error: io::Error| format!("{}: {}", folder.display(), human::io(&error));
+    let failed =
+        |error: io::Error| format!("cannot use the folder {}: {}", folder.display(), human::io(&error));
     fs::create_dir_all(folder).map_err(failed)?;
     let folder = fs::canonicalize(folder).map_err(failed)?;
     if folder.to_str().is_none() {

@@ -122,6 +122,22 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     }
 }
 
+/// Runs `work` on a runtime of this thread alone.
+fn run_async(work: impl Future<Output = Exit>) -> Exit {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let exit = runtime.block_on(work);
+            // A name lookup that hangs must not keep the program.
+            runtime.shutdown_background();
+            exit
+        }
+        Err(error) => {
+            human::complain(format_args!("cannot start: {}", human::io(&error)));
+            Exit::Internal
+        }
+    }
+}
+
 /// Prints a document to standard output.
 fn print(text: &str) -> Exit {
     match human::print(text) {

@@ -6,7 +6,7 @@ use std::io;
 use bytes::Bytes;
 use clap::ArgAction;
 use culex_codec::{ProtocolVersion, QoS, TopicFilter, TopicName};
-use culex_core::client::{ClientError, Connection, Options, Secret, Session, Will};
+use culex_core::client::{ClientError, Connection, Foreign, Options, Secret, Session, Will};
 
 use crate::cli::human;
 use crate::exit::Exit;
@@ -151,6 +151,10 @@ impl Remote {
             } else {
                 ". Is the broker running, and does it listen on that address?".to_owned()
             }
+        } else if let ClientError::Foreign(Foreign::Tls) = error {
+            ". Name the CA of the broker's certificate: `--cafile FILE`".to_owned()
+        } else if let ClientError::Foreign(_) = error {
+            ". Is it the port of the HTTP API, or one for WebSocket alone?".to_owned()
         } else {
             String::new()
         };
@@ -166,18 +170,7 @@ impl Remote {
             // It fails only if a subscriber is there already, which then shows the lines.
             let _ = lines.without_time().with_level(false).with_target(false).with_ansi(false).try_init();
         }
-        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => {
-                let exit = runtime.block_on(work);
-                // A name lookup that hangs must not keep the program.
-                runtime.shutdown_background();
-                exit
-            }
-            Err(error) => {
-                self.complain(format_args!("cannot start: {}", human::io(&error)));
-                Exit::Internal
-            }
-        }
+        super::run_async(work)
     }
 }
 

@@ -5,31 +5,33 @@ use std::path::PathBuf;
 use crate::config::{ConfigError, KeyPermissions, TlsVersion};
 use crate::tls::client::{Connector, Roots, Settings};
 
+/// Where the help lists them: said of each, or else what follows them would stand there too.
+const TLS: &str = "TLS";
+
 /// How the connection is secured; without any of these it is plain.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "TLS")]
 #[group(id = "tls")]
 pub(super) struct Arguments {
     /// CA of the broker's certificate (PEM file)
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = TLS, long, value_name = "FILE")]
     cafile: Option<PathBuf>,
     /// The same, a folder of PEM files
-    #[arg(long, value_name = "DIR", conflicts_with = "cafile")]
+    #[arg(help_heading = TLS, long, value_name = "DIR", conflicts_with = "cafile")]
     capath: Option<PathBuf>,
     /// Certificate of this client (PEM file)
-    #[arg(long, value_name = "FILE", requires = "key")]
+    #[arg(help_heading = TLS, long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
     /// Its private key (PEM file)
-    #[arg(long, value_name = "FILE", requires = "cert")]
+    #[arg(help_heading = TLS, long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
     /// Accept a certificate of another host name, if the CA signed it
-    #[arg(long)]
+    #[arg(help_heading = TLS, long)]
     insecure: bool,
     /// Version of TLS: tlsv1.2 or tlsv1.3; both if it is not said
-    #[arg(long, value_name = "VERSION", value_parser = version)]
+    #[arg(help_heading = TLS, long, value_name = "VERSION", value_parser = version)]
     tls_version: Option<TlsVersion>,
     /// Application protocol (ALPN)
-    #[arg(long, alias = "alpn", value_name = "PROTOCOL")]
+    #[arg(help_heading = TLS, long, alias = "alpn", value_name = "PROTOCOL")]
     tls_alpn: Option<String>,
 }
 

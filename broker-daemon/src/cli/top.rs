@@ -44,20 +44,12 @@ struct Look {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            human::complain(human::io(&error));
-            return Exit::Internal;
-        }
-    };
-    match runtime.block_on(watch(arguments)) {
-        Ok(exit) => exit,
-        Err(message) => {
+    super::run_async(async {
+        watch(arguments).await.unwrap_or_else(|message| {
             human::complain(message);
             Exit::Failed
-        }
-    }
+        })
+    })
 }
 
 async fn watch(arguments: &Arguments) -> Result<Exit, String> {
@@ -105,11 +97,13 @@ impl Look {
         self.status.get(name).and_then(Value::as_u64).unwrap_or_default()
     }
 
-    /// How much a number has grown in a second, since another look.
+    /// How much a number has grown in a second, since another look or else the start of the broker.
     fn rate(&self, name: &str, before: Option<&Self>) -> f64 {
-        let Some(before) = before else { return 0.0 };
-        let seconds = self.at.duration_since(before.at).as_secs_f64();
-        let growth = self.number(name).saturating_sub(before.number(name));
+        let (seconds, then) = match before {
+            Some(before) => (self.at.duration_since(before.at).as_secs_f64(), before.number(name)),
+            None => (self.number("uptime_seconds") as f64, 0),
+        };
+        let growth = self.number(name).saturating_sub(then);
         if seconds > 0.0 { growth as f64 / seconds } else { 0.0 }
     }
 }
@@ -122,11 +116,12 @@ fn show(text: &mut String, look: &Look, before: Option<&Look>) {
     let _ = writeln!(text, "culex {version}, up {}", duration(number("uptime_seconds")));
     let _ = writeln!(
         text,
-        "messages in {:.1}/s, out {:.1}/s    bytes in {:.0}/s, out {:.0}/s",
+        "messages in {:.1}/s, out {:.1}/s    bytes in {:.0}/s, out {:.0}/s{}",
         rate("messages_received"),
         rate("messages_sent"),
         rate("bytes_received"),
         rate("bytes_sent"),
+        if before.is_some() { "" } else { "    since the start" },
     );
     let _ = writeln!(
         text,
@@ -139,25 +134,37 @@ fn show(text: &mut String, look: &Look, before: Option<&Look>) {
         number("messages_dropped"),
     );
     let slowest = look.status.get("slowest").and_then(Value::as_array);
-    list(text, "WHO IS BEHIND", slowest, &["/client_id", "/queue_messages", "/queue_bytes"]);
+    let behind =
+        [("WHO IS BEHIND", "/client_id"), ("MESSAGES", "/queue_messages"), ("BYTES", "/queue_bytes")];
+    list(text, slowest, &behind);
     let items = |page: &Value| page.get("items").and_then(Value::as_array).cloned();
-    let integration = ["/name", "/state", "/queue_messages", "/why"];
-    list(text, "BRIDGES", items(&look.bridges).as_ref(), &integration);
-    list(text, "WEBHOOKS", items(&look.webhooks).as_ref(), &integration);
-    let client = ["/client_id", "/user_name", "/connection/peer", "/queue_messages"];
-    list(text, "CLIENTS", items(&look.clients).as_ref(), &client);
+    let integration =
+        |kind| [(kind, "/name"), ("STATE", "/state"), ("WAITING", "/queue_messages"), ("WHY", "/why")];
+    list(text, items(&look.bridges).as_ref(), &integration("BRIDGES"));
+    list(text, items(&look.webhooks).as_ref(), &integration("WEBHOOKS"));
+    let client = [
+        ("CLIENTS", "/client_id"),
+        ("USER", "/user_name"),
+        ("PEER", "/connection/peer"),
+        ("WAITING", "/queue_messages"),
+    ];
+    list(text, items(&look.clients).as_ref(), &client);
     if look.clients.get("next").is_some_and(|next| !next.is_null()) {
-        text.push_str("  …\n");
+        text.push_str("…\n");
     }
 }
 
 /// A headline and a line for each, if there is any.
-fn list(text: &mut String, head: &str, items: Option<&Vec<Value>>, columns: &[&str]) {
+fn list(text: &mut String, items: Option<&Vec<Value>>, columns: &[(&str, &str)]) {
     let Some(items) = items.filter(|items| !items.is_empty()) else { return };
-    let _ = writeln!(text, "\n{head}");
+    let mut line = |cells: Vec<String>| {
+        let cells: Vec<_> = cells.iter().map(|cell| format!("{cell:<28}")).collect();
+        let _ = writeln!(text, "{}", cells.join(" ").trim_end());
+    };
+    line(vec![]);
+    line(columns.iter().map(|(head, _)| (*head).to_owned()).collect());
     for item in items {
-        let cells = columns.iter().map(|at| format!("{:<28}", super::ctl::word(item.pointer(at))));
-        let _ = writeln!(text, "  {}", cells.collect::<Vec<_>>().join(" ").trim_end());
+        line(columns.iter().map(|(_, at)| super::ctl::word(item.pointer(at))).collect());
     }
 }
 
@@ -192,7 +199,12 @@ mod tests {
         let began = Instant::now();
         let (first, second) = (look(100, began), look(150, began + Duration::from_secs(2)));
         let mut text = String::new();
+        show(&mut text, &first, None);
+        // 61 s after its start.
+        assert!(text.contains("messages in 1.6/s") && text.contains("since the start"), "{text}");
+        text.clear();
         show(&mut text, &second, Some(&first));
+        assert!(!text.contains("since the start"), "{text}");
         assert!(text.contains("messages in 25.0/s, out 0.0/s"), "{text}");
         assert!(text.contains("up 0 h 1 min 1 s"), "{text}");
         assert!(text.contains("hook") && text.contains("down") && text.contains("refused"), "{text}");

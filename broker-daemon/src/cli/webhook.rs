@@ -33,6 +33,7 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Exit code 0 if the service has taken it, 1 if not.")]
 struct Test {
     /// Name of the webhook
     name: String,
@@ -70,22 +71,18 @@ fn try_it(test: &Test) -> Exit {
         human::complain(format_args!("there is no [[webhook]] with the name \"{name}\" in {file}; {there}"));
         return Exit::Failed;
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            human::complain(human::io(&error));
-            return Exit::Internal;
+    super::run_async(async {
+        match trial::attempt(webhook, &test.topic, test.payload.as_bytes()).await {
+            Ok(trial) => {
+                let printed = super::print(&report(webhook, &trial));
+                if trial.is_taken() { printed } else { Exit::Failed }
+            }
+            Err(error) => {
+                human::complain_all(&error);
+                Exit::Failed
+            }
         }
-    };
-    let trial = match runtime.block_on(trial::attempt(webhook, &test.topic, test.payload.as_bytes())) {
-        Ok(trial) => trial,
-        Err(error) => {
-            human::complain_all(&error);
-            return Exit::Failed;
-        }
-    };
-    let printed = super::print(&report(webhook, &trial));
-    if trial.is_taken() { printed } else { Exit::Failed }
+    })
 }
 
 fn report(webhook: &Webhook, trial: &Trial) -> String {

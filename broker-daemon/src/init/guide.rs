@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::{CA, Made, Wanted};
 
-/// The client side of a broker that was just set up: mosquitto's programs, paho for Python, PubSubClient for Arduino.
+/// The client side of a broker that was just set up: mosquitto's programs, paho for Python, and PubSubClient for Arduino
+/// where a device can reach it.
 pub fn text(wanted: &Wanted, made: &Made) -> String {
     let parts = Parts {
         host: made.address,
@@ -14,16 +15,19 @@ pub fn text(wanted: &Wanted, made: &Made) -> String {
         password: &made.password,
         ca: made.authority.as_deref().map(|pem| (wanted.folder.join(CA).display().to_string(), pem)),
     };
+    let devices = if wanted.is_lan {
+        format!("# Arduino with PubSubClient, on an ESP8266 or ESP32\n{}", arduino(&parts))
+    } else {
+        "# Only this computer can connect; for devices there is `culex init --lan`\n".to_owned()
+    };
     format!(
         "User {user}, password {password} (only its hash is kept: note it now)\n\n\
          # mosquitto\n{mosquitto}\n\
-         # Python: pip install paho-mqtt\n{paho}\n\
-         # Arduino with PubSubClient, on an ESP8266 or ESP32\n{arduino}",
+         # Python: pip install paho-mqtt\n{paho}\n{devices}",
         user = wanted.user,
         password = made.password,
         mosquitto = mosquitto(&parts),
         paho = paho(&parts),
-        arduino = arduino(&parts),
     )
 }
 

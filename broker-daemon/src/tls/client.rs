@@ -129,6 +129,10 @@ impl Connector {
     pub(crate) async fn secure(&self, stream: TcpStream) -> io::Result<Box<dyn Socket>> {
         match TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), stream).await {
             Ok(stream) => Ok(Box::new(stream)),
+            // Where plain MQTT is expected, a ClientHello is no CONNECT.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(io::Error::other(
+                "the broker closed the connection; perhaps it does not speak TLS on this port",
+            )),
             Err(error) => Err(explain(&error).map_or(error, io::Error::other)),
         }
     }

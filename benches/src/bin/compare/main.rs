@@ -38,6 +38,9 @@ struct Options {
 
 #[expect(clippy::print_stdout, reason = "its result is what it prints")]
 fn main() -> Result<()> {
+    if culex_benches::is_help(include_str!("main.rs")) {
+        return Ok(());
+    }
     let options = Options::parse(std::env::args().skip(1))?;
     let usual = [PathBuf::from("benches/compare/goals.toml")];
     let files = if options.brokers.is_empty() { usual.as_slice() } else { &options.brokers };

@@ -48,6 +48,9 @@ struct Cost {
 
 #[expect(clippy::print_stdout, reason = "its result is what it prints")]
 fn main() -> Result<()> {
+    if culex_benches::is_help(include_str!("main.rs")) {
+        return Ok(());
+    }
     let bench = Bench::parse(std::env::args().skip(1))?;
     let folder = tempfile::tempdir()?;
     let syncs = syncs_per_second(folder.path(), Duration::from_secs(1))?;

@@ -69,6 +69,9 @@ const JUDGED_FROM_SECONDS: f64 = 290.0;
 const FILES_SLACK: u64 = 64 << 20;
 
 fn main() -> Result<()> {
+    if culex_benches::is_help(include_str!("main.rs")) {
+        return Ok(());
+    }
     let options = Options::parse(std::env::args().skip(1))?;
     let folder = tempfile::tempdir()?;
     let command = ["target/release/culex", "-p", "{port}", "--data-dir", "{data}"];

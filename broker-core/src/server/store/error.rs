@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::client::describe_io;
+
 /// Why a store cannot be used, or not any more.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -14,6 +16,12 @@ pub enum StoreError {
         path: PathBuf,
         /// Who has it, as far as is known.
         holder: String,
+    },
+    /// There is nothing to look at or to repair.
+    #[error("there is no store in {}; the banner of the broker says where it keeps its state", .path.display())]
+    Missing {
+        /// The directory.
+        path: PathBuf,
     },
     /// A file of another program stands where ours should. It was not touched.
     #[error("{} is not a store of Culex, and was left as it is", .path.display())]
@@ -50,7 +58,7 @@ pub enum StoreError {
         mode: u32,
     },
     /// The file system says no.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {}", .path.display(), describe_io(source))]
     Io {
         /// What was wanted.
         path: PathBuf,

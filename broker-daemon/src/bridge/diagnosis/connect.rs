@@ -26,6 +26,8 @@ pub(super) enum Refused {
     Late,
     /// Not MQTT, or not this version of it.
     Malformed(String),
+    /// Another protocol.
+    Foreign(String),
     Other(String),
 }
 
@@ -134,7 +136,7 @@ impl Diagnosis<'_> {
                 let finding = Finding::new(Cause::Protocol, why, "write `protocol = \"3.1.1\"`");
                 self.stop(Stage::Connect, "no MQTT 5.0", finding)
             }
-            Refused::Malformed(error) => {
+            Refused::Malformed(error) | Refused::Foreign(error) => {
                 let finding = Finding::new(Cause::Broker, error, "is it an MQTT broker that answers there?");
                 self.stop(Stage::Connect, "what answers is not MQTT", finding)
             }
@@ -169,7 +171,12 @@ impl Diagnosis<'_> {
                 self.closed_in_3_1_1(is_clean).await
             }
             Err(
-                Refused::Closed | Refused::Late | Refused::Malformed(_) | Refused::Tls(_) | Refused::Other(_),
+                Refused::Closed
+                | Refused::Late
+                | Refused::Malformed(_)
+                | Refused::Foreign(_)
+                | Refused::Tls(_)
+                | Refused::Other(_),
             ) => {
                 let why = "AWS closes without a word when it does not know the certificate, or the policy does not allow the client id";
                 let mend = "look at the certificate first, then at its policy";
@@ -276,6 +283,7 @@ fn refused_by(error: ClientError, shown: &crate::tls::probe::Shown) -> Refused {
         ClientError::Disconnected(reason) => Refused::Said(Refusal::from_code(reason.code), reason),
         ClientError::Malformed(error) => Refused::Malformed(error.to_string()),
         ClientError::Protocol(error) => Refused::Malformed(error.to_owned()),
+        error @ ClientError::Foreign(_) => Refused::Foreign(error.to_string()),
         error => Refused::Other(error.to_string()),
     }
 }

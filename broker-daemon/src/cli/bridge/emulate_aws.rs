@@ -47,21 +47,16 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             return Exit::Usage;
         }
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            human::complain(human::io(&error));
-            return Exit::Internal;
+    crate::cli::run_async(async {
+        match emulate(arguments, scenario).await {
+            Ok(0) => Exit::Ok,
+            Ok(_) => Exit::Failed,
+            Err(message) => {
+                human::complain(message);
+                Exit::Failed
+            }
         }
-    };
-    match runtime.block_on(emulate(arguments, scenario)) {
-        Ok(0) => Exit::Ok,
-        Ok(_) => Exit::Failed,
-        Err(message) => {
-            human::complain(message);
-            Exit::Failed
-        }
-    }
+    })
 }
 
 /// Gives the number of broken rules.

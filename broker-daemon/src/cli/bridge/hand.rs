@@ -35,7 +35,7 @@ pub(super) enum Order {
 }
 
 pub(super) fn run(arguments: &Arguments, order: Order) -> Exit {
-    super::run_async(async {
+    crate::cli::run_async(async {
         let ordered = match arguments.which.socket(Config::default()) {
             Ok(socket) => give(&socket, &arguments.name, order).await,
             Err(error) => Err(error),

@@ -14,6 +14,10 @@ mod test;
 
 /// What about bridges.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    culex bridge test -c culex.toml aws       what works, and what is wrong with what does not\n  \
+    culex bridge status                       of the running broker\n  \
+    culex bridge emulate-aws                  to try it without an account")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -82,21 +86,5 @@ impl Written {
             (None, false) => format!("name one of the bridges: {}", names.join(", ")),
         });
         Err(Exit::Usage)
-    }
-}
-
-/// Runs `work` on a runtime of this thread alone.
-fn run_async(work: impl Future<Output = Exit>) -> Exit {
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => {
-            let exit = runtime.block_on(work);
-            // A name lookup that hangs must not keep the program.
-            runtime.shutdown_background();
-            exit
-        }
-        Err(error) => {
-            human::complain(human::io(&error));
-            Exit::Internal
-        }
     }
 }

@@ -35,7 +35,7 @@ const COLUMNS: &[(&str, &str)] = &[
 ];
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
-    super::run_async(async {
+    crate::cli::run_async(async {
         match ask(arguments).await {
             Ok((text, is_well)) => {
                 let printed = super::super::print(&text);

@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         Ok(found) => found,
         Err(exit) => return exit,
     };
-    super::run_async(test(arguments, &bridge, config))
+    crate::cli::run_async(test(arguments, &bridge, config))
 }
 
 async fn test(arguments: &Arguments, bridge: &Bridge, config: Config) -> Exit {

@@ -91,7 +91,11 @@ fn repair(directory: &Path) -> Exit {
 }
 
 fn refuse(error: &StoreError) -> Exit {
-    human::complain(error);
+    if let StoreError::InUse { path, holder } = error {
+        human::complain(format_args!("{} is in use by {holder}; stop that broker first", path.display()));
+    } else {
+        human::complain(error);
+    }
     Exit::Storage
 }
 

@@ -118,8 +118,7 @@ impl Files {
         // Also to say whose the file is, before a lock is made beside it.
         let has_main = header::look(&paths.main)? != Header::Missing;
         if !has_main && !is_there(&paths.log)? && !is_there(&paths.lock)? {
-            let source = std::io::Error::from(std::io::ErrorKind::NotFound);
-            return Err(StoreError::Io { path: paths.main, source });
+            return Err(StoreError::Missing { path: directory.to_owned() });
         }
         let lock = Lock::take(directory)?;
         Ok(Self { header: header::look(&paths.main)?, paths, lock })
