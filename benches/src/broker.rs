@@ -33,7 +33,10 @@ pub struct Broker {
     only: Vec<String>,
     /// Whether the goals are its goals.
     #[serde(default)]
-    pub judged: bool,
+    judged: bool,
+    /// Scenarios with one of these words have no goal for it.
+    #[serde(default)]
+    unjudged: Vec<String>,
     /// The broker that it is compared with; the first of the file if it is not said.
     #[serde(default)]
     pub against: Option<String>,
@@ -93,6 +96,7 @@ impl Broker {
             without: Vec::new(),
             only: Vec::new(),
             judged: false,
+            unjudged: Vec::new(),
             against: None,
         }
     }
@@ -106,8 +110,12 @@ impl Broker {
 
     /// Whether it is measured with these options of `culex bench`.
     pub fn takes(&self, run: &str) -> bool {
-        let names = |words: &[String]| words.iter().any(|word| run.contains(word.as_str()));
-        !names(&self.without) && (self.only.is_empty() || names(&self.only))
+        !names(&self.without, run) && (self.only.is_empty() || names(&self.only, run))
+    }
+
+    /// Whether the goal of these options is its goal.
+    pub fn is_judged(&self, run: &str) -> bool {
+        self.judged && !names(&self.unjudged, run)
     }
 
     /// Whether it has a directory to keep something in.
@@ -129,6 +137,11 @@ impl Broker {
         }
         is_there
     }
+}
+
+/// Whether one of the words stands in the options.
+fn names(words: &[String], run: &str) -> bool {
+    words.iter().any(|word| run.contains(word.as_str()))
 }
 
 impl Running {

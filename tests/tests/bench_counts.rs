@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 
-use culex::bench::{Faults, Gauge, Length, Plan, Scenario, run};
+use culex::bench::{Faults, Gauge, Length, Plan, Report, Scenario, Version, run};
 use culex_codec::QoS;
 use culex_tests::broker::Broker;
 use culex_tests::client::{Client, Next};
@@ -86,6 +86,46 @@ fn mosquitto_has_counted_the_same() {
     if Mosquitto::is_installed() {
         check_all(|check| check(Mosquitto::start("sys_interval 1", "").address));
     }
+}
+
+/// MQTT 5.0, in every scenario. The broker takes five messages of QoS 1 and 2 at a time, and closes the connection of who sends more.
+#[test]
+fn mosquitto_is_spoken_to_in_5_0() {
+    if !Mosquitto::is_installed() {
+        return;
+    }
+    let broker = Mosquitto::start("max_inflight_messages 5\nmax_queued_messages 0\n", "");
+    let run_with = |scenario, length, change: &dyn Fn(&mut Plan)| -> Report {
+        let mut plan = Plan::new(broker.address, scenario, length);
+        plan.version = Version::V5;
+        change(&mut plan);
+        let report = run(&plan, &Gauge::default()).unwrap();
+        assert_eq!(report.faults, Faults::default(), "{plan:?}");
+        report
+    };
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        for (scenario, is_persistent, deliveries) in [
+            (Scenario::PubSub { pairs: 3 }, false, 900),
+            (Scenario::PubSub { pairs: 3 }, true, 900),
+            (Scenario::FanOut { subscribers: 7 }, false, 2100),
+            (Scenario::FanIn { publishers: 7 }, false, 2100),
+            (Scenario::Rate { pairs: 3, per_second: 100_000 }, false, 900),
+            (Scenario::Subscriptions { subscriptions: 90, clients: 9 }, false, 300),
+            (Scenario::Retained, false, 300),
+            (Scenario::Connect { clients: 3, clean_session: false }, false, 900),
+        ] {
+            let report = run_with(scenario, Length::Count(300), &|plan| {
+                (plan.qos, plan.is_persistent) = (qos, is_persistent);
+            });
+            assert_eq!(report.deliveries_total, deliveries, "{report:?}");
+            assert!(report.json().contains(r#""version":"5.0""#));
+        }
+    }
+    let scenario = Scenario::Offline { publishers: 3, sessions: Some(4) };
+    let report = run_with(scenario, Length::Count(50), &|plan| {
+        (plan.qos, plan.is_persistent) = (QoS::AtLeastOnce, true);
+    });
+    assert_eq!(report.deliveries_total, 600, "{report:?}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::bench::frame::{Packets, kind};
 use crate::bench::link::{Link, Received};
 use crate::bench::peers::Totals;
 use crate::bench::runner::{Part, Share};
-use crate::bench::setup::{check_session, wait};
+use crate::bench::setup::{accepted, check_session, wait};
 use crate::bench::stopwatch::Stopwatch;
 use crate::bench::template::{self, DISCONNECT, nanoseconds};
 use crate::bench::visit::remove_sessions;
@@ -141,7 +141,7 @@ impl Storm<'_> {
             link.opened().map_err(failed)?;
             link.flush().map_err(failed)?;
         }
-        let mut buffer = [0; 64];
+        let mut buffer = [0; 1024];
         while is_readable && let Some(link) = &mut client.link {
             let len = match link.read(&mut buffer) {
                 Ok(Received::Bytes { len, .. }) => len,
@@ -157,14 +157,11 @@ impl Storm<'_> {
             };
             let mut packets = Packets::new(buffer.get(..len).unwrap_or_default());
             while let Some(packet) = packets.next().map_err(|_| BenchError::Malformed)? {
-                let [present, code] = packet.packet_id().unwrap_or_default();
                 if packet.kind() != kind::CONNACK || client.is_accepted {
                     return Err(BenchError::Unexpected { kind: packet.kind() });
                 }
-                if code != 0 {
-                    return Err(BenchError::Refused { code });
-                }
-                check_session(self.share.plan, present != 0, !self.clean_session && client.count > 0)?;
+                let is_present = accepted(self.share.plan, packet)?.is_present;
+                check_session(self.share.plan, is_present, !self.clean_session && client.count > 0)?;
                 watch.record(nanoseconds(client.started.elapsed()));
                 client.is_accepted = true;
                 client.count += 1;

@@ -7,7 +7,7 @@ use mio::{Events, Poll};
 use crate::bench::frame::{Packets, kind};
 use crate::bench::link::{Link, Received};
 use crate::bench::peers::batch;
-use crate::bench::setup::wait;
+use crate::bench::setup::{granted, wait};
 use crate::bench::spread::Spread;
 use crate::bench::template::{self, packet_id};
 use crate::bench::{BenchError, Gauge, Plan};
@@ -81,7 +81,7 @@ fn fill(
     if u64::from(free) >= batch(window) {
         for number in client.left.by_ref().take(usize::try_from(free).unwrap_or(usize::MAX)) {
             let filter = spread.filter(number);
-            link.out().extend(template::subscribe(packet_id(client.sent), &filter, plan.qos));
+            link.out().extend(template::subscribe(plan.version, packet_id(client.sent), &filter, plan.qos));
             client.sent += 1;
         }
     }
@@ -105,16 +105,13 @@ fn take(
     let before = client.acked;
     let mut packets = Packets::new(buffer.get(..len).unwrap_or_default());
     while let Some(packet) = packets.next().map_err(|_| BenchError::Malformed)? {
-        match (packet.kind(), packet.body) {
-            (kind::SUBACK, [_, _, code]) if *code != plan.qos.bits() => {
-                return Err(BenchError::SubscriptionRefused { code: *code });
-            }
-            (kind::SUBACK, [high, low, _])
-                if client.acked < client.sent && [*high, *low] == packet_id(client.acked) =>
+        match packet.kind() {
+            kind::SUBACK
+                if client.acked < client.sent && granted(plan, packet)? == packet_id(client.acked) =>
             {
                 client.acked += 1;
             }
-            (kind, _) => return Err(BenchError::Unexpected { kind }),
+            kind => return Err(BenchError::Unexpected { kind }),
         }
     }
     link.keep(packets.rest());

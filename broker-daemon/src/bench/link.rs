@@ -19,6 +19,8 @@ pub(super) struct Link {
     written: usize,
     /// The beginning of a packet.
     partial: Vec<u8>,
+    /// Messages of QoS 1 and 2 that the peer takes at a time: its Receive Maximum.
+    pub(super) in_flight_max: u16,
 }
 
 #[derive(Debug)]
@@ -55,7 +57,8 @@ impl Link {
     }
 
     fn register(stream: Stream, registry: &Registry, token: Token, is_open: bool) -> io::Result<Self> {
-        let mut link = Self { stream, is_open, out: Vec::new(), written: 0, partial: Vec::new() };
+        let (out, partial) = (Vec::new(), Vec::new());
+        let mut link = Self { stream, is_open, out, written: 0, partial, in_flight_max: u16::MAX };
         registry.register(link.stream.socket(), token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(link)
     }

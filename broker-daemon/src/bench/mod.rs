@@ -1,4 +1,4 @@
-//! The load generator of `culex bench`: clients in numbers, for any MQTT 3.1 or 3.1.1 broker.
+//! The load generator of `culex bench`: clients in numbers, for any MQTT broker.
 //!
 //! Each message carries its publisher, its number and the time it was sent, and each delivery is verified. It has
 //! an event loop of its own, because it must cost several times less per message than the broker it measures:
@@ -105,6 +105,12 @@ pub enum BenchError {
         /// The return code, or the granted QoS.
         code: u8,
     },
+    /// PUBACK, PUBREC or PUBCOMP with a code.
+    #[error("the broker did not take a message: it answered {code:#04x}")]
+    MessageRefused {
+        /// The Reason Code.
+        code: u8,
+    },
     /// The broker closed a connection before it was ready.
     #[error("the broker closed the connection of {client_id} before it was subscribed")]
     Closed {
@@ -161,8 +167,9 @@ fn refusal(code: u8) -> &'static str {
         1 => "unacceptable protocol version",
         2 => "identifier rejected",
         3 => "server unavailable",
-        4 => "bad user name or password",
-        5 => "not authorized",
+        4 | 0x86 => "bad user name or password",
+        5 | 0x87 => "not authorized",
+        0x84 => "unsupported protocol version",
         _ => "no such code",
     }
 }

@@ -4,14 +4,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use culex_codec::QoS;
-
 use crate::bench::frame::{Packet, kind};
 use crate::bench::ledger::{Faults, Ledger};
 use crate::bench::runner::{Part, Share};
+use crate::bench::setup::granted;
 use crate::bench::template::{self, PINGREQ, Stamp, ack};
 use crate::bench::visit::{Stay, Visit, remove_sessions, visit_all};
-use crate::bench::{BenchError, Gauge};
+use crate::bench::{BenchError, Gauge, Plan};
 
 /// What is known beside the filling.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,7 +37,7 @@ pub(super) fn run(share: &Share<'_>, sessions: u32, has_own_topics: bool) -> Res
     let size = || plan.broker_data.as_deref().map(bytes_in);
 
     let mut arrivals: Vec<_> =
-        ids().zip(0..).map(|(id, number)| Arrival { id, topic: topic(number), qos: plan.qos }).collect();
+        ids().zip(0..).map(|(id, number)| Arrival { id, topic: topic(number), plan }).collect();
     visit_all(plan, &mut arrivals, share.gauge)?;
     let (session_bytes, data_before) = (share.resident(), size());
 
@@ -62,7 +61,7 @@ pub(super) fn run(share: &Share<'_>, sessions: u32, has_own_topics: bool) -> Res
         .map(|(arrival, number)| {
             let heard = heard(number);
             let sent = filled.sent.get(heard.clone()).unwrap_or_default();
-            Return::new(arrival, heard.start, sent, plan.payload_bytes, share.gauge)
+            Return::new(arrival, heard.start, sent, share.gauge)
         })
         .collect();
     let began = Instant::now();
@@ -79,13 +78,13 @@ pub(super) fn run(share: &Share<'_>, sessions: u32, has_own_topics: bool) -> Res
 }
 
 /// Subscribes and leaves.
-struct Arrival {
+struct Arrival<'a> {
     id: String,
     topic: String,
-    qos: QoS,
+    plan: &'a Plan,
 }
 
-impl Visit for Arrival {
+impl Visit for Arrival<'_> {
     fn client_id(&self) -> &str {
         &self.id
     }
@@ -99,23 +98,21 @@ impl Visit for Arrival {
     }
 
     fn on_accepted(&mut self, out: &mut Vec<u8>) -> Stay {
-        out.extend(template::subscribe([0, 1], &self.topic, self.qos));
+        out.extend(template::subscribe(self.plan.version, [0, 1], &self.topic, self.plan.qos));
         Stay::Here
     }
 
     fn on_packet(&mut self, packet: Packet<'_>, _: &mut Vec<u8>) -> Result<Stay, BenchError> {
-        match (packet.kind(), packet.body) {
-            (kind::SUBACK, [_, _, code]) if *code == self.qos.bits() => Ok(Stay::Leaves),
-            (kind::SUBACK, [_, _, code]) => Err(BenchError::SubscriptionRefused { code: *code }),
-            (kind, _) => Err(BenchError::Unexpected { kind }),
+        match packet.kind() {
+            kind::SUBACK => granted(self.plan, packet).map(|_| Stay::Leaves),
+            kind => Err(BenchError::Unexpected { kind }),
         }
     }
 }
 
 /// Comes back and takes what waited.
 struct Return<'a> {
-    arrival: Arrival,
-    payload_bytes: usize,
+    arrival: Arrival<'a>,
     gauge: &'a Gauge,
     /// The number of the first publisher that it hears; one ledger for each.
     first: usize,
@@ -133,10 +130,9 @@ struct Return<'a> {
 }
 
 impl<'a> Return<'a> {
-    fn new(arrival: Arrival, first: usize, sent: &'a [u32], payload_bytes: usize, gauge: &'a Gauge) -> Self {
+    fn new(arrival: Arrival<'a>, first: usize, sent: &'a [u32], gauge: &'a Gauge) -> Self {
         Self {
             arrival,
-            payload_bytes,
             gauge,
             first,
             ledgers: sent.iter().map(|_| Ledger::default()).collect(),
@@ -160,7 +156,8 @@ impl<'a> Return<'a> {
     }
 
     fn on_publish(&mut self, packet: Packet<'_>, out: &mut Vec<u8>) -> Result<(), BenchError> {
-        let publish = packet.publish().ok_or(BenchError::Malformed)?;
+        let plan = self.arrival.plan;
+        let publish = packet.publish(plan.version).ok_or(BenchError::Malformed)?;
         match packet.qos() {
             0 => {}
             1 => out.extend(ack(0x40, publish.packet_id)),
@@ -171,8 +168,8 @@ impl<'a> Return<'a> {
         }
         self.delivered += 1;
         self.gauge.add(1);
-        let is_as_sent = publish.payload.len() == self.payload_bytes
-            && packet.qos() == self.arrival.qos.bits()
+        let is_as_sent = publish.payload.len() == plan.payload_bytes
+            && packet.qos() == plan.qos.bits()
             && publish.topic == self.arrival.topic.as_bytes();
         let stamp = Stamp::read(publish.payload).filter(|_| is_as_sent);
         let ledger = stamp.and_then(|stamp| {

@@ -5,7 +5,7 @@ use crate::bench::frame::{Packet, kind};
 use crate::bench::ledger::{Faults, Ledger};
 use crate::bench::link::Link;
 use crate::bench::pace::Pace;
-use crate::bench::plan::WINDOW_MAX;
+use crate::bench::plan::{Version, WINDOW_MAX};
 use crate::bench::spread::Spread;
 use crate::bench::template::{Stamp, Template, ack};
 use culex_codec::QoS;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 /// What all publishers of a thread have in common.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
+    pub(super) version: Version,
     pub(super) qos: QoS,
     pub(super) payload_bytes: usize,
     /// 0 for none.
@@ -82,13 +83,21 @@ impl Publisher {
             return false;
         }
         let has_room = rules.window == 0 || sent * rules.fan - self.settled <= rules.window * rules.fan;
-        has_room && (rules.qos == QoS::AtMostOnce || sent - u64::from(self.acked) <= rules.window)
+        has_room
+            && (rules.qos == QoS::AtMostOnce
+                || sent - u64::from(self.acked) <= rules.window.min(self.link.in_flight_max.into()))
     }
 
     /// Whether there is enough to send for going on.
     #[inline]
     pub(super) fn may_go_on(&self, rules: &Rules) -> bool {
-        self.has_room(rules, rules.batch)
+        // [MQTT-4.9.0-2]: of a window that the broker makes smaller, the same part.
+        let batch = if rules.qos == QoS::AtMostOnce {
+            rules.batch
+        } else {
+            rules.batch.min(batch(self.link.in_flight_max.into()))
+        };
+        self.has_room(rules, batch)
     }
 
     /// Appends messages until the window or the buffer is full, if it is worth while.
@@ -110,7 +119,8 @@ impl Publisher {
     fn fill_due(&mut self, pace: &Pace, rules: &Rules, number: u32, now_ns: u64, totals: &mut Totals) {
         while self.sent < rules.quota
             && let Some(due_ns) = pace.due_ns(number, self.sent).filter(|due| *due <= now_ns)
-            && (rules.qos == QoS::AtMostOnce || self.sent - self.acked < WINDOW_MAX)
+            && (rules.qos == QoS::AtMostOnce
+                || self.sent - self.acked < WINDOW_MAX.min(self.link.in_flight_max.into()))
             && self.link.backlog() < BACKLOG_MAX
         {
             self.template.append(self.link.out(), self.sent, due_ns);
@@ -123,6 +133,9 @@ impl Publisher {
     pub(super) fn on_packet(&mut self, packet: Packet<'_>, totals: &mut Totals) -> Result<(), BenchError> {
         let packet_id = packet.packet_id().unwrap_or_default();
         match packet.kind() {
+            kind::PUBACK | kind::PUBREC | kind::PUBCOMP if packet.reason() >= 0x80 => {
+                return Err(BenchError::MessageRefused { code: packet.reason() });
+            }
             kind::PUBACK | kind::PUBCOMP if self.acked < self.sent => {
                 self.acked += 1;
                 totals.acked += 1;
@@ -197,7 +210,7 @@ impl Subscriber {
         rules: &Rules,
         totals: &mut Totals,
     ) -> Result<Option<(usize, u64)>, BenchError> {
-        let publish = packet.publish().ok_or(BenchError::Malformed)?;
+        let publish = packet.publish(rules.version).ok_or(BenchError::Malformed)?;
         match packet.qos() {
             0 => {}
             1 => self.link.out().extend(ack(0x40, publish.packet_id)),

@@ -28,7 +28,7 @@ pub struct Plan {
     /// Size of a payload in bytes, 16 to 268,000,000.
     pub payload_bytes: usize,
     /// Messages in flight per publisher, at most 65,534: sent and not yet received by each subscriber or, above
-    /// QoS 0, not yet acknowledged. 0 (QoS 0 only): whatever the connection takes.
+    /// QoS 0, not yet acknowledged. 0 (QoS 0 only): whatever the connection takes. With 5.0 the broker may take fewer.
     pub window: u32,
     /// Threads of the load generator; the connections are dealt out. 1 for fan-out and fan-in.
     pub threads: usize,
@@ -126,6 +126,8 @@ pub enum Version {
     V31,
     /// MQTT 3.1.1
     V311,
+    /// MQTT 5.0
+    V5,
 }
 
 /// User name and password, each of at most 65,535 bytes.

@@ -3,9 +3,13 @@
 //! One thread. It says yes to every CONNECT and SUBSCRIBE, answers acknowledgements at once, and copies the bytes of
 //! a PUBLISH to the connections that asked for exactly its topic: no wildcards, sessions, windows, stored messages,
 //! limits or checks. A reader that does not read stops everybody.
+//!
+//! With a [`Log`] it also keeps what it acknowledges: all messages of QoS 1 and 2 of a turn are appended and synced by one call each,
+//! before anything of that turn is written to a connection.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::net::SocketAddr;
 
 use mio::net::TcpListener;
@@ -13,6 +17,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::bench::frame::{Packet, Packets, kind};
 use crate::bench::link::{Link, Received};
+use crate::bench::plan::Version;
 use crate::bench::runner::raise_file_limit;
 use crate::bench::template::ack;
 
@@ -36,6 +41,38 @@ pub struct Relay {
     /// Connections that have not read for long.
     congested: usize,
     buffer: Vec<u8>,
+    log: Option<Log>,
+}
+
+/// Where messages are kept: appended, never read.
+#[derive(Debug)]
+struct Log {
+    file: File,
+    /// Of this turn.
+    new: Vec<u8>,
+    /// Written since the file began.
+    len: usize,
+}
+
+/// A log begins anew beyond this, so that a long run does not fill the disk.
+const LOG_BYTES_MAX: usize = 1 << 30;
+
+impl Log {
+    fn sync(&mut self) -> io::Result<()> {
+        if self.new.is_empty() {
+            return Ok(());
+        }
+        if self.len > LOG_BYTES_MAX {
+            self.file.set_len(0)?;
+            self.file.rewind()?;
+            self.len = 0;
+        }
+        self.file.write_all(&self.new)?;
+        self.file.sync_data()?;
+        self.len += self.new.len();
+        self.new.clear();
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -77,7 +114,15 @@ impl Relay {
             unread: Vec::new(),
             congested: 0,
             buffer: vec![0; BUFFER_BYTES],
+            log: None,
         })
+    }
+
+    /// The same, which appends messages of QoS 1 and 2 to this file and syncs it before it acknowledges them.
+    #[must_use]
+    pub fn with_log(mut self, file: File) -> Self {
+        self.log = Some(Log { file, new: Vec::new(), len: 0 });
+        self
     }
 
     /// Where it listens.
@@ -88,7 +133,7 @@ impl Relay {
     /// Serves until the process ends.
     ///
     /// # Errors
-    /// If waiting for events or accepting fails.
+    /// If waiting for events, accepting, or writing the log fails.
     pub fn run(mut self) -> io::Result<()> {
         raise_file_limit(u64::MAX);
         let mut events = Events::with_capacity(1024);
@@ -109,7 +154,7 @@ impl Relay {
                     self.unread.push(event.token().0);
                 }
             }
-            self.turn();
+            self.turn()?;
         }
     }
 
@@ -136,7 +181,7 @@ impl Relay {
 
     /// Reads each ready connection once and writes what came of it, until nothing is ready. While someone does not
     /// read, the rest waits for the event that tells that there is room again.
-    fn turn(&mut self) {
+    fn turn(&mut self) -> io::Result<()> {
         self.write_queued();
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut unread = std::mem::take(&mut self.unread);
@@ -144,11 +189,15 @@ impl Relay {
             for place in unread.drain(..) {
                 self.read(place, &mut buffer);
             }
+            if let Some(log) = &mut self.log {
+                log.sync()?;
+            }
             self.write_queued();
             unread.append(&mut self.unread);
         }
         self.unread = unread;
         self.buffer = buffer;
+        Ok(())
     }
 
     fn read(&mut self, place: usize, buffer: &mut [u8]) {
@@ -198,7 +247,11 @@ impl Relay {
 
     /// Remembers the names of sessions that are kept, so that they are present the next time.
     fn on_connect(&mut self, place: usize, body: &[u8]) {
-        let Some((flags, client_id)) = connect_parts(body) else { return self.remove(place) };
+        let Some((level, flags, client_id)) = connect_parts(body) else { return self.remove(place) };
+        if level == 5 {
+            // Unsupported Protocol Version, with no properties.
+            return self.answer(place, &[0x20, 3, 0, 0x84, 0]);
+        }
         let is_clean = flags & 2 != 0;
         let is_present = if is_clean {
             self.sessions.remove(client_id);
@@ -210,7 +263,10 @@ impl Relay {
     }
 
     fn on_publish(&mut self, place: usize, packet: Packet<'_>, bytes: &[u8]) {
-        let Some(publish) = packet.publish() else { return self.remove(place) };
+        let Some(publish) = packet.publish(Version::V311) else { return self.remove(place) };
+        if let Some(log) = self.log.as_mut().filter(|_| packet.qos() > 0) {
+            log.new.extend_from_slice(bytes);
+        }
         match packet.qos() {
             0 => {}
             1 => self.answer(place, &ack(0x40, publish.packet_id)),
@@ -291,13 +347,14 @@ impl Relay {
     }
 }
 
-/// The Connect Flags and the Client Identifier. 3.1.1 section 3.1: protocol name, level, flags, Keep Alive, payload.
-fn connect_parts(body: &[u8]) -> Option<(u8, &[u8])> {
+/// The level, the Connect Flags and, before 5.0, the Client Identifier. 3.1.1 section 3.1: protocol name, level, flags, Keep Alive, payload.
+fn connect_parts(body: &[u8]) -> Option<(u8, u8, &[u8])> {
     let text = |bytes: &'_ [u8]| -> Option<usize> {
         Some(usize::from(u16::from_be_bytes(*bytes.first_chunk()?)) + 2)
     };
-    let [_level, flags, _, _, payload @ ..] = body.get(text(body)?..)? else { return None };
-    Some((*flags, payload.get(2..text(payload)?)?))
+    let [level, flags, _, _, payload @ ..] = body.get(text(body)?..)? else { return None };
+    let client_id = if *level == 5 { &[][..] } else { payload.get(2..text(payload)?)? };
+    Some((*level, *flags, client_id))
 }
 
 /// Appends bytes for a connection and notes that it has something to write.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::bench::frame::{Packet, kind};
 use crate::bench::ledger::Faults;
 use crate::bench::runner::{Part, Share};
+use crate::bench::setup::granted;
 use crate::bench::spread::Spread;
 use crate::bench::stopwatch::Stopwatch;
 use crate::bench::template::{self, PINGREQ, Stamp, Template, ack};
 use crate::bench::visit::{Stay, Visit, visit_all};
-use crate::bench::{BenchError, Gauge, Installed, Length, Plan};
+use crate::bench::{BenchError, Gauge, Installed, Length, Plan, Version};
 
 pub(super) fn run(share: &Share<'_>) -> Result<Part, BenchError> {
     let plan = share.plan;
@@ -19,8 +20,9 @@ pub(super) fn run(share: &Share<'_>) -> Result<Part, BenchError> {
     };
     let spread = Arc::new(Spread::new(share.tag, messages, 1));
     let before = share.resident();
-    let set =
-        share.fill(|_| Template::to_many(Arc::clone(&spread), plan.qos, plan.payload_bytes).retained())?;
+    let set = share.fill(|_| {
+        Template::to_many(plan.version, Arc::clone(&spread), plan.qos, plan.payload_bytes).retained()
+    })?;
     let resident = before.zip(share.resident());
     let took = set.ended.duration_since(set.measured.begin.at);
     let installed = Installed { count: set.totals.sent, took, resident };
@@ -31,7 +33,11 @@ pub(super) fn run(share: &Share<'_>) -> Result<Part, BenchError> {
     let (measured, mut totals) = (taker.watch.finish(0, taker.delivered), set.totals);
     totals.delivered = taker.delivered;
     totals.faults.add(&Faults { lost: u64::from(taker.missing), ..taker.faults });
-    visit_all(plan, &mut [Clearer { id: share.client_id('p', 0), spread: &spread, next: 0 }], share.gauge)?;
+    visit_all(
+        plan,
+        &mut [Clearer { id: share.client_id('p', 0), version: plan.version, spread: &spread, next: 0 }],
+        share.gauge,
+    )?;
     Ok(Part { installed: Some(installed), ..Part::new(measured, totals) })
 }
 
@@ -73,7 +79,7 @@ impl<'a> Taker<'a> {
     }
 
     fn on_publish(&mut self, packet: Packet<'_>, out: &mut Vec<u8>) -> Result<(), BenchError> {
-        let publish = packet.publish().ok_or(BenchError::Malformed)?;
+        let publish = packet.publish(self.plan.version).ok_or(BenchError::Malformed)?;
         match packet.qos() {
             0 => {}
             1 => out.extend(ack(0x40, publish.packet_id)),
@@ -135,21 +141,20 @@ impl Visit for Taker<'_> {
 
     fn on_accepted(&mut self, out: &mut Vec<u8>) -> Stay {
         self.watch.restart(std::time::Instant::now());
-        out.extend(template::subscribe([0, 1], &self.spread.all(), self.plan.qos));
+        out.extend(template::subscribe(self.plan.version, [0, 1], &self.spread.all(), self.plan.qos));
         Stay::Here
     }
 
     fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<u8>) -> Result<Stay, BenchError> {
-        match (packet.kind(), packet.body) {
-            (kind::SUBACK, [_, _, code]) if *code == self.plan.qos.bits() => self.is_granted = true,
-            (kind::SUBACK, [_, _, code]) => return Err(BenchError::SubscriptionRefused { code: *code }),
-            (kind::PUBLISH, _) => self.on_publish(packet, out)?,
-            (kind::PUBREL, _) => {
+        match packet.kind() {
+            kind::SUBACK => self.is_granted = granted(self.plan, packet).map(|_| true)?,
+            kind::PUBLISH => self.on_publish(packet, out)?,
+            kind::PUBREL => {
                 self.unreleased = self.unreleased.saturating_sub(1);
                 out.extend(ack(0x70, packet.packet_id().unwrap_or_default()));
             }
-            (kind::PINGRESP, _) => return Ok(Stay::Leaves),
-            (kind, _) => return Err(BenchError::Unexpected { kind }),
+            kind::PINGRESP => return Ok(Stay::Leaves),
+            kind => return Err(BenchError::Unexpected { kind }),
         }
         self.ping_if_done(out);
         Ok(Stay::Here)
@@ -169,6 +174,7 @@ impl Visit for Taker<'_> {
 /// Removes them, some at a time.
 struct Clearer<'a> {
     id: String,
+    version: Version,
     spread: &'a Spread,
     next: u32,
 }
@@ -182,7 +188,7 @@ impl Clearer<'_> {
         let Some(last) = some.last() else { return Stay::Leaves };
         self.next = last + 1;
         for number in some {
-            out.extend(template::clear(&self.spread.topic(number)));
+            out.extend(template::clear(self.version, &self.spread.topic(number)));
         }
         out.extend(PINGREQ);
         Stay::Here

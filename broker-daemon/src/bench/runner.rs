@@ -184,7 +184,8 @@ impl Share<'_> {
 
     /// The messages of a publisher to the topic with this number.
     pub(super) fn template(&self, topic: u32, publisher: u32) -> Template {
-        Template::new(&self.topic(topic), self.plan.qos, self.plan.payload_bytes, publisher)
+        let plan = self.plan;
+        Template::new(plan.version, &self.topic(topic), plan.qos, plan.payload_bytes, publisher)
     }
 
     fn publishers(&self, links: impl Iterator<Item = Link>, has_one_topic: bool) -> Vec<Publisher> {
@@ -197,6 +198,7 @@ impl Share<'_> {
     /// `fan`: subscribers that are there for each message.
     pub(super) fn rules(&self, fan: u64) -> Rules {
         Rules {
+            version: self.plan.version,
             qos: self.plan.qos,
             payload_bytes: self.plan.payload_bytes,
             window: u64::from(self.plan.window),

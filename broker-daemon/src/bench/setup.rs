@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
-use crate::bench::frame::{Packet, Packets, kind};
+use crate::bench::frame::{ConnAck, Packet, Packets, kind};
 use crate::bench::link::{Link, Received};
 use crate::bench::plan::{Plan, Version};
 use crate::bench::template;
 use crate::bench::{BenchError, Gauge};
-use culex_codec::QoS;
 
 /// Connections that are being opened at a time: below the usual backlog of a listener, 128.
 pub(super) const OPENING_MAX: usize = 64;
@@ -116,7 +115,7 @@ impl Setup<'_> {
         };
         let mut packets = Packets::new(buffer.get(..len).unwrap_or_default());
         while let Some(packet) = packets.next().map_err(|_| BenchError::Malformed)? {
-            if accept(half, opening, self.plan.qos, packet)? {
+            if accept(half, opening, self.plan, packet)? {
                 half.is_ready = true;
                 self.ready += 1;
             }
@@ -127,26 +126,41 @@ impl Setup<'_> {
 }
 
 /// Takes CONNACK and SUBACK; true when the connection became ready.
-fn accept(half: &mut Half, opening: &Opening, qos: QoS, packet: Packet<'_>) -> Result<bool, BenchError> {
-    match (packet.kind(), packet.body, &opening.subscribe) {
+fn accept(half: &mut Half, opening: &Opening, plan: &Plan, packet: Packet<'_>) -> Result<bool, BenchError> {
+    match (packet.kind(), &opening.subscribe) {
         _ if half.is_ready => Err(BenchError::Unexpected { kind: packet.kind() }),
-        (kind::CONNACK, [_, 0], None) => Ok(true),
-        (kind::CONNACK, [_, 0], Some(topic)) => {
-            half.link.out().extend(template::subscribe([0, 1], topic, qos));
+        (kind::CONNACK, subscribe) => {
+            half.link.in_flight_max = accepted(plan, packet)?.receive_maximum;
+            let Some(topic) = subscribe else { return Ok(true) };
+            half.link.out().extend(template::subscribe(plan.version, [0, 1], topic, plan.qos));
             Ok(false)
         }
-        (kind::CONNACK, [_, code], _) => Err(BenchError::Refused { code: *code }),
-        (kind::SUBACK, [_, _, code], Some(_)) if *code == qos.bits() => Ok(true),
-        (kind::SUBACK, [_, _, code], Some(_)) => Err(BenchError::SubscriptionRefused { code: *code }),
+        (kind::SUBACK, Some(_)) => granted(plan, packet).map(|_| true),
         _ => Err(BenchError::Unexpected { kind: packet.kind() }),
+    }
+}
+
+/// A CONNACK that says yes.
+pub(super) fn accepted(plan: &Plan, packet: Packet<'_>) -> Result<ConnAck, BenchError> {
+    match packet.connack(plan.version).ok_or(BenchError::Malformed)? {
+        connack @ ConnAck { code: 0, .. } => Ok(connack),
+        ConnAck { code, .. } => Err(BenchError::Refused { code }),
+    }
+}
+
+/// The Packet Identifier of a SUBACK that grants what was asked for.
+pub(super) fn granted(plan: &Plan, packet: Packet<'_>) -> Result<[u8; 2], BenchError> {
+    match packet.suback(plan.version).ok_or(BenchError::Malformed)? {
+        (packet_id, code) if code == plan.qos.bits() => Ok(packet_id),
+        (_, code) => Err(BenchError::SubscriptionRefused { code }),
     }
 }
 
 /// [MQTT-3.2.2-1] to [MQTT-3.2.2-3]; 3.1 has no such flag.
 pub(super) fn check_session(plan: &Plan, said: bool, expected: bool) -> Result<(), BenchError> {
     match plan.version {
-        Version::V311 if said != expected => Err(BenchError::SessionPresent { said }),
-        Version::V311 | Version::V31 => Ok(()),
+        Version::V311 | Version::V5 if said != expected => Err(BenchError::SessionPresent { said }),
+        Version::V311 | Version::V5 | Version::V31 => Ok(()),
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn run(share: &Share<'_>, subscriptions: u32, clients: u32) -> Result
     let resident = before.zip(share.resident());
     let installed = Installed { count: u64::from(subscriptions), took, resident };
 
-    let template = || Template::to_many(Arc::clone(&spread), plan.qos, plan.payload_bytes);
+    let template = || Template::to_many(plan.version, Arc::clone(&spread), plan.qos, plan.payload_bytes);
     let subscribers =
         links.into_iter().zip(0..).map(|(link, number)| Subscriber::of(Arc::clone(&spread), number, link));
     let publishers = publishers.into_iter().map(|link| Publisher::new(link, template()));

@@ -50,7 +50,7 @@ pub(super) struct Template {
 
 impl Template {
     /// `payload_bytes` below the size of the stamp count as that size.
-    pub(super) fn new(topic: &str, qos: QoS, payload_bytes: usize, publisher: u32) -> Self {
+    pub(super) fn new(version: Version, topic: &str, qos: QoS, payload_bytes: usize, publisher: u32) -> Self {
         let payload_bytes = payload_bytes.max(STAMP_BYTES);
         let mut body = Vec::with_capacity(payload_bytes + topic.len() + 4);
         push_text(&mut body, topic.as_bytes());
@@ -58,6 +58,7 @@ impl Template {
         if packet_id_at.is_some() {
             body.extend([0; 2]);
         }
+        body.extend(no_properties(version));
         let stamp_at = body.len();
         body.extend(publisher.to_be_bytes());
         body.resize(stamp_at + payload_bytes, b'x');
@@ -72,12 +73,13 @@ impl Template {
     }
 
     /// Messages to many topics in turn, of publisher 0.
-    pub(super) fn to_many(spread: Arc<Spread>, qos: QoS, payload_bytes: usize) -> Self {
+    pub(super) fn to_many(version: Version, spread: Arc<Spread>, qos: QoS, payload_bytes: usize) -> Self {
         let topic = spread.topic(0);
-        let mut template = Self::new(&topic, qos, payload_bytes, 0);
-        let body =
-            topic.len() + 2 + if qos == QoS::AtMostOnce { 0 } else { 2 } + payload_bytes.max(STAMP_BYTES);
-        template.spread = Some((template.bytes.len() - body + 2, spread));
+        let mut template = Self::new(version, &topic, qos, payload_bytes, 0);
+        let packet_id = if qos == QoS::AtMostOnce { 0 } else { 2 };
+        // The publisher's number stands before the sequence.
+        let topic_end = template.sequence_at - 4 - no_properties(version).len() - packet_id;
+        template.spread = Some((topic_end - topic.len(), spread));
         template
     }
 
@@ -122,7 +124,8 @@ pub(super) fn packet_id(sequence: u32) -> [u8; 2] {
     id.to_be_bytes()
 }
 
-/// CONNECT with the longest Keep Alive, 18 hours: nobody has to be pinged, and some brokers refuse to do without.
+/// CONNECT with the longest Keep Alive, 18 hours: nobody has to be pinged, and some brokers refuse to do without. A session that is kept
+/// has no end, whatever the version.
 pub(super) fn connect(
     version: Version,
     client_id: &str,
@@ -132,14 +135,21 @@ pub(super) fn connect(
     let mut body = Vec::new();
     match version {
         Version::V31 => push_text(&mut body, b"MQIsdp"),
-        Version::V311 => push_text(&mut body, b"MQTT"),
+        Version::V311 | Version::V5 => push_text(&mut body, b"MQTT"),
     }
     let flags = u8::from(clean_session) << 1 | if credentials.is_some() { 0xc0 } else { 0 };
     let level = match version {
         Version::V31 => 3,
         Version::V311 => 4,
+        Version::V5 => 5,
     };
     body.extend([level, flags, 0xff, 0xff]);
+    if version == Version::V5 && !clean_session {
+        // Session Expiry Interval.
+        body.extend([5, 0x11, 0xff, 0xff, 0xff, 0xff]);
+    } else {
+        body.extend(no_properties(version));
+    }
     push_text(&mut body, client_id.as_bytes());
     if let Some(Credentials { user_name, password, .. }) = credentials {
         push_text(&mut body, user_name.as_bytes());
@@ -149,17 +159,19 @@ pub(super) fn connect(
 }
 
 /// SUBSCRIBE with one filter.
-pub(super) fn subscribe(packet_id: [u8; 2], filter: &str, qos: QoS) -> Vec<u8> {
+pub(super) fn subscribe(version: Version, packet_id: [u8; 2], filter: &str, qos: QoS) -> Vec<u8> {
     let mut body = packet_id.to_vec();
+    body.extend(no_properties(version));
     push_text(&mut body, filter.as_bytes());
     body.push(qos.bits());
     packet(0x82, &body)
 }
 
 /// PUBLISH that removes the Retained Message of a topic.
-pub(super) fn clear(topic: &str) -> Vec<u8> {
-    let mut body = Vec::with_capacity(topic.len() + 2);
+pub(super) fn clear(version: Version, topic: &str) -> Vec<u8> {
+    let mut body = Vec::with_capacity(topic.len() + 3);
     push_text(&mut body, topic.as_bytes());
+    body.extend(no_properties(version));
     packet(0x31, &body)
 }
 
@@ -187,6 +199,14 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// What stands where properties may be.
+fn no_properties(version: Version) -> &'static [u8] {
+    match version {
+        Version::V31 | Version::V311 => &[],
+        Version::V5 => &[0],
+    }
+}
+
 /// Text of up to 65,535 bytes with its length before it. The plan has checked what the user gave.
 fn push_text(bytes: &mut Vec<u8>, text: &[u8]) {
     bytes.extend(u16::try_from(text.len()).unwrap_or_default().to_be_bytes());
@@ -204,11 +224,20 @@ mod tests {
 
     use super::*;
 
+    const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
+
+    fn protocol(version: Version) -> ProtocolVersion {
+        match version {
+            Version::V31 => ProtocolVersion::V31,
+            Version::V311 => ProtocolVersion::V311,
+            Version::V5 => ProtocolVersion::V5,
+        }
+    }
+
     /// What the broker's codec reads.
     #[track_caller]
-    fn check(bytes: &[u8], expected: impl FnOnce(Packet<'_>)) {
-        let Decoded::Packet { packet, len } =
-            culex_codec::decode(bytes, ProtocolVersion::V311, 1 << 20).unwrap()
+    fn check(bytes: &[u8], version: Version, expected: impl FnOnce(Packet<'_>)) {
+        let Decoded::Packet { packet, len } = culex_codec::decode(bytes, protocol(version), 1 << 20).unwrap()
         else {
             panic!("not whole: {bytes:?}");
         };
@@ -219,11 +248,11 @@ mod tests {
     #[test]
     fn messages_carry_publisher_sequence_and_time() {
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
-            for payload_bytes in [16, 100, 20_000] {
-                let template = Template::new("bench/1/2", qos, payload_bytes, 7);
+            for (payload_bytes, version) in [16, 100, 20_000].into_iter().zip(VERSIONS) {
+                let template = Template::new(version, "bench/1/2", qos, payload_bytes, 7);
                 let mut out = vec![0xff];
                 template.append(&mut out, 65_535, 0x0102_0304_0506_0708);
-                check(&out[1..], |packet| {
+                check(&out[1..], version, |packet| {
                     let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
                     assert_eq!((publish.qos, publish.payload.len()), (qos, payload_bytes));
                     assert_eq!(publish.topic.unwrap().as_str(), "bench/1/2");
@@ -238,12 +267,17 @@ mod tests {
     #[test]
     fn messages_to_many_topics_name_each() {
         let spread = Arc::new(Spread::new("tag", 20_000, 3));
-        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
-            let template = Template::to_many(Arc::clone(&spread), qos, 200).retained();
+        let kinds = [
+            (QoS::AtMostOnce, Version::V311),
+            (QoS::AtLeastOnce, Version::V31),
+            (QoS::ExactlyOnce, Version::V5),
+        ];
+        for (qos, version) in kinds {
+            let template = Template::to_many(version, Arc::clone(&spread), qos, 200).retained();
             for sequence in [0, 1, 12_345] {
                 let mut out = Vec::new();
                 template.append(&mut out, sequence, 5);
-                check(&out, |packet| {
+                check(&out, version, |packet| {
                     let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
                     assert!(publish.retain && publish.payload.len() == 200);
                     let topic = publish.topic.unwrap().as_str();
@@ -258,24 +292,22 @@ mod tests {
     fn the_other_packets_are_valid() {
         let credentials =
             Credentials { user_name: "me".into(), password: "secret".into(), is_numbered: false };
-        for (version, protocol) in
-            [(Version::V31, ProtocolVersion::V31), (Version::V311, ProtocolVersion::V311)]
-        {
-            check(&connect(version, "c1", false, Some(&credentials)), |packet| {
+        for version in VERSIONS {
+            check(&connect(version, "c1", false, Some(&credentials)), version, |packet| {
                 let Packet::Connect(connect) = packet else { panic!("{packet:?}") };
-                assert_eq!((connect.version, connect.clean_start), (protocol, false));
+                assert_eq!((connect.version, connect.clean_start), (protocol(version), false));
                 assert_eq!((connect.user_name, connect.password), (Some("me"), Some(&b"secret"[..])));
             });
+            check(&subscribe(version, [0, 1], "a/b", QoS::ExactlyOnce), version, |packet| {
+                assert!(matches!(packet, Packet::Subscribe(_)));
+            });
+            check(&clear(version, "a/b"), version, |packet| {
+                let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
+                assert!(publish.retain && publish.payload.is_empty());
+            });
+            check(&ack(0x62, [0, 9]), version, |packet| assert!(matches!(packet, Packet::PubRel(_))));
+            check(&PINGREQ, version, |packet| assert!(matches!(packet, Packet::PingReq)));
+            check(&DISCONNECT, version, |packet| assert!(matches!(packet, Packet::Disconnect(_))));
         }
-        check(&subscribe([0, 1], "a/b", QoS::ExactlyOnce), |packet| {
-            assert!(matches!(packet, Packet::Subscribe(_)));
-        });
-        check(&clear("a/b"), |packet| {
-            let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
-            assert!(publish.retain && publish.payload.is_empty());
-        });
-        check(&ack(0x62, [0, 9]), |packet| assert!(matches!(packet, Packet::PubRel(_))));
-        check(&PINGREQ, |packet| assert!(matches!(packet, Packet::PingReq)));
-        check(&DISCONNECT, |packet| assert!(matches!(packet, Packet::Disconnect(_))));
     }
 }

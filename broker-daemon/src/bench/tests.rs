@@ -52,9 +52,9 @@ fn our_broker_gives_all_retained_messages() {
     with_broker(|address| {
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             // The second run finds nothing of the first.
-            for _ in 0..2 {
+            for version in [Version::V311, Version::V31] {
                 let mut plan = Plan::new(address, Scenario::Retained, Length::Count(3000));
-                (plan.qos, plan.broker_pid) = (qos, Some(std::process::id()));
+                (plan.qos, plan.version, plan.broker_pid) = (qos, version, Some(std::process::id()));
                 let report = run(&plan, &Gauge::default()).unwrap();
                 assert_eq!((report.messages_total, report.deliveries), (3000, 3000), "{report:?}");
                 assert_eq!(report.faults, Faults::default(), "{report:?}");
@@ -168,7 +168,7 @@ fn all_scenarios(address: SocketAddr) {
 
 #[test]
 fn our_broker_delivers_everything_in_every_scenario() {
-    with_broker(all_scenarios);
+    with_broker(|address| all_scenarios(address));
 }
 
 #[test]
@@ -218,6 +218,31 @@ fn what_nobody_kept_is_lost() {
 #[test]
 fn the_relay_delivers_everything_in_every_scenario() {
     all_scenarios(relay_address());
+}
+
+/// What the relay has acknowledged stands in its log: each message of QoS 1, and no other.
+#[test]
+fn a_relay_with_a_log_keeps_what_it_acknowledges() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let relay = Relay::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let relay = relay.with_log(std::fs::File::create(&path).unwrap());
+    let address = relay.address();
+    // It ends with the process.
+    thread::spawn(move || relay.run());
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        let mut plan = Plan::new(address, Scenario::PubSub { pairs: 3 }, Length::Count(50));
+        plan.qos = qos;
+        check(&plan, 150, 150);
+    }
+    let bytes = std::fs::read(&path).unwrap();
+    let mut packets = Packets::new(&bytes);
+    let mut kept = 0;
+    while let Some(packet) = packets.next().unwrap() {
+        assert_eq!((packet.kind(), packet.qos()), (kind::PUBLISH, 1));
+        kept += 1;
+    }
+    assert_eq!((kept, packets.rest()), (150, &[][..]));
 }
 
 #[test]

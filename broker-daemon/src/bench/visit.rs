@@ -13,7 +13,7 @@ use mio::{Events, Poll, Token};
 
 use crate::bench::frame::{Packet, Packets, kind};
 use crate::bench::link::{Link, Received};
-use crate::bench::setup::{OPENING_MAX, check_session, wait};
+use crate::bench::setup::{OPENING_MAX, accepted, check_session, wait};
 use crate::bench::template::{self, DISCONNECT};
 use crate::bench::{BenchError, Gauge, Plan};
 
@@ -208,10 +208,9 @@ impl<V: Visit> House<'_, V> {
 }
 
 fn accept(plan: &Plan, visit: &impl Visit, packet: Packet<'_>) -> Result<(), BenchError> {
-    match (packet.kind(), packet.body) {
-        (kind::CONNACK, [present, 0]) => check_session(plan, *present != 0, visit.has_session()),
-        (kind::CONNACK, [_, code]) => Err(BenchError::Refused { code: *code }),
-        (kind, _) => Err(BenchError::Unexpected { kind }),
+    match packet.kind() {
+        kind::CONNACK => check_session(plan, accepted(plan, packet)?.is_present, visit.has_session()),
+        kind => Err(BenchError::Unexpected { kind }),
     }
 }
 

@@ -13,10 +13,7 @@ pub(crate) struct Table {
     rows: Vec<Row>,
     /// Syncs per second of a single writer.
     syncs: Vec<f64>,
-    /// Brokers whose goals the goals are.
-    judged: Vec<String>,
-    /// What a broker is compared with, if not with the first.
-    against: Vec<(String, String)>,
+    brokers: Vec<Broker>,
 }
 
 /// A scenario, and the runs of each broker.
@@ -42,10 +39,7 @@ const COLUMNS: &[Column] = &[
 
 impl Table {
     pub(crate) fn new(brokers: &[Broker]) -> Self {
-        let judged = brokers.iter().filter(|broker| broker.judged).map(|broker| broker.name.clone());
-        let against =
-            brokers.iter().filter_map(|broker| Some((broker.name.clone(), broker.against.clone()?)));
-        Self { rows: Vec::new(), syncs: Vec::new(), judged: judged.collect(), against: against.collect() }
+        Self { rows: Vec::new(), syncs: Vec::new(), brokers: brokers.to_vec() }
     }
 
     pub(crate) fn add(&mut self, scenario: &Scenario, broker: &str, figures: Figures) {
@@ -85,11 +79,8 @@ impl Table {
         for row in &self.rows {
             for (broker, runs) in &row.brokers {
                 let (own, other) = (Figures::medians(runs), self.other(row, broker));
-                let goal = if self.judged.contains(broker) {
-                    verdict(&row.scenario.goal, &own, &other)
-                } else {
-                    String::new()
-                };
+                let is_judged = self.broker(broker).is_some_and(|broker| broker.is_judged(&row.scenario.run));
+                let goal = if is_judged { verdict(&row.scenario.goal, &own, &other) } else { String::new() };
                 let goal = if has_goals { format!(" {goal} |") } else { String::new() };
                 let faults: f64 = runs.iter().map(|run| run.faults).sum();
                 let (_, foreign) = range(runs, |run| run.foreign_cores);
@@ -110,9 +101,13 @@ impl Table {
         text
     }
 
+    fn broker(&self, name: &str) -> Option<&Broker> {
+        self.brokers.iter().find(|broker| broker.name == name)
+    }
+
     /// The medians that those of a broker are compared with.
     fn other(&self, row: &Row, broker: &str) -> Figures {
-        let named = self.against.iter().find(|(own, _)| own == broker).map(|(_, other)| other);
+        let named = self.broker(broker).and_then(|broker| broker.against.as_ref());
         let other = row.brokers.iter().find(|(name, _)| Some(name) == named);
         let other = if named.is_some() { other } else { row.brokers.first() };
         other.map_or(Figures::NONE, |(_, runs)| Figures::medians(runs))

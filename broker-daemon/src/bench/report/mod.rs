@@ -293,5 +293,6 @@ fn version(version: Version) -> &'static str {
     match version {
         Version::V31 => "3.1",
         Version::V311 => "3.1.1",
+        Version::V5 => "5.0",
     }
 }

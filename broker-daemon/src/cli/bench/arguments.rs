@@ -47,7 +47,7 @@ pub(super) enum Command {
     Idle(Idle),
     /// N clients that connect, disconnect, and connect again
     Connect(Connect),
-    /// A server that only copies bytes: what no broker can beat
+    /// A server for 3.1.1 that only copies bytes: what no broker can beat
     Relay(RelayArguments),
 }
 
@@ -81,7 +81,7 @@ pub(super) struct Common {
     /// Password
     #[arg(short = 'P', long, value_name = "PASSWORD", requires = "username")]
     pub(super) pw: Option<String>,
-    /// MQTT version: 31 or 311
+    /// MQTT version: 31, 311 or 5
     #[arg(short = 'V', long, default_value = "311", value_name = "VERSION", value_parser = version)]
     pub(super) protocol_version: Version,
     /// Threads of the load generator
@@ -120,7 +120,7 @@ pub(super) struct Messages {
 pub(super) struct Traffic {
     #[command(flatten)]
     pub(super) messages: Messages,
-    /// Messages in flight per publisher, sent and not yet received; 0 for no limit (QoS 0)
+    /// Messages in flight per publisher, sent and not yet received; 0 for no limit (QoS 0). With 5.0 at most what the broker takes
     #[arg(short, long, value_name = "N", default_value_t = 100)]
     pub(super) window: u32,
 }
@@ -227,6 +227,10 @@ pub(super) struct RelayArguments {
     /// Port to listen on; 0 for a free one
     #[arg(short, long, default_value_t = crate::config::PORT)]
     pub(super) port: u16,
+    /// Append messages of QoS 1 and 2 to this file and sync it before they are acknowledged: what no broker can beat that loses
+    /// nothing. It begins anew
+    #[arg(long, value_name = "FILE")]
+    pub(super) log: Option<PathBuf>,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     pub(super) help: (),
@@ -240,7 +244,8 @@ fn version(text: &str) -> Result<Version, String> {
     match text.trim_start_matches("mqttv") {
         "31" | "3.1" => Ok(Version::V31),
         "311" | "3.1.1" => Ok(Version::V311),
-        _ => Err("a version is 31 or 311".to_owned()),
+        "5" | "5.0" => Ok(Version::V5),
+        _ => Err("a version is 31, 311 or 5".to_owned()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `culex bench`: measures a broker and verifies what it delivers.
 
+use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -232,6 +233,16 @@ fn serve_relay(arguments: &RelayArguments) -> Exit {
             return Exit::CannotBind;
         }
     };
+    let relay = match &arguments.log {
+        None => relay,
+        Some(log) => match File::create(log) {
+            Ok(file) => relay.with_log(file),
+            Err(error) => {
+                human::complain(format_args!("cannot write {}: {}", log.display(), human::io(&error)));
+                return Exit::Failed;
+            }
+        },
+    };
     let printed = crate::cli::print(&format!("relay listening on {}\n", relay.address()));
     if printed != Exit::Ok {
         return printed;
@@ -272,6 +283,9 @@ mod tests {
             ("subscriptions", &["-n", "3", "--clients", "4"], Exit::Failed),
             ("retained", &["--drain", "0.2"], Exit::Failed),
             ("rate", &["-w", "1"], Exit::Usage),
+            // It speaks 3.1 and 3.1.1.
+            ("pub-sub", &["-V", "5"], Exit::Failed),
+            ("pub-sub", &["-V", "4"], Exit::Usage),
             ("idle", &["-n", "3", "--threads", "2"], Exit::Ok),
             ("connect", &["-n", "2", "--persistent", "-u", "me", "-P", "secret"], Exit::Ok),
             ("pub-sub", &["-q", "1", "-w", "0"], Exit::Failed),
