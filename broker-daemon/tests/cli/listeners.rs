@@ -33,7 +33,7 @@ impl Folder {
     }
 
     fn ctl(&self, command: &str) -> Command {
-        culex(&["ctl", "--data-dir", &self.path("state"), command])
+        culex(&["ctl", command, "--data-dir", &self.path("state")])
     }
 
     /// The ports that are listened on.
