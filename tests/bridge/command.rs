@@ -1,6 +1,6 @@
 //! `culex bridge` on the command line.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use culex_tests::broker::binary;
@@ -73,4 +73,49 @@ fn emulate_aws_prints_what_works_and_what_was_broken() {
     assert!(signal.success());
     assert_eq!(until("AIC-PUB-02  "), "  AIC-PUB-02  1");
     assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+/// What is typed while it runs is done at once, and said.
+#[test]
+fn emulate_aws_takes_orders_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = emulate(&["--port", "0", "--directory"])
+        .arg(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let port: u16 = lines
+        .find_map(|line| line.strip_prefix("address = \"127.0.0.1:")?.strip_suffix('"')?.parse().ok())
+        .unwrap();
+    let mut until =
+        |words: &str| lines.find(|line| line.contains(words)).unwrap_or_else(|| panic!("{words}"));
+    let publish = |id: &str| {
+        let file = |name: &str| folder.path().join(name);
+        let mut command = Command::new(binary());
+        command.args(["pub", "-h", "localhost", "-q", "1", "-t", "a", "-m", "x", "-i", id]);
+        command.args(["-p", &port.to_string()]);
+        command.arg("--cafile").arg(file("root-ca.crt")).arg("--cert").arg(file("client.crt"));
+        command.arg("--key").arg(file("client.key")).output().unwrap().status.success()
+    };
+    writeln!(input, "outage connack_delay=1").unwrap();
+    assert_eq!(until("on: "), "on: connack_delay=1 outage");
+    assert!(!publish("first"));
+    writeln!(input, "outages\noutage=off\nhelp").unwrap();
+    assert_eq!(until("on: "), "on: connack_delay=1");
+    until("publish TOPIC TEXT");
+    assert!(publish("second"));
+    until("\"second\": connected");
+    // The end of the input ends nothing.
+    drop(input);
+    assert!(publish("third"));
+    until("\"third\": connected");
+    let signal = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(signal.success());
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("no scenario \"outages\""), "{text}");
 }

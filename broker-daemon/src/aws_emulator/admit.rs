@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::link::{Link, Request, Stage};
 use super::observe::{Connected, DisconnectReason};
-use super::policy::{Action as Right, Principal};
+use super::policy::{Action as Right, Policy, Principal};
 use super::registry::{PeerIdentity, Status};
 use super::service::Service;
 use super::session::Session;
@@ -136,33 +136,36 @@ impl Service {
 
     /// Finds policies and thing.
     fn authenticate(&mut self, link: &mut Link, request: &Request) -> Result<(), Refusal> {
-        match &link.identity {
-            PeerIdentity::Certificate(fingerprint) => {
-                let registration = self.registry.get(fingerprint);
-                let active =
-                    registration.filter(|found| found.status == Status::Active && !self.is_unusable());
-                let Some(active) = active else {
-                    let is_pending =
-                        registration.is_some_and(|found| found.status == Status::PendingActivation);
-                    return Err(Refusal::unauthorised(if is_pending { "AIC-TLS-10" } else { "AIC-TLS-07" }));
-                };
-                link.principal = Principal {
-                    thing: active.thing.clone(),
-                    connect_attributes: attributes(request),
-                    client_id: std::mem::take(&mut link.principal.client_id),
-                };
-                link.policies = active.policies.as_slice().into();
-            }
-            PeerIdentity::CustomAuthorizer => {
-                if !request.has_credentials {
-                    let code = ReasonCode::BadUserNameOrPassword;
-                    return Err(Refusal::new("AIC-NET-04", code, DisconnectReason::AuthError));
-                }
-                link.principal.connect_attributes = attributes(request);
-                link.policies = self.registry.custom.as_slice().into();
-            }
+        if link.identity == PeerIdentity::CustomAuthorizer && !request.has_credentials {
+            let code = ReasonCode::BadUserNameOrPassword;
+            return Err(Refusal::new("AIC-NET-04", code, DisconnectReason::AuthError));
         }
+        let (policies, thing) = self.rights_of(&link.identity).map_err(Refusal::unauthorised)?;
+        link.policies = policies.into();
+        link.principal = Principal {
+            thing,
+            connect_attributes: attributes(request),
+            client_id: std::mem::take(&mut link.principal.client_id),
+        };
         Ok(())
+    }
+
+    /// The policies and the thing of a peer, or the rule that keeps it out.
+    pub(super) fn rights_of(
+        &self,
+        identity: &PeerIdentity,
+    ) -> Result<(Vec<Policy>, Option<String>), &'static str> {
+        match identity {
+            PeerIdentity::Certificate(fingerprint) => match self.registry.get(fingerprint) {
+                Some(found) if found.status == Status::PendingActivation => Err("AIC-TLS-10"),
+                Some(found) if found.status == Status::Active && !self.is_unusable() => {
+                    Ok((found.policies.clone(), found.thing.clone()))
+                }
+                Some(_) | None => Err("AIC-TLS-07"),
+            },
+            PeerIdentity::CustomAuthorizer => Ok((self.registry.custom.clone(), None)),
+            PeerIdentity::SigV4 => Ok((self.registry.users.clone(), None)),
+        }
     }
 
     /// Whether the scenario makes every certificate useless.

@@ -38,6 +38,7 @@ impl Builder {
     pub(super) fn new() -> Self {
         let mut registry = Registry::default();
         registry.custom = vec![Policy::allow_all()];
+        registry.users = vec![Policy::allow_all()];
         Self {
             limits: Limits::default(),
             scenario: Scenario::default(),
@@ -91,7 +92,7 @@ impl Builder {
         self
     }
 
-    /// Listens there: an address of loopback, port 0 for any. Both roles on any port, if nothing is said.
+    /// Listens there: an address of loopback, port 0 for any. All roles on any port, if nothing is said.
     #[must_use]
     pub fn listen(mut self, role: Role, address: SocketAddr) -> Self {
         self.listeners.push((role, address));
@@ -105,7 +106,7 @@ impl Builder {
     pub async fn start(mut self) -> Result<Emulator, StartError> {
         let material = match &self.directory {
             Some(folder) => {
-                let (material, registry) = directory::open(folder)?;
+                let (material, registry) = directory::open(folder, self.limits.policies_per_certificate)?;
                 self.registry.merge(registry);
                 material
             }
@@ -120,7 +121,7 @@ impl Builder {
         let mut wanted = std::mem::take(&mut self.listeners);
         if wanted.is_empty() {
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            wanted = vec![(Role::Port8883, any), (Role::Port443, any)];
+            wanted = vec![(Role::Port8883, any), (Role::Port443, any), (Role::Port8443, any)];
         }
         let mut emulator = self.build();
         let shared = &emulator.shared;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use culex_codec::{Disconnect, Packet, PropertiesBuf, Property, QoS, ReasonCode};
+use culex_codec::{Disconnect, Packet, PropertiesBuf, Property, ReasonCode};
 use tokio::time::Instant;
 
 use super::link::{Link, Stage, WillRequest, summary};
 use super::observe::{DisconnectReason, Disconnected};
+use super::registry::PeerIdentity;
 use super::service::Service;
 use super::session::Message;
 use super::violations::Action;
@@ -138,15 +139,14 @@ impl Service {
         event: &str,
         now: Instant,
     ) -> Vec<(&'static str, serde_json::Value)> {
-        let ms =
-            u64::try_from(self.at(now).as_millis()).unwrap_or(u64::MAX).saturating_add(self.started_unix_ms);
         let principal = match &link.identity {
-            super::registry::PeerIdentity::Certificate(fingerprint) => fingerprint.to_string(),
-            super::registry::PeerIdentity::CustomAuthorizer => "custom".to_owned(),
+            PeerIdentity::Certificate(fingerprint) => fingerprint.to_string(),
+            PeerIdentity::CustomAuthorizer => "custom".to_owned(),
+            PeerIdentity::SigV4 => "user".to_owned(),
         };
         vec![
             ("clientId", link.client_id().into()),
-            ("timestamp", ms.into()),
+            ("timestamp", self.unix_ms(now).into()),
             ("eventType", event.into()),
             ("sessionIdentifier", format!("{:08x}", link.id).into()),
             ("principalIdentifier", principal.into()),
@@ -167,15 +167,8 @@ impl Service {
         }
         let body: serde_json::Map<_, _> =
             body.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let message = Message {
-            topic: format!("$aws/events/{what}/{}", link.client_id()),
-            payload: Bytes::from(serde_json::Value::Object(body).to_string()),
-            properties: Vec::new(),
-            qos: QoS::AtLeastOnce,
-            expires: None,
-            published: now,
-            publisher: 0,
-        };
+        let body = Bytes::from(serde_json::Value::Object(body).to_string());
+        let message = Message::of_service(format!("$aws/events/{what}/{}", link.client_id()), body, now);
         self.route(&Arc::new(message), false, now);
     }
 }

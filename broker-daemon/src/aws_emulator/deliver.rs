@@ -9,6 +9,7 @@ use culex_codec::{PacketId, Properties, PropertyContext, Publish, QoS, TopicFilt
 use tokio::time::Instant;
 
 use super::close::properties_out;
+use super::limits::Limits;
 use super::link::{Frame, Link};
 use super::observe::Acknowledgement;
 use super::policy::Action as Right;
@@ -37,10 +38,10 @@ impl Service {
         let Receivers { own, shared } = self.receivers(message, retain, now);
         let chosen: Vec<_> =
             shared.into_iter().filter_map(|(filter, members)| self.whose_turn(filter, members)).collect();
-        for Receiver { client_id, qos, retain, .. } in own.into_iter().chain(chosen) {
-            let outgoing =
-                Outgoing { message: Arc::clone(message), qos, retain, is_stored: false, is_copy: false };
-            self.give(&client_id, outgoing, now);
+        let own = own.into_iter().map(|receiver| (receiver, false));
+        for (receiver, is_shared) in own.chain(chosen.into_iter().map(|receiver| (receiver, true))) {
+            let outgoing = Outgoing::new(Arc::clone(message), receiver.qos, receiver.retain);
+            self.give(&receiver.client_id, Outgoing { is_shared, ..outgoing }, now);
         }
     }
 
@@ -98,8 +99,10 @@ impl Service {
             if outgoing.qos == QoS::AtMostOnce {
                 return;
             }
-            // AIC-SES-05, AIC-SES-06
-            if !self.account_stored.take(1, self.limits.stored_per_second_account, now) {
+            // AIC-SES-06, AIC-SES-05
+            if !session.stored.take(1, self.limits.stored_per_second_session, now)
+                || !self.account_stored.take(1, self.limits.stored_per_second_account, now)
+            {
                 self.observations.discarded_offline += 1;
                 return;
             }
@@ -120,18 +123,9 @@ impl Service {
     /// A message of the service itself, to which nobody has subscribed. AIC-TOP-06
     pub(super) fn send_unsolicited(&mut self, link: &Link, now: Instant) {
         let thing = link.principal.thing.as_deref().unwrap_or("thing");
-        let message = Arc::new(Message {
-            topic: format!("$aws/things/{thing}/jobs/notify"),
-            payload: Bytes::from_static(b"{\"jobs\":{}}"),
-            properties: Vec::new(),
-            qos: QoS::AtLeastOnce,
-            expires: None,
-            published: now,
-            publisher: 0,
-        });
-        let qos = QoS::AtLeastOnce;
-        let outgoing = Outgoing { message, qos, retain: false, is_stored: false, is_copy: false };
-        self.give(link.client_id(), outgoing, now);
+        let topic = format!("$aws/things/{thing}/jobs/notify");
+        let message = Arc::new(Message::of_service(topic, Bytes::from_static(b"{\"jobs\":{}}"), now));
+        self.give(link.client_id(), Outgoing::new(message, QoS::AtLeastOnce, false), now);
     }
 
     /// PUBACK of a client.
@@ -208,7 +202,7 @@ impl Service {
         }
     }
 
-    /// When it may be sent, if not now. AIC-PUB-08, AIC-PUB-11, AIC-SES-04
+    /// When it may be sent, if not now. AIC-PUB-08, AIC-PUB-11, AIC-SES-04, AIC-ACC-01
     fn later(
         &mut self,
         link: &mut Link,
@@ -221,7 +215,8 @@ impl Service {
         let bytes = u32::try_from(outgoing.message.wire_bytes()).unwrap_or(u32::MAX);
         let rate = link.publishes_out.when(1, self.limits.publishes_out_per_second, now);
         let size = link.bytes_out.when(bytes, self.byte_limit(), now);
-        stored.into_iter().chain([rate, size]).filter(|at| *at > now).max()
+        let account = self.account_publishes_out.when(1, self.limits.account_publishes_per_second, now);
+        stored.into_iter().chain([rate, size, account]).filter(|at| *at > now).max()
     }
 
     fn send(
@@ -262,13 +257,15 @@ impl Service {
             }
         };
         if outgoing.is_stored {
-            let pause = Duration::from_secs(1) / self.limits.stored_per_second.max(1);
-            session.next_stored = Some(now + pause);
+            let Limits { stored_per_second, stored_shared_per_second, .. } = self.limits;
+            let rate = if outgoing.is_shared { stored_shared_per_second } else { stored_per_second };
+            session.next_stored = Some(now + Duration::from_secs(1) / rate.max(1));
         }
         let peak = &mut self.observations.peak_in_flight_out;
         *peak = session.in_flight.len().max(*peak);
         self.observations.publishes_out += 1;
         link.publishes_out.add(1, now);
+        self.account_publishes_out.add(1, now);
         let bytes = encode(link, outgoing, packet_id, again.is_some(), now);
         link.bytes_out.add(u32::try_from(bytes.len()).unwrap_or(u32::MAX), now);
         link.put_frame(Frame { bytes, acknowledges: None }, now);

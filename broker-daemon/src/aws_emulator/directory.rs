@@ -45,7 +45,7 @@ policies = ["policy.json"]
 "#;
 
 /// Opens the folder; makes it with everything in it if there is no registry.
-pub(super) fn open(folder: &Path) -> Result<(Material, Registry), StartError> {
+pub(super) fn open(folder: &Path, policies_max: usize) -> Result<(Material, Registry), StartError> {
     let wrong = |what: &Path, why: String| StartError::Directory(format!("{}: {why}", what.display()));
     if !folder.join(REGISTRY).exists() {
         make(folder).map_err(|error| wrong(folder, error.to_string()))?;
@@ -61,7 +61,7 @@ pub(super) fn open(folder: &Path) -> Result<(Material, Registry), StartError> {
         wrong_name: identity("wrong-name")?,
         wrong_chain: identity("wrong-chain")?,
     };
-    Ok((material, registry(folder, &read(REGISTRY)?)?))
+    Ok((material, registry(folder, &read(REGISTRY)?, policies_max)?))
 }
 
 fn make(folder: &Path) -> io::Result<()> {
@@ -101,7 +101,7 @@ fn read(path: &Path) -> Result<String, StartError> {
     fs::read_to_string(path).map_err(|error| wrong(crate::cli::human::io(&error)))
 }
 
-fn registry(folder: &Path, text: &str) -> Result<Registry, StartError> {
+fn registry(folder: &Path, text: &str, policies_max: usize) -> Result<Registry, StartError> {
     let path = folder.join(REGISTRY);
     let wrong = |why: String| StartError::Directory(format!("{}: {why}", path.display()));
     let table: Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
@@ -111,7 +111,7 @@ fn registry(folder: &Path, text: &str) -> Result<Registry, StartError> {
             return Err(wrong(format!("\"{key}\" is not known; there is `[[certificate]]`")));
         };
         for (number, certificate) in certificates.iter().enumerate() {
-            let (fingerprint, registration) = registration(folder, certificate)
+            let (fingerprint, registration) = registration(folder, certificate, policies_max)
                 .map_err(|why| wrong(format!("[[certificate]] number {}: {why}", number + 1)))?;
             registry.register(fingerprint, registration);
         }
@@ -119,7 +119,11 @@ fn registry(folder: &Path, text: &str) -> Result<Registry, StartError> {
     Ok(registry)
 }
 
-fn registration(folder: &Path, value: &Value) -> Result<(Fingerprint, Registration), String> {
+fn registration(
+    folder: &Path,
+    value: &Value,
+    policies_max: usize,
+) -> Result<(Fingerprint, Registration), String> {
     const KEYS: [&str; 5] = ["file", "fingerprint", "status", "thing", "policies"];
     let table = value.as_table().ok_or("it is not a table")?;
     if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
@@ -143,7 +147,14 @@ fn registration(folder: &Path, value: &Value) -> Result<(Fingerprint, Registrati
         format!("status \"{name}\" is not one of ACTIVE, INACTIVE, REVOKED, PENDING_ACTIVATION")
     })?;
     let mut policies = Vec::new();
-    for file in table.get("policies").and_then(Value::as_array).into_iter().flatten() {
+    let files = table.get("policies").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if files.len() > policies_max {
+        return Err(format!(
+            "{} policies; AWS attaches {policies_max} to a certificate (AIC-POL-08)",
+            files.len()
+        ));
+    }
+    for file in files {
         let file = file.as_str().ok_or("\"policies\" is a list of files")?;
         let document = read(&folder.join(file)).map_err(|error| error.to_string())?;
         policies.push(Policy::from_json(&document).map_err(|error| format!("{file}: {error}"))?);
@@ -166,21 +177,21 @@ mod tests {
     fn a_new_folder_has_all_and_is_used_again() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("aws");
-        let (first, registry) = open(&folder).unwrap();
+        let (first, registry) = open(&folder, 10).unwrap();
         let der = CertificateDer::from_pem_slice(first.client.certificate.as_bytes()).unwrap();
         let registration = registry.get(&Fingerprint::of_der(&der)).unwrap();
         assert_eq!((registration.status, registration.policies.len()), (Status::Active, 1));
-        let (second, _) = open(&folder).unwrap();
+        let (second, _) = open(&folder, 10).unwrap();
         assert_eq!(first.root, second.root);
     }
 
     #[test]
     fn what_is_wrong_with_a_registry_is_said_with_its_file() {
         let folder = tempfile::tempdir().unwrap();
-        open(folder.path()).unwrap();
+        open(folder.path(), 10).unwrap();
         let check = |text: &str, expected: &str| {
             fs::write(folder.path().join(REGISTRY), text).unwrap();
-            let error = open(folder.path()).unwrap_err().to_string();
+            let error = open(folder.path(), 10).unwrap_err().to_string();
             assert!(error.contains(REGISTRY) && error.contains(expected), "{error}");
         };
         check("[[certificate]]", "needs \"file\" or \"fingerprint\"");
@@ -189,6 +200,8 @@ mod tests {
         check("[[certificate]]\nfile = \"none.crt\"", "none.crt");
         check("[[certificate]]\nfile = \"client.crt\"\npolicies = [\"client.key\"]", "client.key: policy:");
         check("[[certificate]]\nfile = \"client.crt\"\nthings = 1", "\"things\" is not known");
+        let eleven = ["\"policy.json\""; 11].join(", ");
+        check(&format!("[[certificate]]\nfile = \"client.crt\"\npolicies = [{eleven}]"), "AIC-POL-08");
         check("[certificates]", "\"certificates\" is not known");
         check("x", "registry.toml");
     }

@@ -12,12 +12,16 @@ pub struct Limits {
     pub connect_interval: Duration,
     /// 500, per account; AIC-CON-07.
     pub connects_per_second: u32,
-    /// 20 s from the first byte to CONNECT.
+    /// 20 s from the first byte to CONNECT, or to the end of what HTTPS is asked.
     pub connect_timeout: Duration,
     /// 30 s; AIC-CON-10.
     pub keep_alive_min: u16,
     /// 1200 s; AIC-CON-10.
     pub keep_alive_max: u16,
+    /// 24 h of a WebSocket that SigV4 has opened; AIC-CON-16.
+    pub websocket_time: Duration,
+    /// 10; AIC-POL-08.
+    pub policies_per_certificate: usize,
     // -- Messages
     /// 131,072; AIC-PUB-03.
     pub payload_bytes: usize,
@@ -33,7 +37,7 @@ pub struct Limits {
     pub publishes_out_per_second: u32,
     /// 524,288, per connection and direction; AIC-PUB-08.
     pub bytes_per_second: u32,
-    /// 20,000; AIC-ACC-01.
+    /// 20,000 that come in, and as many that go out; AIC-ACC-01.
     pub account_publishes_per_second: u32,
     /// 100; AIC-PUB-09.
     pub in_flight_in: usize,
@@ -52,6 +56,10 @@ pub struct Limits {
     pub filters_per_subscribe: usize,
     /// 50, per connection; AIC-SUB-02.
     pub subscriptions: usize,
+    /// 500, per account; AIC-SUB-03.
+    pub subscriptions_per_second: u32,
+    /// 500,000, per account; AIC-SUB-03.
+    pub account_subscriptions: usize,
     /// 128; AIC-SUB-07.
     pub share_name_bytes: usize,
     // -- Sessions, retained messages
@@ -61,10 +69,23 @@ pub struct Limits {
     pub session_expiry_extra: Duration,
     /// 10 on resumption; AIC-SES-04.
     pub stored_per_second: u32,
+    /// 20 on resumption, of a Shared Subscription; AIC-SES-04.
+    pub stored_shared_per_second: u32,
     /// 500 while clients are away; AIC-SES-05.
     pub stored_per_second_account: u32,
+    /// 100 while a client is away, for that client; AIC-SES-06.
+    pub stored_per_second_session: u32,
     /// 1 s between two of one topic; AIC-RET-04.
     pub retained_interval: Duration,
+    // -- Shadows
+    /// 8,192, of a request and of a document without its metadata; AIC-TOP-04.
+    pub shadow_bytes: usize,
+    /// 8 levels of its state; AIC-TOP-04.
+    pub shadow_depth: usize,
+    /// 64; AIC-TOP-04.
+    pub shadow_name_bytes: usize,
+    /// 4: so many publishes an update counts for the account; AIC-TOP-04.
+    pub shadow_update_publishes: u32,
     // -- The emulator's own memory
     /// 1,000.
     pub connections: usize,
@@ -76,6 +97,8 @@ pub struct Limits {
     pub queue_bytes: usize,
     /// 1,000.
     pub retained_messages: usize,
+    /// 1,000, also of those that were deleted.
+    pub shadows: usize,
     /// 10,000 in each list of what was seen.
     pub records: usize,
     /// 1,000,000 accepted messages remembered.
@@ -94,6 +117,8 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(20),
             keep_alive_min: 30,
             keep_alive_max: 1200,
+            websocket_time: Duration::from_secs(86_400),
+            policies_per_certificate: 10,
             payload_bytes: 131_072,
             packet_bytes: 149_504,
             topic_bytes: 256,
@@ -110,17 +135,26 @@ impl Default for Limits {
             topic_aliases: 8,
             filters_per_subscribe: 8,
             subscriptions: 50,
+            subscriptions_per_second: 500,
+            account_subscriptions: 500_000,
             share_name_bytes: 128,
             session_expiry: Duration::from_secs(3600),
             session_expiry_extra: Duration::ZERO,
             stored_per_second: 10,
+            stored_shared_per_second: 20,
             stored_per_second_account: 500,
+            stored_per_second_session: 100,
             retained_interval: Duration::from_secs(1),
+            shadow_bytes: 8_192,
+            shadow_depth: 8,
+            shadow_name_bytes: 64,
+            shadow_update_publishes: 4,
             connections: 1_000,
             sessions: 1_000,
             queue_messages: 100_000,
             queue_bytes: 256 << 20,
             retained_messages: 1_000,
+            shadows: 1_000,
             records: 10_000,
             deliveries: 1_000_000,
             delivery_bytes: 128 << 20,

@@ -124,6 +124,8 @@ pub(super) struct Link {
     pub(super) bytes_out: Window,
     /// Nothing is read before. AIC-PUB-08
     pub(super) read_at: Instant,
+    /// When what has authenticated it is over. AIC-CON-16
+    pub(super) until: Option<Instant>,
 }
 
 /// Beyond this, a client that does not read is not read either.
@@ -160,6 +162,7 @@ impl Link {
             publishes_out: Window::default(),
             bytes_out: Window::default(),
             read_at: now,
+            until: None,
         }
     }
 

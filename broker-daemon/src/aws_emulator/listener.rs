@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use rustls::server::Acceptor;
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -15,6 +14,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::Shared;
 use super::connection::carry;
+use super::https;
 use super::registry::{Fingerprint, PeerIdentity};
 use super::tls::{Role, Secure, Speaks};
 use super::violations::Action;
@@ -100,22 +100,14 @@ async fn shake_hands(
     Ok((start.into_stream(config).await?, speaks))
 }
 
-async fn speak(mut stream: TlsStream<TcpStream>, speaks: Speaks, shared: Arc<Shared>) {
+async fn speak(stream: TlsStream<TcpStream>, speaks: Speaks, shared: Arc<Shared>) {
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let identity = certificate.map(|certificate| PeerIdentity::Certificate(Fingerprint::of_der(certificate)));
     match (speaks, identity) {
         (Speaks::Mqtt, Some(identity)) => carry(shared, stream, identity).await,
         (Speaks::MqttWithPassword, _) => carry(shared, stream, PeerIdentity::CustomAuthorizer).await,
-        (Speaks::Mqtt, None) => {}
-        (Speaks::Https, _) => {
-            // AIC-NET-03: whoever speaks MQTT here is answered as a web server does.
-            let mut first = [0; 1];
-            if matches!(stream.read(&mut first).await, Ok(1..)) {
-                let _ = stream
-                    .write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-                    .await;
-                let _ = stream.shutdown().await;
-            }
-        }
+        (Speaks::HttpsWithCertificate, Some(identity)) => https::serve(shared, stream, Some(identity)).await,
+        (Speaks::Https, _) => https::serve(shared, stream, None).await,
+        (Speaks::Mqtt | Speaks::HttpsWithCertificate, None) => {}
     }
 }

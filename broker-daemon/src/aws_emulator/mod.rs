@@ -32,8 +32,9 @@
 //!
 //! # What it does not do
 //!
-//! Shadows and jobs are accepted and not answered. MQTT over WebSocket and HTTPS are refused. Will Delay Interval is taken
-//! as 0. Limits of an account other than those of [`Limits`] are not counted.
+//! Signatures of SigV4 are looked at and not verified, as it has no users. There are no jobs: requests are answered as for a
+//! thing that has none. Of HTTPS there is publishing alone. Will Delay Interval is taken as 0. Limits of an account other
+//! than those of [`Limits`] are not counted.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,6 +51,8 @@ mod close;
 mod connection;
 mod deliver;
 mod directory;
+mod https;
+mod jobs;
 mod limits;
 mod link;
 mod listener;
@@ -65,10 +68,13 @@ mod retained;
 mod scenario;
 mod service;
 mod session;
+mod shadow;
 mod subscribe;
+mod thing;
 mod tls;
 mod topic;
 mod violations;
+mod websocket;
 
 pub use self::builder::Builder;
 pub use self::limits::Limits;

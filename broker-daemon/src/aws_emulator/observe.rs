@@ -26,6 +26,8 @@ pub enum DisconnectReason {
     ServerInitiated,
     /// Too much, too fast.
     Throttled,
+    /// What opened the WebSocket is too old. AIC-CON-16
+    WebSocketTtl,
 }
 
 impl DisconnectReason {
@@ -41,6 +43,7 @@ impl DisconnectReason {
             Self::KeepAliveTimeout => "MQTT_KEEP_ALIVE_TIMEOUT",
             Self::ServerInitiated => "SERVER_INITIATED_DISCONNECT",
             Self::Throttled => "THROTTLED",
+            Self::WebSocketTtl => "WEBSOCKET_TTL_EXPIRATION",
         }
     }
 }

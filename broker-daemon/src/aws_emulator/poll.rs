@@ -81,7 +81,9 @@ impl Service {
             Stage::First => self.close(link, DisconnectReason::ClientError, None, now),
             Stage::Open(since) => {
                 let is_after = |time: Option<Duration>| time.is_some_and(|time| since + time <= now);
-                let (reason, code) = if is_after(self.scenario.kick_duplicate) {
+                let (reason, code) = if link.until.is_some_and(|until| until <= now) {
+                    (DisconnectReason::WebSocketTtl, ReasonCode::AdministrativeAction)
+                } else if is_after(self.scenario.kick_duplicate) {
                     (DisconnectReason::DuplicateClientId, ReasonCode::SessionTakenOver)
                 } else if is_after(self.scenario.server_initiated_disconnect) {
                     (DisconnectReason::ServerInitiated, ReasonCode::AdministrativeAction)
@@ -103,7 +105,8 @@ impl Service {
                 let scenario = [self.scenario.kick_duplicate, self.scenario.server_initiated_disconnect];
                 // AIC-CON-10
                 let silence = link.last_packet + link.keep_alive.mul_f32(1.5);
-                scenario.into_iter().flatten().map(|time| since + time).chain([silence]).min()
+                let by_scenario = scenario.into_iter().flatten().map(|time| since + time);
+                by_scenario.chain([silence]).chain(link.until).min()
             }
             Stage::Over { .. } => None,
         }

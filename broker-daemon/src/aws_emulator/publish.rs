@@ -7,16 +7,61 @@ use bytes::Bytes;
 use culex_codec::{Ack, Packet, Publish, QoS, ReasonCode};
 use tokio::time::Instant;
 
+use super::limits::Limits;
 use super::link::{Link, summary};
 use super::observe::{Acknowledgement, Delivery, DisconnectReason};
-use super::policy::Action as Right;
+use super::policy::{Action as Right, Policy, Principal};
 use super::service::Service;
 use super::session::Message;
+use super::thing::Request;
 use super::topic::{self, Kind};
 use super::violations::Action;
 
 /// So much later every other PUBACK comes in the scenario `reorder_acks`.
 const REORDERED_BY: Duration = Duration::from_millis(100);
+
+/// A message that a client wants to be published.
+pub(super) struct Published {
+    /// Empty over HTTPS.
+    pub(super) client_id: String,
+    /// The connection, for No Local.
+    pub(super) publisher: u64,
+    pub(super) topic: String,
+    pub(super) payload: Bytes,
+    /// As on the wire.
+    pub(super) properties: Vec<u8>,
+    /// Message Expiry Interval, in seconds.
+    pub(super) expiry: Option<u32>,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) dup: bool,
+    pub(super) packet_id: Option<u16>,
+}
+
+impl Published {
+    fn over(link: &Link, publish: &Publish<'_>, topic: String) -> Self {
+        Self {
+            client_id: link.client_id().to_owned(),
+            publisher: link.id,
+            topic,
+            payload: Bytes::copy_from_slice(publish.payload),
+            properties: publish.properties.as_bytes().to_vec(),
+            expiry: publish.properties.message_expiry_interval(),
+            qos: publish.qos,
+            retain: publish.retain,
+            dup: publish.dup,
+            packet_id: publish.packet_id.map(|id| id.get()),
+        }
+    }
+}
+
+/// A rule that a message breaks by itself, and how 5.0 says so.
+pub(super) struct Fault {
+    pub(super) id: &'static str,
+    pub(super) code: ReasonCode,
+    /// The connection is closed, and not the message refused.
+    pub(super) closes: bool,
+}
 
 impl Service {
     pub(super) fn publish(&mut self, link: &mut Link, publish: &Publish<'_>, now: Instant) {
@@ -37,7 +82,7 @@ impl Service {
         if !self.is_slow_enough(link, publish, &topic, now) {
             return;
         }
-        self.accept(link, publish, topic, now);
+        self.accept(Published::over(link, publish, topic), now);
         if let Some(packet_id) = publish.packet_id {
             self.acknowledge(link, Ack::success(packet_id), now);
         }
@@ -73,45 +118,69 @@ impl Service {
             }
             return false;
         }
-        if publish.payload.len() > self.limits.payload_bytes {
-            self.close_for(link, "AIC-PUB-03", packet(), (error, ReasonCode::QuotaExceeded), now);
-            return false;
-        }
-        let is_filter_id = publish.properties.subscription_identifier().is_some();
-        let is_misnamed = topic.contains(['+', '#']);
-        if is_filter_id || is_misnamed {
+        if publish.properties.subscription_identifier().is_some() {
             self.close_for(link, "AIC-CON-09", packet(), (error, ReasonCode::ProtocolError), now);
             return false;
         }
-        if !topic::fits(topic, &self.limits) {
-            self.reject(link, publish, "AIC-PUB-05", (error, ReasonCode::TopicNameInvalid), now);
-            return false;
-        }
-        match topic::kind(topic) {
-            Kind::Plain => true,
-            Kind::BasicIngest | Kind::Thing if !publish.retain => true,
-            Kind::BasicIngest | Kind::Thing => {
-                self.reject(link, publish, "AIC-RET-03", (error, ReasonCode::TopicNameInvalid), now);
+        match self.fault(topic, publish.payload.len(), publish.retain) {
+            None => true,
+            Some(Fault { id, code, closes: true }) => {
+                self.close_for(link, id, packet(), (error, code), now);
                 false
             }
-            Kind::Events | Kind::Reserved => {
-                self.close_for(link, "AIC-TOP-01", packet(), (error, ReasonCode::TopicNameInvalid), now);
+            Some(Fault { id, code, closes: false }) => {
+                self.reject(link, publish, id, (error, code), now);
                 false
+            }
+        }
+    }
+
+    /// The rule that a message breaks by itself, if any.
+    pub(super) fn fault(&self, topic: &str, payload_bytes: usize, retain: bool) -> Option<Fault> {
+        let fault = |id, code, closes| Some(Fault { id, code, closes });
+        if payload_bytes > self.limits.payload_bytes {
+            return fault("AIC-PUB-03", ReasonCode::QuotaExceeded, true);
+        }
+        if topic.contains(['+', '#']) {
+            return fault("AIC-CON-09", ReasonCode::ProtocolError, true);
+        }
+        if !topic::fits(topic, &self.limits) {
+            return fault("AIC-PUB-05", ReasonCode::TopicNameInvalid, false);
+        }
+        match topic::kind(topic) {
+            Kind::Plain => None,
+            Kind::BasicIngest | Kind::Thing if retain => {
+                fault("AIC-RET-03", ReasonCode::TopicNameInvalid, false)
+            }
+            Kind::BasicIngest => None,
+            Kind::Thing if Request::of(topic).is_some() => None,
+            Kind::Thing | Kind::Events | Kind::Reserved => {
+                fault("AIC-TOP-01", ReasonCode::TopicNameInvalid, true)
             }
         }
     }
 
     fn is_authorised(&mut self, link: &mut Link, publish: &Publish<'_>, topic: &str, now: Instant) -> bool {
         let forbidden = (DisconnectReason::ForbiddenAccess, ReasonCode::NotAuthorized);
-        if !self.is_allowed(link, Right::Publish, topic) {
-            self.reject(link, publish, "AIC-POL-04", forbidden, now);
-            return false;
+        let missing = self.missing_right(&link.policies, &link.principal, topic, publish.retain);
+        if let Some(id) = missing {
+            self.reject(link, publish, id, forbidden, now);
         }
-        if publish.retain && !self.is_allowed(link, Right::RetainPublish, topic) {
-            self.reject(link, publish, "AIC-POL-06", forbidden, now);
-            return false;
+        missing.is_none()
+    }
+
+    /// The rule that keeps somebody from publishing to a topic, if any.
+    pub(super) fn missing_right(
+        &self,
+        policies: &[Policy],
+        principal: &Principal,
+        topic: &str,
+        retain: bool,
+    ) -> Option<&'static str> {
+        if !self.may(policies, principal, Right::Publish, topic) {
+            return Some("AIC-POL-04");
         }
-        true
+        (retain && !self.may(policies, principal, Right::RetainPublish, topic)).then_some("AIC-POL-06")
     }
 
     /// Whether there is room for one more without a PUBACK. AIC-PUB-09
@@ -153,12 +222,8 @@ impl Service {
         let accepted = link.accepted_in.sum(now);
         let broken = if accepted >= limit {
             Some("AIC-PUB-06")
-        } else if publish.retain && !self.retained.may_write(topic, self.limits.retained_interval, now) {
-            Some("AIC-RET-04")
-        } else if self.account_publishes.sum(now) >= self.limits.account_publishes_per_second {
-            Some("AIC-ACC-01")
         } else {
-            None
+            self.spent(topic, publish.retain, publish.payload.is_empty(), now)
         };
         if broken.is_none() && accepted < own {
             link.accepted_in.add(1, now);
@@ -176,39 +241,65 @@ impl Service {
         false
     }
 
-    fn accept(&mut self, link: &Link, publish: &Publish<'_>, topic: String, now: Instant) {
-        let payload = Bytes::copy_from_slice(publish.payload);
+    /// The limit of the account that has no room for one more message, if any.
+    pub(super) fn spent(
+        &mut self,
+        topic: &str,
+        retain: bool,
+        is_clear: bool,
+        now: Instant,
+    ) -> Option<&'static str> {
+        let Limits { retained_messages, retained_interval, account_publishes_per_second, .. } = self.limits;
+        if retain
+            && !(self.retained.has_room(topic, is_clear, retained_messages)
+                && self.retained.may_write(topic, retained_interval, now))
+        {
+            return Some("AIC-RET-04");
+        }
+        (self.account_publishes.sum(now) >= account_publishes_per_second).then_some("AIC-ACC-01")
+    }
+
+    /// Takes a message that breaks no rule.
+    pub(super) fn accept(&mut self, published: Published, now: Instant) {
+        let Published {
+            client_id,
+            publisher,
+            topic,
+            payload,
+            properties,
+            expiry,
+            qos,
+            retain,
+            dup,
+            packet_id,
+        } = published;
         let delivery = Delivery {
             at: self.at(now),
-            client_id: link.client_id().to_owned(),
+            client_id: client_id.clone(),
             topic: topic.clone(),
             payload: payload.clone(),
-            qos: publish.qos.bits(),
-            retain: publish.retain,
-            dup: publish.dup,
-            packet_id: publish.packet_id.map(|id| id.get()),
+            qos: qos.bits(),
+            retain,
+            dup,
+            packet_id,
         };
         let Self { limits, deliveries, observations, .. } = self;
         observations.deliveries_forgotten +=
             deliveries.push(delivery, limits.deliveries, limits.delivery_bytes);
         self.news.notify_waiters();
         // AIC-TOP-02, AIC-TOP-03: taken, and seen by no subscriber.
-        if topic::kind(&topic) != Kind::Plain {
-            return;
+        match topic::kind(&topic) {
+            Kind::Plain => {}
+            Kind::Thing => return self.ask_thing(&client_id, &topic, &payload, now),
+            Kind::BasicIngest | Kind::Events | Kind::Reserved => return,
         }
-        let message = Arc::new(Message {
-            topic,
-            payload,
-            properties: publish.properties.as_bytes().to_vec(),
-            qos: publish.qos,
-            expires: self.expiry(publish.properties.message_expiry_interval(), now),
-            published: now,
-            publisher: link.id,
-        });
-        if publish.retain {
+        let expires = self.expiry(expiry, now);
+        let message =
+            Arc::new(Message { topic, payload, properties, qos, expires, published: now, publisher });
+        if retain {
             self.retained.set(&message, self.limits.retained_messages);
         }
-        self.route(&message, publish.retain, now);
+        self.route(&message, retain, now);
     }
 
     /// A message of the cloud itself.

@@ -86,6 +86,8 @@ pub struct Registry {
     certificates: BTreeMap<Fingerprint, Registration>,
     /// What a custom authoriser allows to whoever has user name and password. AIC-NET-04
     pub(super) custom: Vec<Policy>,
+    /// What a user of the account may do. AIC-NET-05
+    pub(super) users: Vec<Policy>,
 }
 
 impl Registry {
@@ -125,4 +127,6 @@ pub enum PeerIdentity {
     Certificate(Fingerprint),
     /// Nobody yet: the custom authoriser looks at user name and password. AIC-NET-04
     CustomAuthorizer,
+    /// A user of the account, by a signature that nobody verifies here. AIC-NET-05
+    SigV4,
 }

@@ -26,6 +26,11 @@ impl Retained {
         true
     }
 
+    /// Whether there is room for a message of this topic.
+    pub(super) fn has_room(&self, topic: &str, is_clear: bool, count_max: usize) -> bool {
+        is_clear || self.messages.len() < count_max || self.messages.contains_key(topic)
+    }
+
     /// Sets the message of its topic, or clears it if it has no payload. Gives false if there is no room.
     pub(super) fn set(&mut self, message: &Arc<Message>, count_max: usize) -> bool {
         if message.payload.is_empty() {

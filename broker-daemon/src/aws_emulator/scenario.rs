@@ -78,6 +78,9 @@ pub struct Scenario {
     pub subscription_options: bool,
     /// An empty client id of 3.1.1 is accepted, with a clean session. AIC-CON-05
     pub empty_client_id: bool,
+    /// Port 443 speaks MQTT with a client certificate whatever ALPN says, as with a domain configuration that pins
+    /// `SECURE_MQTT`. AIC-NET-08
+    pub secure_mqtt_443: bool,
 }
 
 impl Default for Scenario {
@@ -118,6 +121,7 @@ impl Default for Scenario {
             qos2_ignored: false,
             subscription_options: false,
             empty_client_id: false,
+            secure_mqtt_443: false,
         }
     }
 }
@@ -151,20 +155,38 @@ macro_rules! switches {
 
         impl Scenario {
             /// Sets what `name` or `name=value` says. Shares are per mille, times milliseconds, rates per second; a switch
-            /// that only is or is not takes no value.
+            /// that only is or is not takes no value. `name=off` is as it usually is.
             ///
             /// # Errors
             /// A name or value that there is not.
             pub fn switch(&mut self, text: &str) -> Result<(), ScenarioError> {
                 let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
                 match name {
+                    $(stringify!($name) if value == Some("off") => self.$name = Self::default().$name,)*
                     $(stringify!($name) => switches!(@set $kind self.$name, value, stringify!($name)),)*
                     _ => return Err(ScenarioError::Unknown { name: name.to_owned() }),
                 }
                 Ok(())
             }
+
+            /// What is not as it usually is, each as [`Self::switch`] takes it.
+            pub fn switched(&self) -> Vec<String> {
+                let usual = Self::default();
+                let mut switched = Vec::new();
+                $(if self.$name != usual.$name {
+                    switched.push(format!("{}{}", stringify!($name), switches!(@show $kind self.$name)));
+                })*
+                switched
+            }
         }
     };
+    (@show flag $field:expr) => { if $field { "" } else { "=false" } };
+    (@show share $field:expr) => { format!("={}", $field) };
+    (@show time $field:expr) => { format!("={}", $field.as_millis()) };
+    (@show perhaps_time $field:expr) => {
+        $field.map_or("=off".to_owned(), |time| format!("={}", time.as_millis()))
+    };
+    (@show rate $field:expr) => { $field.map_or("=off".to_owned(), |rate| format!("={rate}")) };
     (@set flag $field:expr, $value:ident, $name:expr) => {
         match $value {
             None | Some("true") => $field = true,
@@ -224,6 +246,7 @@ switches! {
     qos2_ignored: flag,
     subscription_options: flag,
     empty_client_id: flag,
+    secure_mqtt_443: flag,
 }
 
 fn number(
@@ -248,6 +271,13 @@ mod tests {
             let done = scenario.switch(name).or_else(|_| scenario.switch(&format!("{name}=7")));
             assert_eq!(done, Ok(()), "{name}");
             assert_ne!(scenario, Scenario::default(), "{name}");
+            // What is said of it switches it, and `off` brings the usual back.
+            let said = scenario.switched();
+            let mut same = Scenario::default();
+            assert!(same.switch(&said[0]).is_ok() && said.len() == 1, "{said:?}");
+            assert_eq!(same, scenario, "{name}");
+            assert_eq!(scenario.switch(&format!("{name}=off")), Ok(()));
+            assert_eq!((scenario.switched(), scenario), (Vec::new(), Scenario::default()), "{name}");
         }
     }
 

@@ -11,12 +11,13 @@ use tokio::time::Instant;
 use super::limits::Limits;
 use super::link::{Link, Request, Stage, summary};
 use super::observe::{Deliveries, DisconnectReason, Observations};
-use super::policy::{self, Action as Right};
+use super::policy::{self, Action as Right, Policy, Principal};
 use super::rate::{Chance, Window};
 use super::registry::{PeerIdentity, Registry};
 use super::retained::Retained;
 use super::scenario::Scenario;
 use super::session::Session;
+use super::shadow::Shadows;
 use super::violations::{Action, Violation, Violations};
 
 #[derive(Debug)]
@@ -31,12 +32,15 @@ pub(super) struct Service {
     next_link: u64,
     pub(super) sessions: BTreeMap<String, Session>,
     pub(super) retained: Retained,
+    pub(super) shadows: Shadows,
     /// Whose turn it is in each Shared Subscription.
     pub(super) turns: BTreeMap<String, usize>,
     /// When client ids have sent CONNECT, of late.
     pub(super) recent_connects: BTreeMap<String, Instant>,
     pub(super) connects: Window,
     pub(super) account_publishes: Window,
+    pub(super) account_publishes_out: Window,
+    pub(super) subscriptions: Window,
     pub(super) account_stored: Window,
     pub(super) chance: Chance,
     pub(super) violations: Violations,
@@ -68,6 +72,9 @@ impl Service {
             recent_connects: BTreeMap::new(),
             connects: Window::default(),
             account_publishes: Window::default(),
+            account_publishes_out: Window::default(),
+            subscriptions: Window::default(),
+            shadows: Shadows::default(),
             account_stored: Window::default(),
             chance: Chance::new(seed),
             violations: Violations::default(),
@@ -83,7 +90,11 @@ impl Service {
             return None;
         }
         self.next_link += 1;
-        self.links.insert(self.next_link, Link::new(self.next_link, identity, wake, now));
+        let mut link = Link::new(self.next_link, identity, wake, now);
+        if link.identity == PeerIdentity::SigV4 {
+            link.until = Some(now + self.limits.websocket_time);
+        }
+        self.links.insert(self.next_link, link);
         Some(self.next_link)
     }
 
@@ -264,9 +275,13 @@ impl Service {
     }
 
     pub(super) fn is_allowed(&self, link: &Link, right: Right, name: &str) -> bool {
+        self.may(&link.policies, &link.principal, right, name)
+    }
+
+    pub(super) fn may(&self, policies: &[Policy], principal: &Principal, right: Right, name: &str) -> bool {
         let is_without =
             self.scenario.policy_none || (self.scenario.policy_without_receive && right == Right::Receive);
-        !is_without && policy::allows(&link.policies, &link.principal, right, name)
+        !is_without && policy::allows(policies, principal, right, name)
     }
 
     /// Another scenario from now on.

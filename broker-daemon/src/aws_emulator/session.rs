@@ -8,6 +8,8 @@ use bytes::Bytes;
 use culex_codec::QoS;
 use tokio::time::Instant;
 
+use super::rate::Window;
+
 /// An Application Message. Properties are those that are passed on, as on the wire; AIC-V5-04.
 #[derive(Debug)]
 pub(super) struct Message {
@@ -17,11 +19,24 @@ pub(super) struct Message {
     pub(super) qos: QoS,
     pub(super) expires: Option<Instant>,
     pub(super) published: Instant,
-    /// The connection, for No Local.
+    /// The connection, for No Local; 0 is the service itself.
     pub(super) publisher: u64,
 }
 
 impl Message {
+    /// What the service says by itself, at QoS 1.
+    pub(super) fn of_service(topic: String, payload: Bytes, now: Instant) -> Self {
+        Self {
+            topic,
+            payload,
+            properties: Vec::new(),
+            qos: QoS::AtLeastOnce,
+            expires: None,
+            published: now,
+            publisher: 0,
+        }
+    }
+
     /// What it costs in memory.
     pub(super) fn bytes(&self) -> usize {
         128 + self.wire_bytes()
@@ -52,10 +67,18 @@ pub(super) struct Outgoing {
     pub(super) message: Arc<Message>,
     pub(super) qos: QoS,
     pub(super) retain: bool,
+    /// It is of a Shared Subscription.
+    pub(super) is_shared: bool,
     /// It was there when the client came back, so comes slowly. AIC-SES-04
     pub(super) is_stored: bool,
     /// It is the second of a message that comes twice.
     pub(super) is_copy: bool,
+}
+
+impl Outgoing {
+    pub(super) fn new(message: Arc<Message>, qos: QoS, retain: bool) -> Self {
+        Self { message, qos, retain, is_shared: false, is_stored: false, is_copy: false }
+    }
 }
 
 #[derive(Debug)]
@@ -84,6 +107,8 @@ pub(super) struct Session {
     pub(super) expires: Option<Instant>,
     /// When the next stored message may be sent.
     pub(super) next_stored: Option<Instant>,
+    /// What was stored while its client was away, of late. AIC-SES-06
+    pub(super) stored: Window,
 }
 
 impl Session {
@@ -100,6 +125,7 @@ impl Session {
             expiry: Duration::ZERO,
             expires: None,
             next_stored: None,
+            stored: Window::default(),
         }
     }
 

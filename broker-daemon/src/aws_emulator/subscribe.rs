@@ -40,7 +40,7 @@ impl Service {
         let mut codes = Vec::new();
         let mut retained = Vec::new();
         for wanted in subscribe.filters {
-            match self.check_filter(link, &wanted) {
+            match self.check_filter(link, &wanted, now) {
                 Ok(()) => {
                     let is_new = self.add(link, &wanted, now);
                     codes.push(wanted.options.qos.bits());
@@ -66,11 +66,13 @@ impl Service {
         for (topic, qos) in retained {
             self.send_retained(link, &topic, qos, now);
         }
-        let body = self.event(link, "subscribed", now);
+        let topics: Vec<_> = subscribe.filters.iter().map(|wanted| wanted.filter.as_str()).collect();
+        let mut body = self.event(link, "subscribed", now);
+        body.push(("topics", topics.into()));
         self.tell(link, "subscriptions/subscribed", body, now);
     }
 
-    fn check_filter(&self, link: &Link, wanted: &Wanted<'_>) -> Result<(), Refusal> {
+    fn check_filter(&mut self, link: &Link, wanted: &Wanted<'_>, now: Instant) -> Result<(), Refusal> {
         let refusal = |id, code, reason, closes| Err(Refusal { id, code, reason, closes });
         let error = DisconnectReason::ClientError;
         if wanted.options.qos == QoS::ExactlyOnce {
@@ -103,6 +105,12 @@ impl Service {
             .is_some_and(|all| all.len() >= self.limits.subscriptions && !all.contains_key(whole));
         if is_full {
             return refusal("AIC-SUB-02", ReasonCode::QuotaExceeded, error, false);
+        }
+        let all: usize = self.sessions.values().map(|session| session.subscriptions.len()).sum();
+        if all >= self.limits.account_subscriptions
+            || !self.subscriptions.take(1, self.limits.subscriptions_per_second, now)
+        {
+            return refusal("AIC-SUB-03", ReasonCode::QuotaExceeded, DisconnectReason::Throttled, false);
         }
         Ok(())
     }
@@ -137,14 +145,7 @@ impl Service {
 
     fn send_retained(&mut self, link: &Link, topic: &str, qos: QoS, now: Instant) {
         if let Some(message) = self.retained.get(topic, now) {
-            let qos = qos.min(message.qos);
-            let outgoing = Outgoing {
-                message: Arc::clone(&message),
-                qos,
-                retain: true,
-                is_stored: false,
-                is_copy: false,
-            };
+            let outgoing = Outgoing::new(Arc::clone(&message), qos.min(message.qos), true);
             self.give(link.client_id(), outgoing, now);
         }
     }
@@ -163,7 +164,9 @@ impl Service {
             Packet::UnsubAck(UnsubAck { packet_id, properties: Properties::EMPTY, reason_codes: &codes }),
             now,
         );
-        let body = self.event(link, "unsubscribed", now);
+        let topics: Vec<_> = unsubscribe.filters.iter().map(|filter| filter.as_str()).collect();
+        let mut body = self.event(link, "unsubscribed", now);
+        body.push(("topics", topics.into()));
         self.tell(link, "subscriptions/unsubscribed", body, now);
     }
 }

@@ -31,6 +31,8 @@ pub enum Role {
     Port8883,
     /// As port 443: what it is, ALPN says.
     Port443,
+    /// As port 8443: HTTPS with a client certificate. AIC-NET-06
+    Port8443,
 }
 
 /// What is spoken behind the handshake.
@@ -38,12 +40,14 @@ pub enum Role {
 pub(super) enum Speaks {
     Mqtt,
     MqttWithPassword,
-    /// Not with us.
     Https,
+    HttpsWithCertificate,
 }
 
 const ALPN_CERTIFICATE: &[u8] = b"x-amzn-mqtt-ca";
 const ALPN_PASSWORD: &[u8] = b"mqtt";
+const ALPN_HTTP_CERTIFICATE: &[u8] = b"x-amzn-http-ca";
+const ALPN_HTTP: &[u8] = b"http/1.1";
 
 /// Everything that handshakes need.
 pub(super) struct Secure {
@@ -92,7 +96,7 @@ impl Secure {
     ) -> Result<(Arc<ServerConfig>, Speaks), Error> {
         let scenario = self.shared.lock().scenario.clone();
         let offered: Vec<Vec<u8>> = hello.alpn().into_iter().flatten().take(16).map(<[u8]>::to_vec).collect();
-        let (speaks, alpn) = self.protocol(role, &offered);
+        let (speaks, alpn) = self.protocol(role, &offered, &scenario);
         let versions = match (scenario.tls12_only, scenario.tls13_only) {
             (true, false) => &[&TLS12][..],
             (false, true) => &[&TLS13][..],
@@ -101,7 +105,9 @@ impl Secure {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(versions)?;
         let builder = match speaks {
-            Speaks::Mqtt => builder.with_client_cert_verifier(Arc::new(Verifier(Arc::clone(self)))),
+            Speaks::Mqtt | Speaks::HttpsWithCertificate => {
+                builder.with_client_cert_verifier(Arc::new(Verifier(Arc::clone(self))))
+            }
             Speaks::MqttWithPassword | Speaks::Https => builder.with_no_client_auth(),
         };
         let certificate = self.certificate(hello.server_name(), &scenario);
@@ -113,7 +119,8 @@ impl Secure {
         Ok((Arc::new(config), speaks))
     }
 
-    fn protocol(&self, role: Role, offered: &[Vec<u8>]) -> (Speaks, Vec<Vec<u8>>) {
+    /// What is spoken, and what of ALPN is taken: nothing of the client's refuses the handshake.
+    fn protocol(&self, role: Role, offered: &[Vec<u8>], scenario: &Scenario) -> (Speaks, Vec<Vec<u8>>) {
         let has = |name: &[u8]| offered.iter().any(|offer| offer == name);
         match role {
             Role::Port8883 => {
@@ -122,16 +129,21 @@ impl Secure {
                 }
                 (Speaks::Mqtt, offered.to_vec())
             }
+            Role::Port443 if scenario.secure_mqtt_443 => (Speaks::Mqtt, offered.to_vec()),
             Role::Port443 if has(ALPN_CERTIFICATE) => (Speaks::Mqtt, vec![ALPN_CERTIFICATE.to_vec()]),
             Role::Port443 if has(ALPN_PASSWORD) => (Speaks::MqttWithPassword, vec![ALPN_PASSWORD.to_vec()]),
-            Role::Port443 if offered.is_empty() => {
-                self.violate("AIC-NET-03", "no ALPN on port 443".to_owned(), Action::Closed);
-                (Speaks::Https, Vec::new())
+            Role::Port443 if has(ALPN_HTTP_CERTIFICATE) => {
+                (Speaks::HttpsWithCertificate, vec![ALPN_HTTP_CERTIFICATE.to_vec()])
             }
-            Role::Port443 => {
+            Role::Port443 if offered.is_empty() || has(ALPN_HTTP) => {
+                (Speaks::Https, vec![ALPN_HTTP.to_vec()])
+            }
+            Role::Port8443 if offered.is_empty() || has(ALPN_HTTP) || has(ALPN_HTTP_CERTIFICATE) => {
+                (Speaks::HttpsWithCertificate, vec![ALPN_HTTP.to_vec(), ALPN_HTTP_CERTIFICATE.to_vec()])
+            }
+            Role::Port443 | Role::Port8443 => {
                 self.violate("AIC-NET-03", format!("ALPN {}", names(offered)), Action::NoHandshake);
-                // None of the client's, so rustls refuses it.
-                (Speaks::Https, vec![ALPN_CERTIFICATE.to_vec()])
+                (Speaks::Https, vec![ALPN_HTTP.to_vec()])
             }
         }
     }

@@ -9,7 +9,7 @@ pub(super) enum Kind {
     Plain,
     /// `$aws/rules/<rule>/<topic>`, which goes past the message broker. AIC-TOP-02
     BasicIngest,
-    /// A request to, or an answer of, shadow or jobs of a thing. AIC-TOP-03, AIC-TOP-06
+    /// A request to, or an answer of, shadow or jobs of a thing, as `thing` tells apart. AIC-TOP-03, AIC-TOP-06
     Thing,
     /// `$aws/events/…`. AIC-TOP-07
     Events,

@@ -19,6 +19,8 @@ pub enum Action {
     Delayed,
     /// It was done: the real service may or may not.
     Accepted,
+    /// HTTPS was answered with this status.
+    Answered(u16),
     /// The TLS handshake was refused.
     NoHandshake,
 }
@@ -31,6 +33,7 @@ impl fmt::Display for Action {
             Self::Discarded => f.write_str("discarded it, no PUBACK"),
             Self::Delayed => f.write_str("delayed it"),
             Self::Accepted => f.write_str("accepted it; the service may not"),
+            Self::Answered(status) => write!(f, "answered HTTP {status}"),
             Self::NoHandshake => f.write_str("refused the handshake"),
         }
     }

@@ -255,6 +255,32 @@ async fn aic_pub_11_100_messages_per_second_are_sent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn aic_acc_01_the_account_takes_and_sends_so_many_per_second() {
+    let limits = Limits { account_publishes_per_second: 3, ..Limits::default() };
+    let emulator = Emulator::builder().limits(limits).build();
+    let mut peers = [Peer::connected(&emulator, V3, "a").await, Peer::connected(&emulator, V3, "b").await];
+    for id in 1..=3 {
+        for peer in &mut peers {
+            peer.send(publish("t", id, b"x")).await;
+        }
+    }
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(emulator.deliveries().len(), 3);
+    assert_eq!(emulator.violations().count("AIC-ACC-01"), 3);
+    // What goes out waits.
+    let mut reader = Peer::connected(&emulator, V3, "reader").await;
+    reader.subscribe(&[("out", 0)]).await;
+    let started = Instant::now();
+    for _ in 0..7 {
+        emulator.publish("out", "x", QoS::AtMostOnce, false);
+    }
+    for _ in 0..7 {
+        reader.message().await;
+    }
+    assert_eq!(started.elapsed(), Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn aic_pub_12_what_is_not_acknowledged_comes_again_for_an_hour() {
     let limits = Limits { redelivery_interval: Duration::from_secs(60), ..Limits::default() };
     let emulator = Emulator::builder().limits(limits).build();

@@ -8,7 +8,15 @@ use super::peer::{Got, Peer, V3, V5, broke, publish};
 
 #[tokio::test(start_paused = true)]
 async fn aic_top_01_reserved_topics_close() {
-    for topic in ["$SYS/broker/x", "$aws/events/presence/connected/a", "$aws/other", "$aws/rules/r", "$x"] {
+    for topic in [
+        "$SYS/broker/x",
+        "$aws/events/presence/connected/a",
+        "$aws/other",
+        "$aws/rules/r",
+        "$aws/things/a/shadow/update/accepted",
+        "$aws/things/a/jobs/notify",
+        "$x",
+    ] {
         for (version, expected) in [(V3, Got::Closed), (V5, Got::Disconnect(0x90))] {
             let emulator = Emulator::builder().build();
             let mut peer = Peer::connected(&emulator, version, "a").await;
@@ -74,6 +82,8 @@ async fn aic_top_07_and_08_life_cycle_events_have_reasons() {
         assert_eq!(body["clientId"], "b");
         assert_eq!(body["eventType"], what.split('/').next_back().unwrap());
         assert!(body["timestamp"].as_u64().unwrap() >= 1_700_000_000_000);
+        let topics = what.starts_with("subscriptions").then(|| serde_json::json!(["t"]));
+        assert_eq!(body.get("topics"), topics.as_ref());
         assert_eq!(body["disconnectReason"].as_str().unwrap_or_default(), reason);
         assert_eq!(body["clientInitiatedDisconnect"].as_bool(), (!reason.is_empty()).then_some(false));
     }

@@ -21,13 +21,21 @@ async fn emulator() -> (Emulator, tempfile::TempDir) {
     let scenario = Scenario { subscribe_lag: Duration::ZERO, ..Scenario::default() };
     let any = "127.0.0.1:0".parse().unwrap();
     let builder = Emulator::builder().directory(folder.path()).limits(limits).scenario(scenario);
-    (builder.listen(Role::Port8883, any).start().await.unwrap(), folder)
+    let builder = builder.listen(Role::Port8883, any).listen(Role::Port443, any);
+    (builder.start().await.unwrap(), folder)
 }
 
-fn settings(emulator: &Emulator, folder: &tempfile::TempDir, version: u8, steps: &Value) -> Value {
+/// Over port 443 it is a WebSocket.
+fn settings(
+    emulator: &Emulator,
+    folder: &tempfile::TempDir,
+    (version, role): (u8, Role),
+    steps: &Value,
+) -> Value {
     json!({
         "version": version,
-        "port": emulator.address(Role::Port8883).unwrap().port(),
+        "websocket": role == Role::Port443,
+        "port": emulator.address(role).unwrap().port(),
         "ca": folder.path().join("root-ca.crt"),
         "cert": folder.path().join("client.crt"),
         "key": folder.path().join("client.key"),
@@ -38,9 +46,14 @@ fn settings(emulator: &Emulator, folder: &tempfile::TempDir, version: u8, steps:
 }
 
 /// Runs the SDK with these steps and gives what it said.
-async fn run(emulator: &Emulator, folder: &tempfile::TempDir, version: u8, steps: Value) -> Option<String> {
+async fn run(
+    emulator: &Emulator,
+    folder: &tempfile::TempDir,
+    how: (u8, Role),
+    steps: Value,
+) -> Option<String> {
     let python = python("aws")?;
-    let settings = settings(emulator, folder, version, &steps);
+    let settings = settings(emulator, folder, how, &steps);
     let output = tokio::task::spawn_blocking(move || {
         Command::new(python)
             .arg(workspace().join("tests/bridge/programs/aws_sdk.py"))
@@ -55,7 +68,7 @@ async fn run(emulator: &Emulator, folder: &tempfile::TempDir, version: u8, steps
     Some(said)
 }
 
-async fn works(version: u8) {
+async fn works(version: u8, role: Role) {
     let (emulator, folder) = emulator().await;
     let steps = json!([
         ["subscribe", "sdk/#"],
@@ -65,7 +78,7 @@ async fn works(version: u8) {
         ["subscribe", "kept/1"],
         ["receive"],
     ]);
-    let Some(said) = run(&emulator, &folder, version, steps).await else { return };
+    let Some(said) = run(&emulator, &folder, (version, role), steps).await else { return };
     let expected = [
         "CONNECTED False",
         "SUBSCRIBE 1",
@@ -86,7 +99,7 @@ async fn works(version: u8) {
         emulator.publish("sdk/away", n.to_string(), QoS::AtLeastOnce, false);
     }
     let steps = json!([["receive"], ["receive"], ["receive"], ["publish", "sdk/2", "self"], ["receive"]]);
-    let said = run(&emulator, &folder, version, steps).await.unwrap();
+    let said = run(&emulator, &folder, (version, role), steps).await.unwrap();
     let expected = [
         "CONNECTED True",
         "RECEIVED sdk/away 0 live",
@@ -104,19 +117,25 @@ async fn works(version: u8) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn aws_sdk_publishes_subscribes_and_comes_back_in_3_1_1() {
-    works(3).await;
+    works(3, Role::Port8883).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn aws_sdk_publishes_subscribes_and_comes_back_in_5_0() {
-    works(5).await;
+    works(5, Role::Port8883).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aic_net_05_aws_sdk_comes_over_a_signed_websocket() {
+    works(3, Role::Port443).await;
+    works(5, Role::Port443).await;
 }
 
 async fn receives_retained(version: u8) {
     let (emulator, folder) = emulator().await;
     emulator.publish("kept/1", "state", QoS::AtLeastOnce, true);
     let steps = json!([["subscribe", "kept/1"], ["receive"]]);
-    let Some(said) = run(&emulator, &folder, version, steps).await else { return };
+    let Some(said) = run(&emulator, &folder, (version, Role::Port8883), steps).await else { return };
     assert_eq!(said, "CONNECTED False\nSUBSCRIBE 1\nRECEIVED kept/1 state retained\nDISCONNECTED\n");
     broke(&emulator, &[]);
 }
@@ -136,7 +155,7 @@ async fn aws_sdk_leaves_a_will() {
         reader.subscribe(&[("wills/#", 1)]).await;
         let mut child = Command::new(&python)
             .arg(workspace().join("tests/bridge/programs/aws_sdk.py"))
-            .arg(settings(&emulator, &folder, version, &Value::Null).to_string())
+            .arg(settings(&emulator, &folder, (version, Role::Port8883), &Value::Null).to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

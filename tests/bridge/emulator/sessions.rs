@@ -82,14 +82,44 @@ async fn aic_ses_04_only_qos_1_is_stored_and_comes_ten_times_per_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn aic_ses_05_and_06_500_messages_per_second_are_stored() {
+async fn aic_ses_04_of_a_shared_subscription_twenty_come_per_second() {
     let emulator = Emulator::builder().build();
+    away(&emulator, "$share/group/t").await;
+    for n in 0..=60 {
+        emulator.publish("t", n.to_string(), QoS::AtLeastOnce, false);
+    }
+    let (mut peer, _) = Peer::accepted(&emulator, &persistent("a")).await;
+    let started = Instant::now();
+    for n in 0..=60 {
+        assert_eq!(peer.take().await.payload, n.to_string().as_bytes());
+    }
+    assert_eq!(started.elapsed(), SECOND * 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn aic_ses_05_500_messages_per_second_are_stored() {
+    let limits = Limits { stored_per_second_session: 1000, ..Limits::default() };
+    let emulator = Emulator::builder().limits(limits).build();
     away(&emulator, "t").await;
     for _ in 0..501 {
         emulator.publish("t", "x", QoS::AtLeastOnce, false);
     }
     assert_eq!(emulator.session("a").unwrap().queued, 500);
     assert_eq!(emulator.observations().discarded_offline, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn aic_ses_06_100_messages_per_second_are_stored_of_a_session() {
+    let emulator = Emulator::builder().build();
+    away(&emulator, "t").await;
+    for _ in 0..101 {
+        emulator.publish("t", "x", QoS::AtLeastOnce, false);
+    }
+    assert_eq!(emulator.session("a").unwrap().queued, 100);
+    assert_eq!(emulator.observations().discarded_offline, 1);
+    sleep(SECOND).await;
+    emulator.publish("t", "x", QoS::AtLeastOnce, false);
+    assert_eq!(emulator.session("a").unwrap().queued, 101);
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,6 +186,24 @@ async fn aic_ret_04_one_retained_message_per_topic_and_second() {
     peer.send(retained(2)).await;
     assert_eq!(peer.next().await, Got::PubAck(2, 0));
     assert_eq!(emulator.violations().count("AIC-RET-04"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn aic_ret_04_so_many_topics_have_a_retained_message() {
+    let emulator = Emulator::builder().limits(Limits { retained_messages: 2, ..Limits::default() }).build();
+    let mut peer = Peer::connected(&emulator, V3, "a").await;
+    for (id, topic) in [(1, "a"), (2, "b")] {
+        peer.send(Publish { retain: true, ..publish(topic, id, b"x") }).await;
+        assert_eq!(peer.next().await, Got::PubAck(id, 0));
+    }
+    peer.send(Publish { retain: true, ..publish("c", 3, b"x") }).await;
+    peer.is_quiet_for(SECOND).await;
+    // One that is there already is none more, and one is cleared at any time.
+    for (id, topic, payload) in [(4, "a", &b"y"[..]), (5, "b", b""), (3, "c", b"x")] {
+        peer.send(Publish { retain: true, ..publish(topic, id, payload) }).await;
+        assert_eq!(peer.next().await, Got::PubAck(id, 0));
+    }
+    broke(&emulator, &["AIC-RET-04"]);
 }
 
 #[tokio::test(start_paused = true)]

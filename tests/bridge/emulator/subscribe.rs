@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use culex::aws_emulator::{Emulator, Scenario};
+use culex::aws_emulator::{Emulator, Limits, Scenario};
 use culex_codec::{
     Packet, PacketId, Properties, Property, PropertyContext, QoS, Subscribe, SubscribeFiltersBuf,
     SubscriptionId, SubscriptionOptions, TopicFilter,
@@ -51,6 +51,20 @@ async fn aic_sub_02_fifty_subscriptions_of_a_connection() {
         broke(&emulator, &[]);
         assert_eq!(peer.subscribe(&[("t/50", 1)]).await, expected);
         broke(&emulator, &["AIC-SUB-02"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn aic_sub_03_subscriptions_of_the_account_per_second_and_in_all() {
+    let per_second = Limits { subscriptions_per_second: 2, ..Limits::default() };
+    let in_all = Limits { account_subscriptions: 2, ..Limits::default() };
+    for limits in [per_second, in_all] {
+        for (version, expected) in [(V3, Got::Closed), (V5, Got::SubAck(vec![1, 1, 0x97]))] {
+            let emulator = Emulator::builder().limits(limits.clone()).build();
+            let mut peer = Peer::connected(&emulator, version, "a").await;
+            assert_eq!(peer.subscribe(&[("a", 1), ("b", 1), ("c", 1)]).await, expected);
+            broke(&emulator, &["AIC-SUB-03"]);
+        }
     }
 }
 

@@ -28,16 +28,16 @@ const V1_3: &[&SupportedProtocolVersion] = &[&TLS13];
 
 /// How a client connects.
 #[derive(Clone)]
-struct Dial {
-    role: Role,
-    alpn: &'static [&'static str],
-    name: ServerName<'static>,
-    versions: &'static [&'static SupportedProtocolVersion],
-    identity: Option<Identity>,
+pub(super) struct Dial {
+    pub(super) role: Role,
+    pub(super) alpn: &'static [&'static str],
+    pub(super) name: ServerName<'static>,
+    pub(super) versions: &'static [&'static SupportedProtocolVersion],
+    pub(super) identity: Option<Identity>,
 }
 
 impl Dial {
-    fn new(emulator: &Emulator) -> Self {
+    pub(super) fn new(emulator: &Emulator) -> Self {
         Self {
             role: Role::Port8883,
             alpn: &[],
@@ -63,7 +63,7 @@ impl Dial {
         config
     }
 
-    async fn dial(&self, emulator: &Emulator) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn dial(&self, emulator: &Emulator) -> io::Result<TlsStream<TcpStream>> {
         self.dial_with(emulator, &Arc::new(self.config(emulator))).await
     }
 
@@ -118,7 +118,7 @@ async fn aic_net_03_port_443_speaks_mqtt_by_alpn_alone() {
     let with = |alpn| Dial { role: Role::Port443, alpn, ..Dial::new(&emulator) };
     assert_eq!(with(&["x-amzn-mqtt-ca"]).says(&emulator, connect(V3, "a")).await, ACCEPTED);
     broke(&emulator, &[]);
-    for alpn in [&["h2"][..], &["x-amzn-http-ca", "http/1.1"]] {
+    for alpn in [&["h2"][..], &["h3", "x-amzn-other"]] {
         let error = with(alpn).fails(&emulator).await;
         assert_eq!(error, Error::AlertReceived(AlertDescription::NoApplicationProtocol), "{alpn:?}");
     }
@@ -129,6 +129,46 @@ async fn aic_net_03_port_443_speaks_mqtt_by_alpn_alone() {
     stream.read_to_end(&mut answer).await.unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 400"));
     broke(&emulator, &["AIC-NET-03"]);
+    // Nor does port 8443 speak it.
+    let emulator = Emulator::builder().start().await.unwrap();
+    let dial = Dial { role: Role::Port8443, alpn: &["x-amzn-mqtt-ca"], ..Dial::new(&emulator) };
+    let error = dial.fails(&emulator).await;
+    assert_eq!(error, Error::AlertReceived(AlertDescription::NoApplicationProtocol));
+    broke(&emulator, &["AIC-NET-03"]);
+}
+
+#[tokio::test]
+async fn aic_net_08_a_domain_may_speak_mqtt_on_port_443_without_alpn() {
+    let emulator = emulator().await;
+    emulator.change(|scenario| scenario.secure_mqtt_443 = true);
+    for (alpn, id) in [(&[][..], "a"), (&["x-amzn-mqtt-ca"], "b")] {
+        let dial = Dial { role: Role::Port443, alpn, ..Dial::new(&emulator) };
+        assert_eq!(dial.says(&emulator, connect(V3, id)).await, ACCEPTED);
+    }
+    broke(&emulator, &[]);
+}
+
+/// A ClientHello of TLS 1.0 or 1.1, without extensions.
+fn old_hello(version: u8) -> Vec<u8> {
+    // Version, random, no session, the suite TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, no compression.
+    let body = [&[3, version][..], &[7; 32], &[0], &[0, 2, 0xc0, 0x13], &[1, 0]].concat();
+    let length = u8::try_from(body.len()).unwrap();
+    [&[22, 3, 1, 0, length + 4, 1, 0, 0, length][..], &body].concat()
+}
+
+#[tokio::test]
+async fn aic_tls_02_versions_before_1_2_are_refused() {
+    let emulator = emulator().await;
+    for version in [1, 2] {
+        let mut stream = TcpStream::connect(emulator.address(Role::Port8883).unwrap()).await.unwrap();
+        stream.write_all(&old_hello(version)).await.unwrap();
+        let mut answer = Vec::new();
+        // It may be cut once the alert is out.
+        let _ = stream.read_to_end(&mut answer).await;
+        // A fatal alert; it says what is missing: version, or the extensions of those that there are.
+        assert_eq!((answer.first(), answer.get(5)), (Some(&21), Some(&2)), "{answer:?}");
+    }
+    assert_eq!(emulator.observations().handshakes, 0);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 """AWS's SDK with the steps of a device: subscribe, publish, a Retained Message, a session that waits, a Will.
 
 Lines: what came of each step, in order. With `dies`, the process ends without a word once it is connected, and its Will is
-left. `version` is 3 or 5.
+left. `version` is 3 or 5. With `websocket`, it is a WebSocket signed for a user of the account, and not a certificate.
 """
 
 import json
@@ -18,19 +18,25 @@ def say(*words):
     print(*words, flush=True)
 
 
+def build(builder, **common):
+    """A client of the SDK, by one of its modules."""
+    common |= dict(endpoint="localhost", port=settings["port"], ca_filepath=settings["ca"], client_id=settings["client_id"])
+    if settings["websocket"]:
+        from awscrt.auth import AwsCredentialsProvider
+
+        credentials = AwsCredentialsProvider.new_static("AKIDEXAMPLE", "secret")
+        return builder.websockets_with_default_aws_signing("local-1", credentials, **common)
+    return builder.mtls_from_path(settings["cert"], settings["key"], **common)
+
+
 class Version3:
     def __init__(self):
         from awscrt import mqtt
         from awsiot import mqtt_connection_builder
 
         self.mqtt = mqtt
-        self.connection = mqtt_connection_builder.mtls_from_path(
-            endpoint="localhost",
-            port=settings["port"],
-            cert_filepath=settings["cert"],
-            pri_key_filepath=settings["key"],
-            ca_filepath=settings["ca"],
-            client_id=settings["client_id"],
+        self.connection = build(
+            mqtt_connection_builder,
             clean_session=False,
             keep_alive_secs=60,
             will=mqtt.Will("wills/" + settings["client_id"], mqtt.QoS.AT_LEAST_ONCE, b"gone", False),
@@ -63,13 +69,8 @@ class Version5:
             packet = data.publish_packet
             messages.put((packet.topic, packet.payload, packet.retain))
 
-        self.client = mqtt5_client_builder.mtls_from_path(
-            settings["cert"],
-            settings["key"],
-            endpoint="localhost",
-            port=settings["port"],
-            ca_filepath=settings["ca"],
-            client_id=settings["client_id"],
+        self.client = build(
+            mqtt5_client_builder,
             session_behavior=mqtt5.ClientSessionBehaviorType.REJOIN_ALWAYS,
             session_expiry_interval_sec=3600,
             keep_alive_interval_sec=60,

@@ -1,10 +1,13 @@
 //! `culex bridge emulate-aws`: a strict local stand-in for AWS IoT Core.
 
+mod orders;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use self::orders::Orders;
 use crate::aws_emulator::{Emulator, Observations, Role, SCENARIOS, SERVER_NAME, Scenario, Violations};
 use crate::cli::human;
 use crate::cli::interrupt::Interrupt;
@@ -16,7 +19,9 @@ use crate::init::guide::for_shell;
 #[command(after_help = "Examples:\n  \
     culex bridge emulate-aws                          as port 8883 of AWS IoT Core\n  \
     culex bridge emulate-aws --port-443 8443          as port 443 too, which asks for ALPN\n  \
+    culex bridge emulate-aws --port-8443 8444         as port 8443 too: curl … https://localhost:8444/topics/a\n  \
     culex bridge emulate-aws --scenario reorder_acks --scenario drop_puback=100\n\n\
+    While it runs, scenarios are typed: `outage`, `outage=off`; `help` says what else.\n\
     It listens on this computer alone. Exit code 1 if a client broke a rule of the service.")]
 pub(super) struct Arguments {
     /// The folder of certificates and registry; made if it is not there
@@ -25,9 +30,12 @@ pub(super) struct Arguments {
     /// Where it is as port 8883; 0 is any that is free
     #[arg(short, long, default_value_t = 8883)]
     port: u16,
-    /// Where it is as port 443
+    /// Where it is as port 443: MQTT by ALPN, MQTT over WebSocket, HTTPS
     #[arg(long, value_name = "PORT")]
     port_443: Option<u16>,
+    /// Where it is as port 8443: HTTPS with a client certificate
+    #[arg(long, value_name = "PORT")]
+    port_8443: Option<u16>,
     /// What goes wrong with it, NAME or NAME=VALUE; may be given several times
     #[arg(long = "scenario", value_name = "NAME")]
     scenarios: Vec<String>,
@@ -67,17 +75,24 @@ async fn emulate(arguments: &Arguments, scenario: Scenario) -> Result<u64, Strin
         .directory(&arguments.directory)
         .scenario(scenario)
         .listen(Role::Port8883, at(arguments.port));
-    if let Some(port) = arguments.port_443 {
-        builder = builder.listen(Role::Port443, at(port));
+    for (role, port) in [(Role::Port443, arguments.port_443), (Role::Port8443, arguments.port_8443)] {
+        if let Some(port) = port {
+            builder = builder.listen(role, at(port));
+        }
     }
     let emulator = builder.start().await.map_err(|error| error.to_string())?;
     let folder = fs::canonicalize(&arguments.directory)
         .map_err(|error| format!("{}: {}", arguments.directory.display(), human::io(&error)))?;
     print(&guide(&emulator, &folder))?;
     let mut shown = Shown::default();
+    let mut orders = Orders::listen();
     loop {
         tokio::select! {
             lines = emulator.until(|emulator| emulator.look(|seen, broken| shown.next(seen, broken))) => print(&lines)?,
+            line = orders.next() => match orders::obey(&emulator, &line) {
+                Ok(answer) => print(&answer)?,
+                Err(why) => human::complain(why),
+            },
             () = interrupt.wait() => break,
         }
     }
@@ -103,7 +118,7 @@ fn guide(emulator: &Emulator, folder: &Path) -> String {
     let file = |name: &str| folder.join(name);
     let (ca, certificate, key) = (file("root-ca.crt"), file("client.crt"), file("client.key"));
     let mut text = format!(
-        "AWS IoT Core, played strictly, on this computer alone. Ctrl-C ends it.\n\n\
+        "AWS IoT Core, played strictly, on this computer alone. Ctrl-C ends it; `help` says what can be typed here.\n\n\
          # A bridge: culex.toml\n\
          [[bridge]]\nname = \"aws\"\naddress = \"127.0.0.1:{port}\"\npreset = \"aws-iot\"\nclient_id = \"culex\"\n\
          [bridge.tls]\nca_file = {ca:?}\ncertificate = {certificate:?}\nkey = {key:?}\n\
@@ -120,6 +135,16 @@ fn guide(emulator: &Emulator, folder: &Path) -> String {
         let _ = writeln!(
             text,
             "\n# As port 443\naddress = \"127.0.0.1:{port}\", and alpn = \"x-amzn-mqtt-ca\" below [bridge.tls]"
+        );
+    }
+    if let Some(address) = emulator.address(Role::Port8443) {
+        let _ = writeln!(
+            text,
+            "\n# As port 8443\ncurl --cacert {} --cert {} --key {} --data hi \"https://localhost:{}/topics/hello/world?qos=1\"",
+            for_shell(&ca),
+            for_shell(&certificate),
+            for_shell(&key),
+            address.port()
         );
     }
     let _ = writeln!(
