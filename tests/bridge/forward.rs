@@ -93,8 +93,12 @@ async fn nothing_goes_round_in_a_loop() {
     let both = "[[bridge.out]]\nfilter = \"t/#\"\n[[bridge.in]]\nfilter = \"t/#\"\n";
     here.run(&toml(both), &InMemory::to(&there)).await;
     here.until_up().await;
+    // A bridge asks after what comes so often, by a topic beside.
     let (mut far, mut near) =
-        (Ear::at(&there, "far", "t/#").await, Ear::at(&here.broker, "near", "t/#").await);
+        (Ear::at(&there, "far", "t/same").await, Ear::at(&here.broker, "near", "t/same").await);
+    for (ear, topic) in [(&far, "t/near"), (&far, "t/far"), (&near, "t/near"), (&near, "t/far")] {
+        ear.client.subscribe(topic, QoS::ExactlyOnce).await.unwrap();
+    }
     for n in 0..50 {
         near.client.publish("t/near", format!("near {n}"), QoS::AtLeastOnce).await.unwrap();
         far.client.publish("t/far", format!("far {n}"), QoS::AtLeastOnce).await.unwrap();

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use culex::bridge::{Bridges, Builder, Connecting, Connector, Prepared};
+use culex::bridge::{Bridges, Builder, Connecting, Connector, Prepared, Reached};
 use culex::config::{Bridge, Config, Environment, RemoteAddress};
 use culex::integration::Integrations;
-use culex_core::client::{Message, Socket};
+use culex_core::client::Message;
 use culex_core::{Broker, Client, Inbox, QoS};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -63,7 +63,7 @@ impl Connector for InMemory {
                     _ = is_open.wait_for(|is_open| !is_open) => {}
                 }
             });
-            Ok(Box::new(bridge) as Box<dyn Socket>)
+            Ok(Reached::over(bridge))
         })
     }
 }
@@ -189,7 +189,7 @@ impl Connector for Script {
             let (ours, theirs) = tokio::io::duplex(256 << 10);
             self.0.waiting.lock().unwrap().push_back(theirs);
             self.0.arrived.notify_one();
-            Ok(Box::new(ours) as Box<dyn Socket>)
+            Ok(Reached::over(ours))
         })
     }
 }

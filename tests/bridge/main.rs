@@ -24,4 +24,5 @@ mod kit;
 mod mosquitto;
 mod network;
 mod of_mosquitto;
+mod rings;
 mod secured;

@@ -1,7 +1,7 @@
 //! What comes in: from the other broker to the local one, which has it for good before the other one is told.
 //!
 //! ```text
-//!   PUBLISH ─► an echo of ours? ─► topic here ─► published here ─ PUBACK of this broker ─► PUBACK to the other one
+//!   PUBLISH ─► been here before? ─► topic here ─► published here ─ PUBACK of this broker ─► PUBACK to the other one
 //!                                                    └─ refused ─► dead letter, kept ─────────┘
 //! ```
 
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-use super::loops::Echoes;
+use super::loops::{Echoes, Passage, Side};
 use super::pending::Pending;
 use super::shared::Shared;
 use crate::integration::{DeadLetter, DeadLetterError, DeadLetters, Outcome};
@@ -52,6 +52,8 @@ pub(super) enum Arrival {
     Taken,
     /// One that we have sent.
     Echo,
+    /// One that has been here before, round about.
+    Again,
     /// No mapping has its topic.
     Unplaced,
 }
@@ -69,12 +71,26 @@ impl Incoming {
         if shared.echoes.as_ref().is_some_and(is_ours) {
             return Arrival::Echo;
         }
+        let passage = shared.circles.as_ref().map_or(Passage::Goes, |circles| circles.comes_in(&message));
+        match passage {
+            Passage::Goes | Passage::Asks | Passage::Closes(_) => {}
+            Passage::Again => return Arrival::Again,
+            Passage::Ends => return Arrival::Echo,
+        }
         let Some(placed) = shared.mappings.place_in(&message.topic) else { return Arrival::Unplaced };
         let publication = Publication::new(placed.topic, message.payload, message.qos.min(placed.qos));
         let publication =
             if message.is_retained && placed.retain { publication.retained() } else { publication };
         let (packet_id, bytes) = (message.packet_id, publication.payload.len());
         let client = shared.client_for(&publication.topic).unwrap_or_else(|| own.clone());
+        if let Some(circles) = shared.circles.as_ref().filter(|_| passage == Passage::Asks) {
+            circles.ask(Side::In, &publication.topic, |question| {
+                let client = client.clone();
+                // One a minute at most; if nobody takes it there is no answer, and it is asked again.
+                tokio::spawn(async move { client.send(question).await });
+                true
+            });
+        }
         let letters = Arc::clone(&shared.letters);
         self.pending.push(async move {
             Done { packet_id, bytes, outcome: settle(publication, &client, &letters).await }

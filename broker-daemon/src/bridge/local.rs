@@ -67,6 +67,7 @@ fn with_options(builder: ClientBuilder, bridge: &Bridge) -> ClientBuilder {
     let mut builder = builder
         .no_local()
         .retain_as_published()
+        .tell_origin()
         .queue_limits(share(max_messages), share(max_bytes), when_full)
         .max_age(max_age);
     if qos0 == Some(true) {

@@ -29,6 +29,6 @@ mod status;
 mod subscriber;
 mod supervisor;
 
-pub use self::remote::{Connecting, Connector, check_files};
+pub use self::remote::{Connecting, Connector, Reached, check_files};
 pub(crate) use self::supervisor::host_name;
 pub use self::supervisor::{Bridges, Builder, NoBridge, Prepared};

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use culex_codec::PacketId;
+use culex_codec::{PacketId, PropertiesBuf};
 use culex_core::Delivery;
 use culex_core::client::{ClientError, Connection, Publication, Reason, Session};
 use tokio::time::Instant;
@@ -143,8 +143,8 @@ impl Outgoing {
         if first.is_some_and(|parcel| parcel.closes > 0) { 1 } else { self.rules.in_flight }
     }
 
-    /// A message from the inbox.
-    pub(super) fn take(&mut self, delivery: Delivery, mappings: &Mappings) -> Fate {
+    /// A message from the inbox, which goes with these properties.
+    pub(super) fn take(&mut self, delivery: Delivery, mappings: &Mappings, mark: &PropertiesBuf) -> Fate {
         let Some(placed) = mappings.place_out(&delivery.topic) else {
             delivery.ack();
             return Fate::Unplaced;
@@ -153,7 +153,8 @@ impl Outgoing {
             return Fate::Refused(Box::new(Refused::new(delivery, why, 0)));
         }
         let qos = delivery.qos.min(placed.qos).min(self.rules.qos_max);
-        let publication = Publication::new(placed.topic, delivery.payload.clone(), qos);
+        let publication =
+            Publication::new(placed.topic, delivery.payload.clone(), qos).with_properties(mark.clone());
         let publication =
             if delivery.is_retained && placed.retain { publication.retained() } else { publication };
         self.next = Some(Parcel { delivery, publication, closes: 0, refusals: 0 });

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -17,7 +18,27 @@ use crate::tls::client::{self, Roots, Settings};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A connection that is being made.
-pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Socket>>> + Send + 'a>>;
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Reached>> + Send + 'a>>;
+
+/// A stream to the other broker.
+pub struct Reached {
+    pub(super) stream: Box<dyn Socket>,
+    /// Its end here, if it has one that the other broker sees.
+    pub(super) our_end: Option<SocketAddr>,
+}
+
+impl Reached {
+    /// Over any stream, of which nothing else is known.
+    pub fn over(stream: impl Socket + 'static) -> Self {
+        Self { stream: Box::new(stream), our_end: None }
+    }
+}
+
+impl std::fmt::Debug for Reached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reached").field("our_end", &self.our_end).finish_non_exhaustive()
+    }
+}
 
 /// How a bridge reaches the other broker. Tests have one that reaches it in memory.
 pub trait Connector: Send + Sync {
@@ -103,12 +124,14 @@ impl Connector for Network {
                 let stream = TcpStream::connect((address.host.as_str(), port)).await?;
                 // A PUBACK must not wait for more to send.
                 stream.set_nodelay(true)?;
-                match self.secured.iter().find(|(of, _)| of == address) {
-                    Some((_, connector)) => connector.secure(stream).await,
+                let our_end = stream.local_addr().ok();
+                let stream = match self.secured.iter().find(|(of, _)| of == address) {
+                    Some((_, connector)) => connector.secure(stream).await?,
                     // What is to be secured is never plain.
-                    None if self.has_tls => Err(io::Error::other("there is no TLS for this address")),
-                    None => Ok(Box::new(stream) as Box<dyn Socket>),
-                }
+                    None if self.has_tls => return Err(io::Error::other("there is no TLS for this address")),
+                    None => Box::new(stream) as Box<dyn Socket>,
+                };
+                Ok(Reached { stream, our_end })
             };
             timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         })

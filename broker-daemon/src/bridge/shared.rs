@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use culex_codec::PropertiesBuf;
 use culex_core::client::Publication;
 use culex_core::limits::Limit;
 use culex_core::{Admin, Broker, Client, QoS};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::loops::Echoes;
+use super::loops::{Circles, Echoes, Questions};
 use super::mapping::Mappings;
 use super::remote::Connector;
 use super::rules::Rules;
@@ -33,6 +34,10 @@ pub(super) struct Shared {
     pub(super) packet_bytes_max: u32,
     /// What the other side may send back; `None` if it does not.
     pub(super) echoes: Option<Mutex<Echoes>>,
+    /// Messages that go round; `None` for AWS IoT, which passes nothing on to other brokers.
+    pub(super) circles: Option<Circles>,
+    /// Properties of every message that goes out.
+    pub(super) mark: PropertiesBuf,
     host_name: String,
     meter: Arc<Meter>,
     connector: Mutex<Arc<dyn Connector>>,
@@ -55,6 +60,8 @@ pub(super) struct LinkState {
     pub(super) address: Option<String>,
     /// Why it is not.
     pub(super) why: String,
+    /// It is not tried again before somebody has changed something.
+    is_given_up: bool,
     client: Option<Client>,
 }
 
@@ -68,15 +75,21 @@ pub(super) struct Parts<'a> {
     pub(super) host_name: &'a str,
     pub(super) entropy: u64,
     pub(super) packet_bytes_max: u32,
+    pub(super) questions: &'a Arc<Questions>,
 }
 
 impl Shared {
     pub(super) fn new(parts: Parts<'_>) -> Self {
-        let Parts { bridge, left, broker, meter, connector, host_name, entropy, packet_bytes_max } = parts;
+        let Parts { bridge, left, broker, meter, connector, host_name, entropy, packet_bytes_max, questions } =
+            parts;
         let letters = DeadLetters::new(broker, &format!("bridge/{}", bridge.name));
         let rules = Rules::of(&bridge);
+        let circles = (!rules.is_aws).then(|| Circles::new(&bridge.name, Arc::clone(questions)));
+        let marking = circles.as_ref().filter(|_| bridge.protocol.version().is_v5());
         Self {
             echoes: may_echo(&bridge, &rules).then(Mutex::default),
+            mark: marking.map(Circles::mark).unwrap_or_default(),
+            circles,
             rules,
             mappings: Mappings::of(&bridge),
             broker: broker.clone(),
@@ -161,6 +174,7 @@ impl Shared {
         self.change(index, |link| {
             link.address = Some(address.to_owned());
             link.why.clear();
+            link.is_given_up = false;
         });
     }
 
@@ -168,6 +182,16 @@ impl Shared {
         self.change(index, |link| {
             link.address = None;
             why.clone_into(&mut link.why);
+            link.is_given_up = false;
+        });
+    }
+
+    /// It is away, and trying again would not help.
+    pub(super) fn link_is_given_up(&self, index: u16, why: &str) {
+        self.change(index, |link| {
+            link.address = None;
+            why.clone_into(&mut link.why);
+            link.is_given_up = true;
         });
     }
 
@@ -184,6 +208,7 @@ impl Shared {
             }
             match links.iter().find(|link| link.address.is_none()) {
                 None => (Standing::Up, String::new()),
+                Some(link) if link.is_given_up => (Standing::Disabled, link.why.clone()),
                 Some(link) if link.why.is_empty() => (Standing::Starting, String::new()),
                 Some(link) if link.why == PAUSED => (Standing::Paused, link.why.clone()),
                 Some(link) => (Standing::Down, link.why.clone()),

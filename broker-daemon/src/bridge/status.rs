@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::link::Order;
 use super::local;
+use super::loops::Circles;
 use super::shared::Shared;
 use crate::integration::{Direction, Outcome, Registration, Standing};
 
@@ -183,6 +184,7 @@ pub(super) fn view(shared: &Shared, queue: &Queue) -> Value {
         "messages_per_second": { "offered": shared.offered_per_second(), "carried_at_most": shared.carried() },
         "advice": advice(shared),
         "refused_subscriptions": shared.refused(),
+        "going_round": shared.circles.as_ref().map(Circles::view),
         "certificate_days": shared.connector().certificate_days(),
     });
     if let (Value::Object(view), Value::Object(own)) = (&mut view, own) {

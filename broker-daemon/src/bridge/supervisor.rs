@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::link::{Link, Order};
+use super::loops::Questions;
 use super::remote::{Connector, Network};
 use super::shared::{Parts, Shared};
 use super::{local, status};
@@ -32,6 +33,7 @@ struct Inner {
     host_name: String,
     seed: Option<u64>,
     packet_bytes_max: u32,
+    questions: Arc<Questions>,
     running: Mutex<BTreeMap<String, Running>>,
 }
 
@@ -56,12 +58,14 @@ pub struct NoBridge(pub String);
 impl Builder {
     /// Bridges of this broker, which are entered among these integrations.
     pub fn new(broker: &Broker, integrations: &Integrations) -> Self {
+        let bits = || u128::from(getrandom::u64().unwrap_or_default());
         Self(Inner {
             broker: broker.clone(),
             integrations: integrations.clone(),
             host_name: host_name(),
             seed: None,
             packet_bytes_max: culex_core::limits::Limits::default().packet_bytes,
+            questions: Arc::new(Questions::new(bits() << 64 | bits())),
             running: Mutex::default(),
         })
     }
@@ -162,6 +166,7 @@ impl Bridges {
             host_name: &inner.host_name,
             entropy,
             packet_bytes_max: inner.packet_bytes_max,
+            questions: &inner.questions,
         }));
         let (orders, order) = watch::channel(Order::Run);
         let link = |index| tokio::spawn(Link::new(Arc::clone(&shared), index, order.clone()).run());

@@ -10,10 +10,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use culex::aws_emulator::{Emulator, Scenario};
-use culex::bridge::{Builder, Connecting, Connector, Prepared};
+use culex::bridge::{Builder, Connecting, Connector, Prepared, Reached};
 use culex::config::RemoteAddress;
 use culex::integration::{DeadLetters, Integrations};
-use culex_core::client::Socket;
 use culex_core::{Broker, BrokerBuilder, Client, Cursor, QoS, Threads};
 use serde_json::Value;
 use tokio::task::yield_now;
@@ -46,7 +45,7 @@ impl Connector for Way {
             let (ours, theirs) = tokio::io::duplex(64 << 10);
             self.open.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(self.emulator.serve(theirs, self.emulator.peer()));
-            Ok::<_, io::Error>(Box::new(ours) as Box<dyn Socket>)
+            Ok::<_, io::Error>(Reached::over(ours))
         })
     }
 }

@@ -8,11 +8,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use culex::bridge::{Builder, Connecting, Connector, Prepared};
+use culex::bridge::{Builder, Connecting, Connector, Prepared, Reached};
 use culex::config::{Bridge, BridgeProtocol, Mapping, Preset, RemoteAddress};
 use culex::integration::Integrations;
 use culex_codec::{Decoded, Packet, ProtocolVersion, decode};
-use culex_core::client::Socket;
 use culex_core::{Broker, Cursor, QoS, Threads};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Mutex, mpsc};
@@ -37,7 +36,7 @@ impl Connector for Remote {
         Box::pin(async move {
             let (ours, theirs) = tokio::io::duplex(64 << 10);
             self.0.send(theirs).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
-            Ok(Box::new(ours) as Box<dyn Socket>)
+            Ok(Reached::over(ours))
         })
     }
 }

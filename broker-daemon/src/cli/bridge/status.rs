@@ -55,7 +55,7 @@ async fn ask(arguments: &Arguments) -> Result<(String, bool), String> {
     let body = body_of(reply.map_err(|error| error.to_string())?)?;
     let bridges = body.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let state = |bridge: &Value| bridge.get("state").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let is_well = bridges.iter().all(|bridge| matches!(state(bridge).as_str(), "up" | "paused" | "disabled"));
+    let is_well = bridges.iter().all(|bridge| matches!(state(bridge).as_str(), "up" | "paused"));
     if arguments.json {
         return Ok((format!("{body}\n"), is_well));
     }
@@ -69,12 +69,17 @@ async fn ask(arguments: &Arguments) -> Result<(String, bool), String> {
         let name = word(bridge.get("name"));
         // Why it is not connected, and what its owner should know.
         let why = Some(word(bridge.get("why"))).filter(|why| !why.is_empty() && why != "-");
-        if let Some(why) = why.filter(|_| state(bridge) == "down") {
+        let is_down = matches!(state(bridge).as_str(), "down" | "disabled");
+        if let Some(why) = why.filter(|_| is_down) {
             let _ = writeln!(text, "{name}: {why}");
             let _ = writeln!(text, "{name}: `culex bridge test -c FILE {name}` finds out what is wrong");
         }
         if let Some(advice) = bridge.get("advice").and_then(Value::as_str) {
             let _ = writeln!(text, "{name}: {advice}");
+        }
+        let found = bridge.pointer("/going_round/found").and_then(Value::as_array);
+        for found in found.into_iter().flatten().filter_map(Value::as_str) {
+            let _ = writeln!(text, "{name}: {found}");
         }
         if let Some(days) = bridge.get("certificate_days").and_then(Value::as_i64).filter(|days| *days < 30) {
             let _ = writeln!(text, "{name}: its certificate ends in {days} days");

@@ -21,7 +21,7 @@ const REMEMBERED_MAX: usize = 16_384;
 
 /// What may come back to a bridge.
 #[derive(Debug, Default)]
-pub(super) struct Echoes {
+pub(in crate::bridge) struct Echoes {
     keys: RandomState,
     /// How often each may come back.
     expected: HashMap<u64, u32>,
@@ -34,7 +34,7 @@ pub(super) struct Echoes {
 impl Echoes {
     /// The connection over which they come has begun. With its session on the other side, what waited there comes now;
     /// without, it never will.
-    pub(super) fn begin(&mut self, is_session_present: bool, now: Instant) {
+    pub(in crate::bridge) fn begin(&mut self, is_session_present: bool, now: Instant) {
         self.is_away = false;
         if is_session_present {
             self.sent.iter_mut().for_each(|(at, _)| *at = now);
@@ -45,12 +45,12 @@ impl Echoes {
     }
 
     /// That connection has ended.
-    pub(super) fn end(&mut self) {
+    pub(in crate::bridge) fn end(&mut self) {
         self.is_away = true;
     }
 
     /// A message was sent that may come back.
-    pub(super) fn sent(&mut self, topic: &str, payload: &[u8], now: Instant) {
+    pub(in crate::bridge) fn sent(&mut self, topic: &str, payload: &[u8], now: Instant) {
         self.forget(now);
         let key = self.keys.hash_one((topic, payload));
         *self.expected.entry(key).or_default() += 1;
@@ -58,7 +58,7 @@ impl Echoes {
     }
 
     /// Whether a message that comes in is one of ours.
-    pub(super) fn is_ours(&mut self, topic: &str, payload: &[u8], now: Instant) -> bool {
+    pub(in crate::bridge) fn is_ours(&mut self, topic: &str, payload: &[u8], now: Instant) -> bool {
         self.forget(now);
         if self.expected.is_empty() {
             return false;

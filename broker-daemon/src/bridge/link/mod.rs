@@ -10,23 +10,28 @@
 //! letter) waits beside the others. The local session is there all the time: while the other broker is away, messages
 //! wait in it, on the disk and within its limits.
 
+mod opening;
+mod traffic;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use culex_codec::{PacketId, QoS};
-use culex_core::client::{ClientError, Connection, Event, Message, Options, Publication, Session, Will};
+use culex_core::client::{ClientError, Connection, Session};
 use culex_core::{Client, Delivery, Gone};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::incoming::{Arrival, Done, Incoming, Unsettled};
+use self::opening::{Opened, open};
+use super::incoming::Incoming;
 use super::left::Waiting;
 use super::local::{self, Local};
-use super::outgoing::{Answer, Fate, Outgoing, Progress, Refused};
+use super::loops::own_broker;
+use super::outgoing::Outgoing;
 use super::pending::Pending;
 use super::shared::Shared;
 use super::subscriber::{Subscriber, Trouble};
-use crate::integration::{Backoff, Direction, Outcome};
+use crate::integration::Backoff;
 
 /// A connection that lasted for so long was a good one.
 const STABLE: Duration = Duration::from_secs(30);
@@ -34,8 +39,6 @@ const STABLE: Duration = Duration::from_secs(30);
 const CONNACK_TIMEOUT: Duration = Duration::from_secs(20);
 /// Dead letters that are being kept; beyond it no message is taken.
 const LETTERS_MAX: usize = 16;
-/// The next attempt to keep a dead letter.
-const LETTER_AGAIN: Duration = Duration::from_secs(10);
 /// Between the first CONNECTs of several connections.
 const STAGGER: Duration = Duration::from_millis(20);
 
@@ -61,6 +64,17 @@ enum Ended {
     Lost(ClientError),
     /// By us, and why.
     GivenUp(String),
+}
+
+/// What follows a connection.
+#[derive(Debug)]
+enum Next {
+    /// Another one, after so long.
+    Again(Duration),
+    /// What was ordered meanwhile.
+    Ordered,
+    /// Nothing, before somebody has changed something.
+    GivenUp,
 }
 
 /// One connection of a bridge.
@@ -151,9 +165,9 @@ impl Link {
                     None
                 }
                 Order::Run => match self.attempt(&client, &mut waiting).await {
-                    Ok(Some(delay)) => Some(delay),
-                    // Ordered to do something else.
-                    Ok(None) => continue,
+                    Ok(Next::Again(delay)) => Some(delay),
+                    Ok(Next::Ordered) => continue,
+                    Ok(Next::GivenUp) => None,
                     Err(gone) => return (gone != Gone::Stopped).then_some(gone),
                 },
             };
@@ -187,14 +201,26 @@ impl Link {
         client.ended().map_or(Ok(()), Err)
     }
 
-    /// One connection from its beginning to its end; gives how long to wait for the next, `None` if there was an order.
-    async fn attempt(&mut self, client: &Client, waiting: &mut Waiting) -> Result<Option<Duration>, Gone> {
+    /// One connection from its beginning to its end.
+    async fn attempt(&mut self, client: &Client, waiting: &mut Waiting) -> Result<Next, Gone> {
         let opened = tokio::select! {
             opened = open(&self.shared, self.index, &self.outgoing, &mut self.session) => opened,
-            _ = self.orders.changed() => return Ok(None),
+            _ = self.orders.changed() => return Ok(Next::Ordered),
         };
         let why = match opened {
-            Ok((connection, address)) => {
+            Ok(mut opened) => {
+                if is_ours(&self.shared, self.index, opened.our_end).await {
+                    let _ = opened.connection.say_goodbye().await;
+                    let why = format!(
+                        "the address {} leads to this broker itself: `address` must be that of another one; nothing is sent \
+                         or fetched until that is changed",
+                        opened.address
+                    );
+                    tracing::error!(bridge = %self.shared.bridge.name, link = self.index, "{why}");
+                    self.shared.link_is_given_up(self.index, &why);
+                    return Ok(Next::GivenUp);
+                }
+                let Opened { connection, address, .. } = opened;
                 let began = Instant::now();
                 self.backoff.connected(began);
                 self.shared.link_is_up(self.index, &address);
@@ -205,7 +231,7 @@ impl Link {
                         if !is_pause {
                             self.shared.link_is_down(self.index, "by order");
                         }
-                        return Ok(None);
+                        return Ok(Next::Ordered);
                     }
                     Ended::Gone(gone) => return Err(gone),
                     Ended::GivenUp(why) => why,
@@ -219,7 +245,7 @@ impl Link {
         self.shared.link_is_down(self.index, &why);
         let delay = self.backoff.next_delay(self.shared.entropy());
         tracing::info!(bridge = %self.shared.bridge.name, link = self.index, "{why}; again in {} ms", delay.as_millis());
-        Ok(Some(delay))
+        Ok(Next::Again(delay))
     }
 
     /// A lost connection in words. Several that were short tell of another client with our ClientId.
@@ -309,129 +335,11 @@ impl Link {
             event = connection.event(), if has_room => self.on_event(event.map_err(Ended::Lost)?, connection, client)?,
             () = alarm => {}
             delivery = waiting.next(), if wants_more => match delivery {
-                Some(delivery) => self.on_delivery(delivery),
+                Some(delivery) => self.on_delivery(delivery, connection),
                 None => return Err(Ended::Gone(client.ended().unwrap_or(Gone::Stopped))),
             },
         }
         Ok(())
-    }
-
-    fn on_delivery(&mut self, delivery: Delivery) {
-        let bytes = delivery.payload.len();
-        match self.outgoing.take(delivery, &self.shared.mappings) {
-            Fate::Waits => {}
-            Fate::Unplaced => self.shared.meter().count(Direction::Out, Outcome::Dropped, bytes),
-            Fate::Refused(refused) => self.refuse(*refused),
-        }
-    }
-
-    fn on_event(&mut self, event: Event, connection: &mut Connection, client: &Client) -> Result<(), Ended> {
-        match event {
-            Event::Message(message) => self.on_message(message, connection, client),
-            Event::Published { packet_id, reason } => {
-                let shared = Arc::clone(&self.shared);
-                let meter = shared.meter();
-                match self.outgoing.answered(packet_id, &reason) {
-                    Answer::Taken(bytes, latency) => {
-                        meter.count(Direction::Out, Outcome::Delivered, bytes);
-                        meter.answered_in(latency);
-                        self.short_lived = 0;
-                    }
-                    Answer::Refused(refused) => self.refuse(*refused),
-                    Answer::Throttled => {
-                        meter.throttled();
-                        meter.count(Direction::Out, Outcome::Retried, 0);
-                    }
-                    Answer::Unknown => {}
-                }
-                meter.set_in_flight(self.outgoing.in_flight() as u64);
-                Ok(())
-            }
-            Event::Subscribed { packet_id, codes, text } => {
-                self.subscriber.answered(packet_id, &codes, text.as_deref(), &self.shared);
-                Ok(())
-            }
-            Event::Unsubscribed { .. } | Event::Written => Ok(()),
-        }
-    }
-
-    fn on_message(
-        &mut self,
-        message: Message,
-        connection: &mut Connection,
-        client: &Client,
-    ) -> Result<(), Ended> {
-        let (packet_id, bytes) = (message.packet_id, message.payload.len());
-        match self.incoming.take(message, &self.shared, client) {
-            Arrival::Taken => Ok(()),
-            Arrival::Echo => acknowledge(connection, packet_id),
-            Arrival::Unplaced => {
-                self.shared.meter().count(Direction::In, Outcome::Dropped, bytes);
-                acknowledge(connection, packet_id)
-            }
-        }
-    }
-
-    /// A message that came in is done with.
-    fn settled(&mut self, done: &Done, connection: &mut Connection) -> Result<(), Ended> {
-        match &done.outcome {
-            Ok(outcome) => {
-                self.shared.meter().count(Direction::In, *outcome, done.bytes);
-                acknowledge(connection, done.packet_id)
-            }
-            Err(Unsettled::Gone(gone)) => Err(Ended::Gone(*gone)),
-            Err(error @ Unsettled::Letter(_)) => Err(Ended::GivenUp(error.to_string())),
-        }
-    }
-
-    /// The same when its connection is gone: it will come again.
-    fn settled_late(&mut self, done: &Done) {
-        if let Ok(outcome) = done.outcome {
-            self.shared.meter().count(Direction::In, outcome, done.bytes);
-        }
-    }
-
-    fn progressed(&mut self, progress: Progress) -> Result<Option<Instant>, Ended> {
-        let meter = self.shared.meter();
-        for bytes in progress.unpromised {
-            meter.count(Direction::Out, Outcome::Delivered, bytes);
-        }
-        for _ in 0..progress.resent {
-            meter.throttled();
-            meter.count(Direction::Out, Outcome::Retried, 0);
-        }
-        meter.set_in_flight(self.outgoing.in_flight() as u64);
-        if let Some(echoes) = self.shared.echoes.as_ref().filter(|_| !progress.sent.is_empty()) {
-            let (mut echoes, now) = (echoes.lock(), Instant::now());
-            for (topic, payload) in &progress.sent {
-                if self.shared.mappings.comes_in(topic) {
-                    echoes.sent(topic, payload, now);
-                }
-            }
-        }
-        for refused in progress.refused {
-            self.refuse(refused);
-        }
-        if progress.is_stuck {
-            self.shared.meter().throttled();
-            return Err(Ended::GivenUp("the other broker does not answer PUBLISH".to_owned()));
-        }
-        Ok(progress.wake)
-    }
-
-    /// A message that the other side will never take: a dead letter, and acknowledged when that is kept.
-    fn refuse(&mut self, refused: Refused) {
-        let shared = Arc::clone(&self.shared);
-        let Refused { delivery, letter } = refused;
-        tracing::warn!(bridge = %shared.bridge.name, topic = %letter.topic, "a message becomes a dead letter: {}", letter.reason);
-        self.letters.push(async move {
-            while let Err(error) = shared.letters.put(&letter).await {
-                tracing::error!(bridge = %shared.bridge.name, "a dead letter cannot be kept, so its message waits: {error}");
-                sleep(LETTER_AGAIN).await;
-            }
-            shared.meter().count(Direction::Out, Outcome::DeadLettered, 0);
-            delivery
-        });
     }
 
     async fn say_goodbye(&mut self, connection: &mut Connection) {
@@ -441,10 +349,6 @@ impl Link {
         // What is not said by then is left to the Will and the session.
         let _ = connection.say_goodbye().await;
     }
-}
-
-fn acknowledge(connection: &mut Connection, packet_id: Option<PacketId>) -> Result<(), Ended> {
-    packet_id.map_or(Ok(()), |packet_id| connection.acknowledge(packet_id)).map_err(Ended::Lost)
 }
 
 /// Whether a message may have been the reason for the end: the other side closed the connection, and not for a reason that
@@ -457,83 +361,12 @@ fn is_blamed(error: &ClientError) -> bool {
     matches!(error, ClientError::Closed | ClientError::Io(_))
 }
 
-/// Connects to the first address that can be reached; gives which.
-async fn open(
-    shared: &Shared,
-    index: u16,
-    outgoing: &Outgoing,
-    session: &mut Session,
-) -> Result<(Connection, String), String> {
-    let mut why = "no address".to_owned();
-    for address in &shared.bridge.addresses {
-        let connector = shared.connector();
-        let stream = match connector.connect(address).await {
-            Ok(stream) => stream,
-            Err(error) => {
-                why = format!("cannot connect to {address}: {}", describe(&error));
-                continue;
-            }
-        };
-        let options = options(shared, index, outgoing.window(), address);
-        return match Connection::resume_over(stream, &options, session).await {
-            Ok(connection) => Ok((connection, address.to_string())),
-            Err(error) => Err(format!("{address}: {}", explain_connect(shared, &error))),
-        };
+/// Whether a connection leads to the broker here.
+async fn is_ours(shared: &Shared, index: u16, our_end: Option<SocketAddr>) -> bool {
+    match our_end {
+        Some(our_end) => own_broker(&shared.admin, &shared.client_id(index), our_end).await,
+        None => false,
     }
-    Err(why)
-}
-
-/// An error of the network in words.
-fn describe(error: &std::io::Error) -> String {
-    explain_tls(error).map_or_else(|| culex_core::client::describe_io(error), str::to_owned)
-}
-
-/// What a failed handshake means, without the options of a command that has another place for them.
-fn explain_tls(error: &std::io::Error) -> Option<&'static str> {
-    crate::tls::client::explain(error).and_then(|text| text.split(" (-").next())
-}
-
-/// What a refused CONNECT means.
-fn explain_connect(shared: &Shared, error: &ClientError) -> String {
-    // TLS 1.3 refuses a certificate when the handshake seems to be over.
-    if let ClientError::Io(error) = error
-        && explain_tls(error).is_some()
-    {
-        return describe(error);
-    }
-    let is_silent = matches!(error, ClientError::Closed | ClientError::Io(_));
-    if shared.rules.is_aws && is_silent {
-        // AIC-CON-12, AIC-TLS-09.
-        return format!(
-            "{error} without an answer to CONNECT: the policy may not allow this client id, or AWS does not know the \
-             certificate, or it is not ACTIVE in this Region"
-        );
-    }
-    error.to_string()
-}
-
-fn options(shared: &Shared, index: u16, window: u16, address: &crate::config::RemoteAddress) -> Options {
-    let bridge = &shared.bridge;
-    let mut options = Options::default();
-    options.host.clone_from(&address.host);
-    options.port = address.port_or_default(bridge.has_tls());
-    options.version = bridge.protocol.version();
-    options.client_id = shared.client_id(index);
-    options.clean_session = bridge.clean_start == Some(true);
-    options.keep_alive = u16::try_from(bridge.keep_alive.as_secs()).unwrap_or(u16::MAX);
-    options.user_name.clone_from(&bridge.user);
-    options.password.clone_from(&bridge.password);
-    options.in_flight = window;
-    options.is_manual_ack = true;
-    options.receive_maximum = 100;
-    options.packet_bytes_max = shared.packet_bytes_max;
-    options.connect_timeout = CONNACK_TIMEOUT;
-    options.is_bridge = bridge.try_private == Some(true) && !options.version.is_v5();
-    if index == 0 && bridge.notifies_remote() {
-        let Publication { topic, payload, .. } = shared.remote_state(false);
-        options.will = Some(Will { topic, payload, qos: QoS::AtLeastOnce, is_retained: true });
-    }
-    options
 }
 
 /// Resolves when the bridge shall end.
