@@ -78,6 +78,8 @@ pub(crate) struct Lane {
     links: Chunks<Option<Link>>,
     /// Links whose slot has a new connection already, until the end of the turn.
     leaving: Vec<Link>,
+    /// Connections without a socket that are written last; empty between turns.
+    pipes: Vec<ConnectionKey>,
     ready: VecDeque<ConnectionKey>,
     shared: Box<[u8]>,
     clock: Clock,
@@ -143,6 +145,7 @@ impl Lane {
             mail: VecDeque::new(),
             links: Chunks::default(),
             leaving: Vec::new(),
+            pipes: Vec::new(),
             ready: VecDeque::new(),
             shared: vec![0; SHARED_BUFFER_BYTES].into_boxed_slice(),
             clock,
