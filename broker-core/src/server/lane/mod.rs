@@ -181,7 +181,8 @@ impl Lane {
 
     /// Does what there is to do, up to the bounds of a turn. What came until `polled` was reported by the poll.
     pub(crate) fn turn(&mut self, polled: Tick, neighbours: &Neighbours) {
-        let now = self.clock.now();
+        let began = self.clock.elapsed();
+        let now = self.clock.now_at(began);
         let turn = &mut Turn { now, commons: &*neighbours.commons, deliveries_left: DELIVERIES_PER_TURN };
         self.shard.tell_subscriptions(neighbours.events.wants_subscriptions());
         self.look_at_store(turn);
@@ -200,6 +201,7 @@ impl Lane {
         self.end_turn(turn, neighbours);
         self.load.turns += 1;
         self.cells.publish(&self.shard.stats());
+        self.cells.note_turn(self.clock.elapsed().saturating_sub(began));
         self.end_stage();
     }
 
