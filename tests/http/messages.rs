@@ -1,9 +1,12 @@
 //! Messages in by HTTP and out by MQTT, and the other way round.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+
 use culex_tests::client::Client;
 use culex_tests::parse::Received;
 use culex_tests::wire::{self, Connect, Publish};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::program::{ADMIN, CLIENT, Program};
 use crate::request::Request;
@@ -166,5 +169,71 @@ fn a_request_with_a_known_key_publishes_nothing() {
         let Received::Publish(got) = client.receive() else { panic!("no message") };
         assert_eq!(got.topic, expected);
     }
+    client.quiet();
+}
+
+/// The body of the next request that somebody sends there; it is answered with 200.
+fn next_body(service: &TcpListener) -> Value {
+    let mut stream = BufReader::new(service.accept().unwrap().0);
+    let mut len = 0;
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                len = value.parse().unwrap()
+            }
+            _ if line.trim_end().is_empty() => break,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; len];
+    stream.read_exact(&mut body).unwrap();
+    let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    stream.get_mut().write_all(answer).unwrap();
+    serde_json::from_slice(&body).unwrap()
+}
+
+#[test]
+fn a_webhook_is_told_whose_message_came_by_http() {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", service.local_addr().unwrap());
+    let hook = format!("[[webhook]]\nname = \"w\"\nurl = \"{url}\"\ntopics = [\"#\"]\n");
+    let program = Program::with_users(&hook);
+    let publish = Request::post("/api/v1/publish", &json!({ "topic": "a", "payload": 1, "qos": 1 }));
+    let batch = Request::post(
+        "/api/v1/publish/batch",
+        &json!({ "messages": [{ "topic": "b", "payload": 2, "qos": 2 }] }),
+    );
+    let put = Request::new("PUT", "/api/v1/topics/c").body("3");
+    for (request, who, name, topic) in
+        [(publish, CLIENT, "carl", "a"), (batch, ADMIN, "ana", "b"), (put, CLIENT, "carl", "c")]
+    {
+        assert_eq!(program.send(request, who).status, 200);
+        let body = next_body(&service);
+        let client_id = format!("$culex/http/user/{name}");
+        assert_eq!(
+            (&body["topic"], &body["username"], &body["client_id"]),
+            (&topic.into(), &name.into(), &client_id.into()),
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn what_is_retained_by_http_belongs_to_its_user() {
+    let program = Program::with_users("");
+    for (topic, who) in [("open/carl", CLIENT), ("open/ana", ADMIN)] {
+        let put = Request::new("PUT", &format!("/api/v1/topics/{topic}")).body("x");
+        assert_eq!(program.send(put, who).status, 200);
+    }
+    // From now on carl may not publish there, so what he has retained reaches no new subscription.
+    std::fs::write(program.folder.path().join("acl"), "user ana\ntopic #\nuser carl\ntopic read #\n")
+        .unwrap();
+    assert_eq!(program.send(Request::post("/api/v1/reload", &json!({})), ADMIN).status, 200);
+    let mut client = subscriber(&program, "open/#");
+    let Received::Publish(got) = client.receive() else { panic!("no message") };
+    assert_eq!(got.topic, "open/ana");
+    client.send(wire::puback(got.id.unwrap()));
     client.quiet();
 }

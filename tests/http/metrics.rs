@@ -53,6 +53,7 @@ fn prometheus_own_library_understands_every_line() {
         "gauge culex_retained_messages 1",
         "gauge culex_slowest_queue_messages",
         "histogram culex_store_commit_seconds 7",
+        "histogram culex_turn_seconds 9",
         "counter culex_http_requests 5",
         "counter culex_connect_unauthorized 1",
     ] {

@@ -25,7 +25,7 @@ pub trait AccessControl: fmt::Debug + Send + Sync {
     fn rights(&self, client: &Identity) -> Arc<dyn Rights>;
 
     /// Whether a Retained Message reaches a new subscription only if who published it may still publish there; `true`
-    /// unless it is implemented. What clients of the host published is always delivered.
+    /// unless it is implemented. What the host published, on behalf of nobody else, is always delivered.
     fn checks_retain_source(&self) -> bool {
         true
     }

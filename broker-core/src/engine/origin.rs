@@ -28,7 +28,8 @@ pub struct Origin {
     pub number: Option<u64>,
     /// When it was accepted, if the session has a [`max_age`](crate::ClientBuilder::max_age).
     pub accepted_at: Option<WallTime>,
-    /// Who published it, if the session has a `max_age` and it was not the host itself.
+    /// Who published it, if the session has a `max_age` and it was not the host itself
+    /// ([`on_behalf_of`](crate::ClientBuilder::on_behalf_of) nobody else).
     pub author: Option<Identity>,
 }
 

@@ -16,8 +16,13 @@ impl Clock {
     }
 
     pub(crate) fn now(self) -> Now {
+        self.now_at(self.elapsed())
+    }
+
+    /// The same, for who has just asked for the time since the start.
+    pub(crate) fn now_at(self, elapsed: Duration) -> Now {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Now { tick: tick_of(self.elapsed()), wall: WallTime(millis(wall)) }
+        Now { tick: tick_of(elapsed), wall: WallTime(millis(wall)) }
     }
 
     /// Time since the start, finer than a [`Tick`].

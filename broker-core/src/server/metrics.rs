@@ -2,27 +2,80 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::engine::stats::{Metric, MetricKind, Stats};
 
 use super::commons::SharedCommons;
 use super::store::Queue;
 
-/// The numbers of one shard where other threads can read them. Written by its lane alone.
-pub(crate) struct LaneCells([AtomicU64; Stats::COUNT]);
+/// The numbers of one lane where other threads can read them. Written by who drives it alone, so nothing is locked.
+pub(crate) struct LaneCells {
+    /// Of its shard.
+    stats: [AtomicU64; Stats::COUNT],
+    /// Turns by how long they took: up to each of [`TURN_BOUNDS`] and above the one before it, then the rest.
+    turns: [AtomicU64; TURN_BOUNDS.len() + 1],
+    turn_nanos: AtomicU64,
+}
+
+/// Durations that turns are counted by, as [`TURNS`] names them.
+const TURN_BOUNDS: [Duration; 6] = [
+    Duration::from_micros(10),
+    Duration::from_micros(100),
+    Duration::from_millis(1),
+    Duration::from_millis(10),
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+];
 
 impl Default for LaneCells {
     fn default() -> Self {
-        Self([const { AtomicU64::new(0) }; Stats::COUNT])
+        Self {
+            stats: [const { AtomicU64::new(0) }; Stats::COUNT],
+            turns: Default::default(),
+            turn_nanos: AtomicU64::new(0),
+        }
     }
 }
 
 impl LaneCells {
     pub(crate) fn publish(&self, stats: &Stats) {
-        for (cell, value) in self.0.iter().zip(stats.values()) {
+        for (cell, value) in self.stats.iter().zip(stats.values()) {
             cell.store(value, Ordering::Relaxed);
         }
     }
+
+    /// A turn is over.
+    pub(crate) fn note_turn(&self, took: Duration) {
+        let place = TURN_BOUNDS.iter().position(|bound| took <= *bound).unwrap_or(TURN_BOUNDS.len());
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        // Nobody else writes, so this needs no atomic addition.
+        let add = |cell: &AtomicU64, more: u64| {
+            cell.store(cell.load(Ordering::Relaxed).saturating_add(more), Ordering::Relaxed);
+        };
+        if let Some(cell) = self.turns.get(place) {
+            add(cell, 1);
+        }
+        add(&self.turn_nanos, nanos);
+    }
+}
+
+/// The turns of all lanes, in the order of [`TURNS`].
+fn count_turns(lanes: &[Arc<LaneCells>]) -> [u64; TURN_COUNT] {
+    let mut counts = [0; TURN_COUNT];
+    for lane in lanes {
+        let mut turns = 0;
+        let [count, nanos, within @ ..] = &mut counts;
+        for (place, cell) in lane.turns.iter().enumerate() {
+            turns += cell.load(Ordering::Relaxed);
+            if let Some(within) = within.get_mut(place) {
+                *within += turns;
+            }
+        }
+        *count += turns;
+        *nanos += lane.turn_nanos.load(Ordering::Relaxed);
+    }
+    counts
 }
 
 macro_rules! front_door_metrics {
@@ -72,6 +125,28 @@ const RETAINED: &[Metric] = &[
         kind: MetricKind::Gauge,
     },
 ];
+
+/// Count, sum, and a number for each bound.
+const TURN_COUNT: usize = 2 + TURN_BOUNDS.len();
+
+static TURNS: [Metric; TURN_COUNT] = {
+    const fn turns(name: &'static str, help: &'static str) -> Metric {
+        Metric { name, help, kind: MetricKind::Counter }
+    }
+    [
+        turns("turns", "Turns of the lanes: what one does between two looks at its connections."),
+        turns(
+            "turn_nanoseconds",
+            "Time that turns have taken; nobody else of that lane is served meanwhile.",
+        ),
+        turns("turns_within_10us", "Turns that took 10 µs at most."),
+        turns("turns_within_100us", "Turns that took 100 µs at most."),
+        turns("turns_within_1ms", "Turns that took 1 ms at most."),
+        turns("turns_within_10ms", "Turns that took 10 ms at most."),
+        turns("turns_within_100ms", "Turns that took 100 ms at most."),
+        turns("turns_within_1s", "Turns that took 1 s at most."),
+    ]
+};
 
 const STORE: &[Metric] = &[
     Metric { name: "store_commits", help: "Transactions of the store.", kind: MetricKind::Counter },
@@ -136,11 +211,12 @@ impl Metrics {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut values: Vec<_> = Stats::METRICS.iter().map(|metric| (metric, 0)).collect();
         for lane in &self.lanes {
-            for ((_, sum), cell) in values.iter_mut().zip(&lane.0) {
+            for ((_, sum), cell) in values.iter_mut().zip(&lane.stats) {
                 *sum += cell.load(Ordering::Relaxed);
             }
         }
         values.extend(FrontDoorCells::METRICS.iter().zip(self.front_door.values()));
+        values.extend(TURNS.iter().zip(count_turns(&self.lanes)));
         let (messages, bytes) = self.commons.retained_size();
         values.extend(RETAINED.iter().zip([messages, bytes]));
         if let Some(queue) = &self.store {
@@ -163,5 +239,19 @@ impl Snapshot {
     /// The number of that name.
     pub fn get(&self, name: &str) -> Option<u64> {
         self.0.iter().find(|(metric, _)| metric.name == name).map(|(_, value)| *value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_counts_in_every_bound_that_it_keeps() {
+        let lanes = [Arc::new(LaneCells::default()), Arc::default()];
+        for (lane, micros) in [(0, 10), (0, 11), (1, 999), (1, 1_000_000), (0, 1_000_001)] {
+            lanes[lane].note_turn(Duration::from_micros(micros));
+        }
+        assert_eq!(count_turns(&lanes), [5, 2_002_021_000, 1, 2, 3, 3, 3, 4]);
     }
 }

@@ -10,13 +10,12 @@ use culex_core::access::{AccessControl, Identity, Rights};
 use culex_core::codec::{TopicFilter, TopicName};
 use culex_core::hooks::Decision;
 
+use super::publisher::client_id;
 use super::{ApiProblem, Live};
 use crate::acl::Rules;
 use crate::http::Token;
 use crate::users::Users;
 
-/// The ClientId that rules with `%c` are looked at with. No client has to have another one, so nothing should hang on it.
-const CLIENT_ID: &str = "$culex-http";
 /// Longer ones are nobody's. Basic's user name and password have 64 KiB each in CONNECT.
 const CREDENTIALS_BYTES_MAX: usize = 8 << 10;
 
@@ -137,7 +136,9 @@ const fn nobody(has_users: bool) -> &'static str {
 
 impl Caller {
     fn new(role: Role, user_name: Option<&str>, live: &Live) -> Self {
-        let identity = Identity { client_id: CLIENT_ID.into(), user_name: user_name.map(Into::into) };
+        // What is published has this author, so rules with `%c` say the same of it later.
+        let identity =
+            Identity { client_id: client_id(user_name).into(), user_name: user_name.map(Into::into) };
         let mut caller = Self { role, identity, rules: None, rights: None };
         caller.refresh(live);
         caller

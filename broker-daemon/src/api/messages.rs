@@ -113,8 +113,11 @@ async fn publish_once(
     check(caller, &publication)?;
     let answered = answered(&publication);
     let task = {
-        let api = Arc::clone(api);
-        async move { Ok(Answered::ok(api.publisher.publish(publication).await.map(|()| answered)?)) }
+        let (api, user) = (Arc::clone(api), caller.user_name().map(str::to_owned));
+        async move {
+            api.publisher.publish(user.as_deref(), publication).await?;
+            Ok(Answered::ok(answered))
+        }
     };
     api.idempotency.once(request, task).await
 }
@@ -142,10 +145,10 @@ pub(super) async fn publish_batch(
         })
         .collect();
     let task = {
-        let api = Arc::clone(&api);
+        let (api, user) = (Arc::clone(&api), caller.user_name().map(str::to_owned));
         async move {
             let publish = |publication: Result<Publication, ApiProblem>| async {
-                api.publisher.publish(publication?).await
+                api.publisher.publish(user.as_deref(), publication?).await
             };
             // They begin in their order, so they are published in it.
             let results: Vec<_> =

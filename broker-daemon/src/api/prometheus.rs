@@ -13,12 +13,44 @@ use culex_core::{AdminError, Snapshot};
 use super::{Api, slowest};
 use crate::integration::meter::{Direction, LATENCY_BOUNDS_MS, Meter, Outcome, Standing};
 
-/// Upper bounds of the transactions of the store in seconds, and their numbers.
-const COMMIT_BUCKETS: [(&str, &str); 4] = [
-    ("0.001", "store_commits_within_1ms"),
-    ("0.01", "store_commits_within_10ms"),
-    ("0.1", "store_commits_within_100ms"),
-    ("1", "store_commits_within_1s"),
+/// A histogram of the broker's.
+struct Histogram {
+    name: &'static str,
+    help: &'static str,
+    count: &'static str,
+    /// The number with the sum, and how many of them are a second.
+    sum: (&'static str, f64),
+    /// Upper bounds in seconds, and their numbers.
+    buckets: &'static [(&'static str, &'static str)],
+}
+
+const HISTOGRAMS: [Histogram; 2] = [
+    Histogram {
+        name: "culex_store_commit_seconds",
+        help: "Time of a transaction of the store.",
+        count: "store_commits",
+        sum: ("store_commit_microseconds", 1e6),
+        buckets: &[
+            ("0.001", "store_commits_within_1ms"),
+            ("0.01", "store_commits_within_10ms"),
+            ("0.1", "store_commits_within_100ms"),
+            ("1", "store_commits_within_1s"),
+        ],
+    },
+    Histogram {
+        name: "culex_turn_seconds",
+        help: "Time of a turn of a lane; nobody else of that lane is served meanwhile.",
+        count: "turns",
+        sum: ("turn_nanoseconds", 1e9),
+        buckets: &[
+            ("0.00001", "turns_within_10us"),
+            ("0.0001", "turns_within_100us"),
+            ("0.001", "turns_within_1ms"),
+            ("0.01", "turns_within_10ms"),
+            ("0.1", "turns_within_100ms"),
+            ("1", "turns_within_1s"),
+        ],
+    },
 ];
 
 /// The page.
@@ -71,6 +103,14 @@ pub(super) fn dropped(snapshot: &Snapshot) -> u64 {
     snapshot.iter().filter(|(metric, _)| metric.name.starts_with("dropped_")).map(|(_, value)| value).sum()
 }
 
+impl Histogram {
+    /// Whether one of the broker's numbers is told by it.
+    fn has(&self, name: &str) -> bool {
+        let Self { count, sum: (sum, _), buckets, .. } = self;
+        name == *count || name == *sum || buckets.iter().any(|(_, within)| name == *within)
+    }
+}
+
 /// The page as it grows.
 #[derive(Debug, Default)]
 struct Page(String);
@@ -105,14 +145,12 @@ impl Page {
         });
         let help = "Messages that did not reach a receiver.";
         self.family("culex_messages_dropped_total", help, MetricKind::Counter, reasons.collect::<Vec<_>>());
-        if snapshot.get("store_commits").is_some() {
-            self.commits(snapshot);
-        }
+        HISTOGRAMS.iter().for_each(|histogram| self.histogram(snapshot, histogram));
         let is_told = |name: &str| {
             name.starts_with("messages_received")
                 || name.starts_with("messages_sent")
                 || name.starts_with("dropped_")
-                || name.starts_with("store_commit")
+                || HISTOGRAMS.iter().any(|histogram| histogram.has(name))
         };
         for (metric, value) in snapshot.iter().filter(|(metric, _)| !is_told(metric.name)) {
             // `x_total` beside a gauge `x` would be two families of one name.
@@ -125,17 +163,18 @@ impl Page {
         }
     }
 
-    fn commits(&mut self, snapshot: &Snapshot) {
-        let number = |name: &str| snapshot.get(name).unwrap_or_default();
-        let name = "culex_store_commit_seconds";
-        self.head(name, "Time of a transaction of the store.", "histogram");
-        for (bound, within) in COMMIT_BUCKETS {
-            self.line(&format!("{name}_bucket"), &[("le", bound.to_owned())], number(within) as f64);
+    /// A histogram, if the broker has what it counts.
+    fn histogram(&mut self, snapshot: &Snapshot, histogram: &Histogram) {
+        let Histogram { name, help, count, sum: (sum, per_second), buckets } = *histogram;
+        let Some(count) = snapshot.get(count) else { return };
+        let number = |name: &str| snapshot.get(name).unwrap_or_default() as f64;
+        self.head(name, help, "histogram");
+        for (bound, within) in buckets {
+            self.line(&format!("{name}_bucket"), &[("le", (*bound).to_owned())], number(within));
         }
-        let count = number("store_commits") as f64;
-        self.line(&format!("{name}_bucket"), &[("le", "+Inf".to_owned())], count);
-        self.line(&format!("{name}_sum"), &[], number("store_commit_microseconds") as f64 / 1e6);
-        self.line(&format!("{name}_count"), &[], count);
+        self.line(&format!("{name}_bucket"), &[("le", "+Inf".to_owned())], count as f64);
+        self.line(&format!("{name}_sum"), &[], number(sum) / per_second);
+        self.line(&format!("{name}_count"), &[], count as f64);
     }
 
     fn http(&mut self, api: &Api) {

@@ -1,5 +1,7 @@
-//! The one client of this process that publishes what comes by HTTP.
+//! The clients of this process that publish what comes by HTTP: one for each user, so that receivers know whose it is.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use culex_core::client::Publication;
@@ -9,44 +11,72 @@ use tokio::time::timeout;
 
 use super::ApiProblem;
 
-const CLIENT_ID: &str = "$culex/http/publisher";
 /// Time for the broker to take a message over; a disk that is full takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Clients that are kept although nobody uses them.
+const IDLE_MAX: usize = 64;
 
-/// Publishes. What begins first is published first.
+/// Whom access control lists, receivers and operators see: the ClientId of who publishes for a user, or for nobody.
+pub(super) fn client_id(user_name: Option<&str>) -> String {
+    match user_name {
+        Some(name) => format!("$culex/http/user/{name}"),
+        None => "$culex/http/publisher".to_owned(),
+    }
+}
+
+/// Publishes. What begins first of one user is published first.
 #[derive(Debug)]
 pub(super) struct Publisher {
     broker: Broker,
-    /// Made for the first message, and again if it has ended.
-    client: Mutex<Option<(Client, Inbox)>>,
+    /// By ClientId. Made for the first message, and again if they have ended.
+    clients: Mutex<HashMap<String, Arc<Connected>>>,
+}
+
+#[derive(Debug)]
+struct Connected {
+    client: Client,
+    /// Without it the client would end with its last request.
+    _inbox: Inbox,
 }
 
 impl Publisher {
     pub(super) fn new(broker: Broker) -> Self {
-        Self { broker, client: Mutex::new(None) }
+        Self { broker, clients: Mutex::default() }
     }
 
-    /// Resolves when the broker has the message, at QoS 1 and 2 as durably as it is configured.
+    /// Resolves when the broker has the message of this user, at QoS 1 and 2 as durably as it is configured.
     ///
     /// # Errors
     /// What is wrong with the message; 503 if the broker does not take it in time, and then it may still do so.
-    pub(super) async fn publish(&self, publication: Publication) -> Result<(), ApiProblem> {
-        let publish = async { Ok(self.client().await?.send(publication).await?) };
+    pub(super) async fn publish(
+        &self,
+        user_name: Option<&str>,
+        publication: Publication,
+    ) -> Result<(), ApiProblem> {
+        let publish = async { Ok(self.connected(user_name).await?.client.send(publication).await?) };
         timeout(PATIENCE, publish).await.unwrap_or_else(|_| {
             let what = "the broker has not acknowledged the message within 30 s; is its disk full? Whether it has it is open";
             Err(ApiProblem::busy(what))
         })
     }
 
-    async fn client(&self) -> Result<Client, ApiProblem> {
-        let mut client = self.client.lock().await;
-        match &*client {
-            Some((client, _)) if client.ended().is_none() => Ok(client.clone()),
-            _ => {
-                let (new, inbox) = self.broker.client(CLIENT_ID).await?;
-                *client = Some((new.clone(), inbox));
-                Ok(new)
-            }
+    async fn connected(&self, user_name: Option<&str>) -> Result<Arc<Connected>, ApiProblem> {
+        let id = client_id(user_name);
+        let mut clients = self.clients.lock().await;
+        if let Some(connected) = clients.get(&id).filter(|connected| connected.client.ended().is_none()) {
+            return Ok(Arc::clone(connected));
         }
+        let mut builder = self.broker.client(id.as_str());
+        if let Some(name) = user_name {
+            builder = builder.on_behalf_of(name);
+        }
+        let (client, inbox) = builder.await?;
+        if clients.len() >= IDLE_MAX {
+            // Who publishes just now has it too. So there are never more than these and one for each open request.
+            clients.retain(|_, connected| Arc::strong_count(connected) > 1);
+        }
+        let connected = Arc::new(Connected { client, _inbox: inbox });
+        clients.insert(id, Arc::clone(&connected));
+        Ok(connected)
     }
 }

@@ -16,7 +16,8 @@ use crate::{Bench, Cost, free_port};
 /// Messages that the publisher is ahead of the receiver, at most: each lane has something to do, and memory is bounded.
 const AHEAD: u64 = 16_384;
 const TOPICS: u64 = 1024;
-const TOGETHER: u64 = 256;
+/// So many that they fill requests of all lanes, also while the publisher waits for the last acknowledgement.
+const TOGETHER: u64 = 4096;
 const WARM_UP: Duration = Duration::from_millis(500);
 const TURN: Duration = Duration::from_millis(1);
 

@@ -1,4 +1,7 @@
 //! The latency of local clients beside an integration.
+//!
+//! An integration is a persistent session, so its messages go to the disk, and without it they need not. What that alone
+//! costs shows a session whose client is away: it gets the same messages, and nobody takes them.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -15,13 +18,15 @@ use serde_json::Value;
 
 use crate::http::Api;
 use crate::receiver::{Manner, Receiver};
-use crate::table::Table;
+use crate::table::{Ratio, Table};
 use crate::{Bench, Cost, free_port};
 
 /// An open loop: 20 pairs, QoS 1, 100 bytes.
 const RATE: [&str; 7] = ["rate", "-n", "20", "-r", "2000", "-q", "1"];
 /// What else is published, if the integration does not carry the messages that are measured.
 const OTHER_PER_SECOND: u32 = 1000;
+/// A session has room for all messages of a measurement, as that of an integration has.
+const ROOM: &str = "[limits]\nqueue_messages = \"unlimited\"\nqueue_bytes = \"unlimited\"\n";
 const TURN: Duration = Duration::from_millis(10);
 
 const TITLES: &[&str] = &[
@@ -35,6 +40,8 @@ const TITLES: &[&str] = &[
     "foreign",
 ];
 const P99: usize = 1;
+/// Who nothing is kept for, and whose messages wait.
+const BASES: &[&str] = &[Side::Off.words(), Side::Away.words()];
 const P99_RATIO_MAX: f64 = 1.25;
 
 /// Whose messages the integration carries.
@@ -44,10 +51,11 @@ enum Carried {
     Others,
 }
 
-/// How the other side is; `Off`: there is no integration.
+/// How the other side is; `Off`: there is no integration; `Away`: in its place there is a session without a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Off,
+    Away,
     Up,
     Refusing,
     Failing,
@@ -63,7 +71,7 @@ struct Beside {
 
 /// Local clients with and without a bridge.
 pub(crate) fn bridge(bench: &Bench) -> Result<Table> {
-    measure_all(bench, &[Side::Off, Side::Up, Side::Refusing], &|side, filter| {
+    measure_all(bench, &[Side::Off, Side::Away, Side::Up, Side::Refusing], &|side, filter| {
         let remote = if side == Side::Up { Some(bench.remote()?) } else { None };
         let port = remote.as_ref().map_or_else(free_port, |remote| Ok(remote.address.port()))?;
         let config = format!(
@@ -75,10 +83,10 @@ pub(crate) fn bridge(bench: &Bench) -> Result<Table> {
 
 /// Local clients with and without a webhook.
 pub(crate) fn webhook(bench: &Bench) -> Result<Table> {
-    let sides = [Side::Off, Side::Up, Side::Refusing, Side::Failing, Side::Silent];
+    let sides = [Side::Off, Side::Away, Side::Up, Side::Refusing, Side::Failing, Side::Silent];
     measure_all(bench, &sides, &|side, filter| {
         let manner = match side {
-            Side::Off | Side::Refusing => None,
+            Side::Off | Side::Away | Side::Refusing => None,
             Side::Up => Some(Manner::Prompt),
             Side::Failing => Some(Manner::Failing),
             Side::Silent => Some(Manner::Silent),
@@ -95,7 +103,7 @@ pub(crate) fn webhook(bench: &Bench) -> Result<Table> {
 type Start<'a> = &'a dyn Fn(Side, &str) -> Result<(String, Beside)>;
 
 fn measure_all(bench: &Bench, sides: &[Side], start: Start<'_>) -> Result<Table> {
-    let mut table = Table::new(TITLES, Some((P99, P99_RATIO_MAX)));
+    let mut table = Table::new(TITLES, Some(Ratio { place: P99, bases: BASES, most: P99_RATIO_MAX }));
     let rows: Vec<_> = [Carried::Measured, Carried::Others]
         .into_iter()
         .flat_map(|carried| sides.iter().map(move |side| (carried, *side)))
@@ -106,11 +114,18 @@ fn measure_all(bench: &Bench, sides: &[Side], start: Start<'_>) -> Result<Table>
 }
 
 fn measure(bench: &Bench, carried: Carried, side: Side, start: Start<'_>) -> Result<Vec<f64>> {
-    let (integration, beside) =
-        if side == Side::Off { Default::default() } else { start(side, carried.filter())? };
+    let (integration, beside) = match side {
+        Side::Off => Default::default(),
+        Side::Away => (ROOM.to_owned(), Beside::default()),
+        Side::Up | Side::Refusing | Side::Failing | Side::Silent => start(side, carried.filter())?,
+    };
     let port = free_port()?;
     let broker = bench.broker(&format!("[http]\naddress = \"127.0.0.1:{port}\"\n{integration}"))?;
     let api = Api::of(&broker, port)?;
+    if side == Side::Away {
+        let (mut client, _) = Client::connect(broker.address, "away", false, Unreleased::default())?;
+        client.subscribe(carried.filter(), 1)?;
+    }
     if beside.remote.is_some() {
         api.await_sum("culex_integration_up", 1.0)?;
     }
@@ -164,9 +179,10 @@ impl Carried {
 }
 
 impl Side {
-    fn words(self) -> &'static str {
+    const fn words(self) -> &'static str {
         match self {
             Self::Off => "none",
+            Self::Away => "a session, away",
             Self::Up => "up",
             Self::Refusing => "refuses connections",
             Self::Failing => "answers 500",

@@ -5,9 +5,18 @@ use std::fmt::Write as _;
 /// All measurements, in the order in which they first came.
 pub(crate) struct Table {
     titles: &'static [&'static str],
-    /// The column whose ratio to the first row of its group is shown, and the most that it should be.
-    ratio: Option<(usize, f64)>,
+    ratio: Option<Ratio>,
     rows: Vec<Row>,
+}
+
+/// What is compared within a group.
+pub(crate) struct Ratio {
+    /// The column.
+    pub(crate) place: usize,
+    /// The rows that others are compared with, by name.
+    pub(crate) bases: &'static [&'static str],
+    /// What a ratio should be at most.
+    pub(crate) most: f64,
 }
 
 struct Row {
@@ -18,7 +27,7 @@ struct Row {
 
 impl Table {
     /// With a figure under each title behind the first two, which are those of group and name.
-    pub(crate) fn new(titles: &'static [&'static str], ratio: Option<(usize, f64)>) -> Self {
+    pub(crate) fn new(titles: &'static [&'static str], ratio: Option<Ratio>) -> Self {
         Self { titles, ratio, rows: Vec::new() }
     }
 
@@ -31,26 +40,31 @@ impl Table {
 
     /// Medians, with the range.
     pub(crate) fn markdown(&self) -> String {
-        let ratio_title = self.ratio.map(|(_, most)| format!("× ≤ {most}"));
+        let ratios = self.ratio.iter().flat_map(|ratio| {
+            ratio.bases.iter().map(move |base| (format!("× {base} ≤ {}", ratio.most), (ratio, *base)))
+        });
+        let (ratio_titles, ratios): (Vec<String>, Vec<(&Ratio, &str)>) = ratios.unzip();
         let titles: Vec<String> =
-            self.titles.iter().map(|title| (*title).to_owned()).chain(ratio_title).collect();
+            self.titles.iter().map(|title| (*title).to_owned()).chain(ratio_titles).collect();
         let rule = vec!["---"; titles.len()].join(" | ");
         let mut text = format!("| {} |\n| {rule} |\n", titles.join(" | "));
         for row in &self.rows {
             let cells = (0..self.titles.len().saturating_sub(2)).map(|place| row.cell(place));
-            let ratio = self.ratio.map(|(place, most)| self.verdict(row, place, most));
-            let cells: Vec<String> = cells.chain(ratio).collect();
+            let verdicts = ratios.iter().map(|(ratio, base)| self.verdict(row, ratio, base));
+            let cells: Vec<String> = cells.chain(verdicts).collect();
             // Writing to a String cannot fail.
             let _ = writeln!(text, "| {} | {} | {} |", row.group, row.name, cells.join(" | "));
         }
         text
     }
 
-    fn verdict(&self, row: &Row, place: usize, most: f64) -> String {
-        let Some(base) = self.rows.iter().find(|other| other.group == row.group) else { return "–".into() };
-        let ratio = row.median(place) / base.median(place);
-        let mark = if ratio <= most { '✓' } else { '✗' };
-        if std::ptr::eq(base, row) { "1".to_owned() } else { format!("{ratio:.2} {mark}") }
+    fn verdict(&self, row: &Row, ratio: &Ratio, base: &str) -> String {
+        let Some(base) = self.rows.iter().find(|other| other.group == row.group && other.name == base) else {
+            return "–".into();
+        };
+        let times = row.median(ratio.place) / base.median(ratio.place);
+        let mark = if times <= ratio.most { '✓' } else { '✗' };
+        if std::ptr::eq(base, row) { "1".to_owned() } else { format!("{times:.2} {mark}") }
     }
 }
 
@@ -91,8 +105,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_has_its_median_its_range_and_its_ratio_to_the_first_of_its_group() {
-        let mut table = Table::new(&["load", "bridge", "p99"], Some((0, 1.25)));
+    fn a_row_has_its_median_its_range_and_its_ratio_to_others_of_its_group() {
+        let ratio = Ratio { place: 0, bases: &["off", "on"], most: 1.25 };
+        let mut table = Table::new(&["load", "bridge", "p99"], Some(ratio));
         for (name, p99) in
             [("off", 100.0), ("on", 120.0), ("off", 90.0), ("on", 7.0), ("off", 110.0), ("on", 130.0)]
         {
@@ -102,9 +117,9 @@ mod tests {
         table.add("other", "on", vec![2.0]);
         assert_eq!(
             table.markdown(),
-            "| load | bridge | p99 | × ≤ 1.25 |\n| --- | --- | --- | --- |\n\
-             | carried | off | 100 (90.0–110) | 1 |\n| carried | on | 120 (7.00–130) | 1.20 ✓ |\n\
-             | other | off | 1.00 | 1 |\n| other | on | 2.00 | 2.00 ✗ |\n"
+            "| load | bridge | p99 | × off ≤ 1.25 | × on ≤ 1.25 |\n| --- | --- | --- | --- | --- |\n\
+             | carried | off | 100 (90.0–110) | 1 | 0.83 ✓ |\n| carried | on | 120 (7.00–130) | 1.20 ✓ | 1 |\n\
+             | other | off | 1.00 | 1 | 0.50 ✓ |\n| other | on | 2.00 | 2.00 ✗ | 1 |\n"
         );
     }
 }

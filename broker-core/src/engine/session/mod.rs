@@ -166,9 +166,9 @@ impl Session {
         Identity::new(&self.client_id, self.user_name.as_deref())
     }
 
-    /// Who published what its client published; `None` if that is the host itself.
+    /// Who published what its client published; `None` if that is the host itself, for nobody else.
     pub(crate) fn author(&mut self) -> Option<Arc<Identity>> {
-        if self.is_trusted {
+        if self.is_trusted && self.user_name.is_none() {
             return None;
         }
         if self.author.is_none() {

@@ -73,6 +73,7 @@ pub struct BrokerBuilder {
     access_control: Option<Arc<dyn AccessControl>>,
     system_topics: Option<SystemTopics>,
     after_bind: AfterBind,
+    accepts_later: bool,
     pub(in super::super) hooks: HookSet,
 }
 
@@ -184,6 +185,13 @@ impl BrokerBuilder {
         self
     }
 
+    /// The listeners are open from the start on, but nobody is let in before [`Broker::accept`]: who connects meanwhile
+    /// waits. So clients in the process can subscribe before anything is published.
+    pub const fn accept_later(mut self) -> Self {
+        self.accepts_later = true;
+        self
+    }
+
     /// Binds every listener and starts on the tokio runtime around this call. When it returns, clients can connect.
     ///
     /// The runtime must outlive the broker, and have its I/O and time drivers enabled (`enable_all`).
@@ -267,8 +275,10 @@ impl BrokerBuilder {
             events: events.clone(),
         });
         let (closing, _) = watch::channel(false);
+        let (accepting, _) = watch::channel(!self.accepts_later);
         let inner = Inner {
             closing,
+            accepting,
             front_door,
             kept: Arc::default(),
             runtime: handle.clone(),

@@ -46,6 +46,12 @@ impl Broker {
         self.inner.listening.lock().open.iter().filter_map(|open| open.address).collect()
     }
 
+    /// Lets clients in, after a start with [`BrokerBuilder::accept_later`](crate::BrokerBuilder::accept_later); no matter
+    /// otherwise.
+    pub fn accept(&self) {
+        self.inner.accepting.send_replace(true);
+    }
+
     /// Opens more listeners, all of them or none; [`OpenedListeners::accept`] lets clients in. So a program can first take
     /// everything that it may not get, and then change to it.
     ///
@@ -130,7 +136,16 @@ impl Listening {
         let address = socket.local_addr();
         let entrance = Arc::new(Entrance::new(number, listener, &broker.front_door.limits()));
         let (entrance, found) = watch::channel(entrance);
-        let accept = Arc::clone(&broker.front_door).accept(socket, found, broker.closing.subscribe());
+        let (mut accepting, mut closing) = (broker.accepting.subscribe(), broker.closing.subscribe());
+        let front_door = Arc::clone(&broker.front_door);
+        let accept = async move {
+            // Without a sender the broker is gone, which the front door finds too.
+            tokio::select! {
+                _ = accepting.wait_for(|is_accepting| *is_accepting) => {}
+                _ = closing.wait_for(|is_closing| *is_closing) => {}
+            }
+            front_door.accept(socket, found, closing).await;
+        };
         self.open.push(Open { number, address, entrance, accepting: broker.runtime.spawn(accept) });
     }
 }

@@ -43,6 +43,8 @@ pub struct Broker {
 pub(super) struct Inner {
     /// Tells the front door to close; so does its end. Every task of the broker has a receiver until it ends.
     pub(super) closing: watch::Sender<bool>,
+    /// Whether whoever connects is let in.
+    accepting: watch::Sender<bool>,
     pub(super) front_door: Arc<FrontDoor>,
     /// Session State of persistent clients in this process.
     pub(super) kept: Arc<KeptSessions>,

@@ -41,6 +41,7 @@ const PEER: &str = "in-process";
 pub struct ClientBuilder {
     broker: Broker,
     client_id: String,
+    user_name: Option<Box<str>>,
     /// Seconds that the session outlives the connection.
     session_expiry_s: u32,
     is_manual_ack: bool,
@@ -74,6 +75,7 @@ impl Broker {
         ClientBuilder {
             broker: self.clone(),
             client_id: client_id.into(),
+            user_name: None,
             session_expiry_s: 0,
             is_manual_ack: false,
             inbox_messages: INBOX_MESSAGES,
@@ -86,6 +88,15 @@ impl Broker {
 }
 
 impl ClientBuilder {
+    /// Publishes for this user: receivers find ClientId and user name in [`Origin::author`](crate::Origin::author), and a
+    /// Retained Message reaches new subscriptions as long as this user may publish it, see
+    /// [`AccessControl::checks_retain_source`](crate::access::AccessControl::checks_retain_source). What the client itself
+    /// publishes and subscribes to is checked no more than without: whoever calls this has done so.
+    pub fn on_behalf_of(mut self, user_name: impl Into<Box<str>>) -> Self {
+        self.user_name = Some(user_name.into());
+        self
+    }
+
     /// Keeps the session (Clean Session 0): subscriptions, and messages of QoS 1 and 2 that come meanwhile, under the
     /// limits `queue_messages` and `queue_bytes`. It ends when no client with this ClientId was there for so long, in
     /// whole seconds rounded up, at least 1 s; [`Duration::MAX`] is for ever. Default: it ends with the connection.
@@ -207,6 +218,7 @@ impl ClientBuilder {
             kept: Arc::clone(&inner.kept),
             options: self.options(&limits),
             client_id: client_id.clone(),
+            user_name: self.user_name.clone(),
             session_expiry_s: self.session_expiry_s,
             inbox_messages: self.inbox_messages,
             session_options: self.session_options,
@@ -277,6 +289,7 @@ struct Newcomer {
     kept: Arc<KeptSessions>,
     options: Options,
     client_id: Box<str>,
+    user_name: Option<Box<str>>,
     session_expiry_s: u32,
     inbox_messages: u16,
     session_options: SessionOptions,
@@ -339,7 +352,7 @@ impl Newcomer {
         Admission {
             version: VERSION,
             client_id: self.client_id.clone(),
-            user_name: None,
+            user_name: self.user_name.clone(),
             is_trusted: true,
             clean_start: self.session_expiry_s == 0,
             session_expiry_s: self.session_expiry_s,

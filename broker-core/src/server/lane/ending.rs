@@ -1,4 +1,7 @@
 //! The end of a turn: what the shard wants done is done, then what it wrote is written.
+//!
+//! What is written to sockets goes first, and wakes clients that wait for it. To wake a thread of this process before may
+//! take a core from them: on two cores a store that begins its transaction first costs a tenth of a millisecond.
 
 use crate::engine::error::CloseReason;
 use crate::engine::keys::ConnectionKey;
@@ -6,10 +9,15 @@ use crate::engine::outbox::Outbox;
 use crate::engine::shard::{Effect, ShardMessage, Turn};
 
 use super::super::link::WriteOutcome;
+use super::super::transport::Transport;
 use super::{Lane, LaneMessage, Neighbours, link_of};
+
+/// A turn that writes to more connections lets the store begin meanwhile: each write takes some microseconds.
+const WRITES_BEFORE_STORE: usize = 32;
 
 impl Lane {
     pub(super) fn end_turn(&mut self, turn: &mut Turn<'_>, neighbours: &Neighbours) {
+        let mut has_stored = false;
         loop {
             self.shard.end_turn();
             let mut is_done = true;
@@ -20,9 +28,10 @@ impl Lane {
             if is_done {
                 break;
             }
+            has_stored = true;
         }
         // Writing closes nothing, so nothing is left to be carried out after it.
-        self.write_touched();
+        self.write_touched(has_stored);
     }
 
     fn carry_out(&mut self, turn: &mut Turn<'_>, neighbours: &Neighbours, effect: Effect) {
@@ -63,30 +72,52 @@ impl Lane {
         }
     }
 
-    fn write_touched(&mut self) {
-        while let Some(key) = self.shard.next_touched() {
-            let Some(link) = link_of(&mut self.links, key) else { continue };
-            if link.is_blocked {
-                continue;
-            }
-            let Some(outbox) = self.shard.outbox(key) else { continue };
-            let before = outbox.len();
-            let outcome = link.write(outbox);
-            let written = before - outbox.len();
-            match outcome {
-                WriteOutcome::Drained => {
-                    self.shard.handle_written(key, written);
-                    // It may have been left unread while it was blocked.
-                    if link.is_ready() {
-                        self.queue(key);
-                    }
+    fn write_touched(&mut self, mut has_stored: bool) {
+        let mut writes = 0;
+        loop {
+            while let Some(key) = self.shard.next_touched() {
+                let Some(link) = link_of(&mut self.links, key) else { continue };
+                if matches!(link.transport, Transport::Pipe(_)) {
+                    self.pipes.push(key);
+                    continue;
                 }
-                WriteOutcome::Blocked => self.shard.handle_written(key, written),
-                WriteOutcome::Broken => {
-                    outbox.advance(before);
-                    self.shard.handle_written(key, 0);
+                self.write(key);
+                writes += 1;
+                if has_stored && writes == WRITES_BEFORE_STORE {
+                    has_stored = false;
+                    self.store.wake();
+                }
+            }
+            let Some(key) = self.pipes.pop() else { break };
+            self.write(key);
+        }
+        if has_stored {
+            self.store.wake();
+        }
+    }
+
+    fn write(&mut self, key: ConnectionKey) {
+        let Some(link) = link_of(&mut self.links, key) else { return };
+        if link.is_blocked {
+            return;
+        }
+        let Some(outbox) = self.shard.outbox(key) else { return };
+        let before = outbox.len();
+        let outcome = link.write(outbox);
+        let written = before - outbox.len();
+        match outcome {
+            WriteOutcome::Drained => {
+                self.shard.handle_written(key, written);
+                // It may have been left unread while it was blocked.
+                if link.is_ready() {
                     self.queue(key);
                 }
+            }
+            WriteOutcome::Blocked => self.shard.handle_written(key, written),
+            WriteOutcome::Broken => {
+                outbox.advance(before);
+                self.shard.handle_written(key, 0);
+                self.queue(key);
             }
         }
     }

@@ -78,6 +78,8 @@ pub(crate) struct Lane {
     links: Chunks<Option<Link>>,
     /// Links whose slot has a new connection already, until the end of the turn.
     leaving: Vec<Link>,
+    /// Connections without a socket that are written last; empty between turns.
+    pipes: Vec<ConnectionKey>,
     ready: VecDeque<ConnectionKey>,
     shared: Box<[u8]>,
     clock: Clock,
@@ -143,6 +145,7 @@ impl Lane {
             mail: VecDeque::new(),
             links: Chunks::default(),
             leaving: Vec::new(),
+            pipes: Vec::new(),
             ready: VecDeque::new(),
             shared: vec![0; SHARED_BUFFER_BYTES].into_boxed_slice(),
             clock,
@@ -178,7 +181,8 @@ impl Lane {
 
     /// Does what there is to do, up to the bounds of a turn. What came until `polled` was reported by the poll.
     pub(crate) fn turn(&mut self, polled: Tick, neighbours: &Neighbours) {
-        let now = self.clock.now();
+        let began = self.clock.elapsed();
+        let now = self.clock.now_at(began);
         let turn = &mut Turn { now, commons: &*neighbours.commons, deliveries_left: DELIVERIES_PER_TURN };
         self.shard.tell_subscriptions(neighbours.events.wants_subscriptions());
         self.look_at_store(turn);
@@ -197,6 +201,7 @@ impl Lane {
         self.end_turn(turn, neighbours);
         self.load.turns += 1;
         self.cells.publish(&self.shard.stats());
+        self.cells.note_turn(self.clock.elapsed().saturating_sub(began));
         self.end_stage();
     }
 

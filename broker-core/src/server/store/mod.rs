@@ -110,7 +110,7 @@ pub(crate) enum Door {
 }
 
 impl Door {
-    /// Hands a batch over. `Some` if everything through this number is kept already.
+    /// Hands a batch over, for whoever calls [`Self::wake`] soon. `Some` if everything through this number is kept already.
     pub(crate) fn keep(&self, batch: StoreBatch) -> Option<BatchNumber> {
         match self {
             Self::Memory => Some(batch.number),
@@ -118,6 +118,14 @@ impl Door {
                 queue.push(*lane, batch);
                 None
             }
+        }
+    }
+
+    /// Lets the store's thread begin with what was handed over.
+    pub(crate) fn wake(&self) {
+        match self {
+            Self::Memory => {}
+            Self::Queue { queue, .. } => queue.wake(),
         }
     }
 

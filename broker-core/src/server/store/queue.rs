@@ -135,7 +135,7 @@ impl Queue {
         }
     }
 
-    /// Appends a batch, and wakes the committer if it sleeps.
+    /// Appends a batch. The committer finds it when it looks next; [`Self::wake`] makes it look.
     pub(super) fn push(&self, lane: ShardId, batch: StoreBatch) {
         if self.has_failed() {
             return;
@@ -145,7 +145,12 @@ impl Queue {
         let mut state = self.state.lock();
         state.batches.push_back(waiting);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let wake = std::mem::take(&mut state.is_idle);
+    }
+
+    /// Wakes the committer if it sleeps and is not to.
+    pub(super) fn wake(&self) {
+        let mut state = self.state.lock();
+        let wake = !state.batches.is_empty() && std::mem::take(&mut state.is_idle);
         drop(state);
         if wake {
             self.filled.notify_one();

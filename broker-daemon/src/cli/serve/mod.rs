@@ -18,7 +18,7 @@ use crate::cli::banner::{Access, Listening, banner};
 use crate::cli::human;
 use crate::cli::interrupt::{Interrupt, Order, Orders, outlive_file_size_limit};
 use crate::cli::state::State;
-use crate::config::{Config, Format as FileFormat, Listener};
+use crate::config::{Config, ConfigError, Format as FileFormat, Listener};
 use crate::exit::Exit;
 use crate::integration::Integrations;
 use crate::reload::{Reloader, rules};
@@ -85,35 +85,15 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             return Exit::Failed;
         }
     };
-    let secured = match Secured::load(&config) {
-        Ok(secured) => secured,
+    let Files { secured, http_tls, bridges, webhooks } = match Files::read(&config) {
+        Ok(files) => files,
         Err(error) => {
             human::complain_all(&error);
             return Exit::Tls;
         }
     };
     let live = Arc::new(Live::default());
-    match HttpTls::load(&config) {
-        Ok(tls) => live.replace(config.http.as_ref(), rules.clone(), tls),
-        Err(error) => {
-            human::complain_all(&error);
-            return Exit::Tls;
-        }
-    }
-    let bridges = match Prepared::read(&config) {
-        Ok(bridges) => bridges,
-        Err(error) => {
-            human::complain_all(&error);
-            return Exit::Tls;
-        }
-    };
-    let webhooks = match webhook::Prepared::read(&config.webhooks) {
-        Ok(webhooks) => webhooks,
-        Err(error) => {
-            human::complain_all(&error);
-            return Exit::Tls;
-        }
-    };
+    live.replace(config.http.as_ref(), rules.clone(), http_tls);
     let successor = match Successor::choose(config.user.as_deref()) {
         Ok(successor) => successor,
         Err(error) => {
@@ -148,6 +128,25 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     let exit = runtime.block_on(serve(start, reloader));
     runtime.shutdown_background();
     exit
+}
+
+/// What certificates and keys are for.
+struct Files {
+    secured: Secured,
+    http_tls: Option<HttpTls>,
+    bridges: Prepared,
+    webhooks: webhook::Prepared,
+}
+
+impl Files {
+    fn read(config: &Config) -> Result<Self, ConfigError> {
+        Ok(Self {
+            secured: Secured::load(config)?,
+            http_tls: HttpTls::load(config)?,
+            bridges: Prepared::read(config)?,
+            webhooks: webhook::Prepared::read(&config.webhooks)?,
+        })
+    }
 }
 
 /// Each connection is an open file, and the usual soft limit of 1024 is for programs that use `select`.
@@ -200,8 +199,11 @@ async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
     let mut interrupt = Interrupt::catch();
     let mut orders = Orders::catch();
     outlive_file_size_limit();
-    let mut builder =
-        Broker::builder().limits(config.limits.clone()).threads(config.threads).lanes(config.lanes);
+    let mut builder = Broker::builder()
+        .limits(config.limits.clone())
+        .threads(config.threads)
+        .lanes(config.lanes)
+        .accept_later();
     builder =
         builder.system_topics(concat!("culex version ", env!("CARGO_PKG_VERSION")), config.sys_interval);
     for (number, listener) in config.listeners.iter().enumerate() {
@@ -234,8 +236,9 @@ async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
     bridges.follow(prepared).await;
     let webhooks = Arc::new(Webhooks::new(&broker, &integrations));
     reloader.set_webhooks(Arc::clone(&webhooks));
-    // Before the banner: what is published by whoever reads it is not missed.
     webhooks.follow(hooks).await;
+    // Each waits 5 s at most; from here on nothing that is published is missed.
+    broker.accept();
     let api = Api::new(broker.clone(), Arc::clone(&reloader), live, integrations).bridges(bridges.clone());
     let api = Arc::new(api);
     let _control = doors::control(&api, state).await;
