@@ -168,7 +168,7 @@ fn all_scenarios(address: SocketAddr) {
 
 #[test]
 fn our_broker_delivers_everything_in_every_scenario() {
-    with_broker(|address| all_scenarios(address));
+    with_broker(all_scenarios);
 }
 
 #[test]
