@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::listener::Address;
 use super::super::store::StoreError;
+use crate::client::describe_io;
 
 /// Why a broker did not start. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +26,8 @@ pub enum StartError {
     NoListener,
     /// A listener's address cannot be had.
     #[error(
-        "cannot listen on {address}: {source}; choose an address that is free and allowed (port 0 takes a free one)"
+        "cannot listen on {address}: {}; choose an address that is free and allowed (port 0 takes a free one)",
+        describe_io(source)
     )]
     Bind {
         /// The address.
@@ -43,7 +45,7 @@ pub enum StartError {
     #[error("{0}")]
     Store(#[from] StoreError),
     /// Threads, polls or random numbers cannot be had.
-    #[error("cannot start: {0}")]
+    #[error("cannot start: {}", describe_io(.0))]
     System(#[source] io::Error),
 }
 
