@@ -237,8 +237,11 @@ async fn a_broker_of_5_0_between_two_bridges_sends_nothing_round() {
     let mut near = Ear::at(&here.broker, "near", "t/#").await;
     // Until the subscription over there is made.
     let mut far = Remote::connect(address, "far").await;
+    let mut expected = 20;
     loop {
         far.publish("t/far", "").await;
+        // It goes on over the other bridge, and comes back like all the others.
+        expected += 1;
         if tokio::time::timeout(Duration::from_millis(200), near.hear()).await.is_ok() {
             break;
         }
@@ -246,8 +249,8 @@ async fn a_broker_of_5_0_between_two_bridges_sends_nothing_round() {
     for n in 0..20 {
         near.client.publish("t/near", n.to_string(), QoS::AtLeastOnce).await.unwrap();
     }
-    let views = until(&here, "all came back", |views| dropped(views) >= 20).await;
-    assert_eq!((dropped(&views), found(&views).len()), (20, 0), "{views:#?}");
+    let views = until(&here, "all came back", |views| dropped(views) >= expected).await;
+    assert!(found(&views).is_empty(), "{views:#?}");
     let heard = near.hear_all(20).await;
     assert!(heard.iter().all(|(topic, _)| topic == "t/near"), "{heard:?}");
     near.hears_nothing("mine").await;

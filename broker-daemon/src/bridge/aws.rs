@@ -18,6 +18,8 @@ pub const MESSAGES_PER_SECOND: u64 = 95;
 pub const BYTES_PER_SECOND: u64 = 480 << 10;
 /// QoS 1 messages in flight, of 100 (AIC-PUB-09).
 pub const IN_FLIGHT_MAX: u16 = 50;
+/// Between two Retained Messages of one topic, which may have one a second (AIC-RET-04).
+pub const RETAINED_GAP: Duration = Duration::from_millis(1100);
 /// Bytes of a payload (AIC-PUB-03).
 pub const PAYLOAD_BYTES_MAX: usize = 128 << 10;
 /// Bytes of a topic, without `$aws/rules/<rule>/` (AIC-PUB-05).

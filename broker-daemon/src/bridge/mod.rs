@@ -25,6 +25,7 @@ pub mod policy;
 mod remote;
 mod rules;
 mod shared;
+mod spacing;
 mod status;
 mod subscriber;
 mod supervisor;

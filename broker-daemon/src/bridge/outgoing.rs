@@ -7,6 +7,8 @@
 //!                └── again ◄──┘ connection lost
 //! ```
 //!
+//! Retained Messages that come too soon for AWS IoT wait beside ([`Spacing`]).
+//!
 //! A broker of 3.1.1 that does not like a message closes the connection and does not say which it was. So after a close
 //! everything that was on its way is suspect, and goes one by one over the next connection; the one whose turn it is when
 //! that is closed too becomes a dead letter.
@@ -22,6 +24,7 @@ use tokio::time::Instant;
 
 use super::mapping::Mappings;
 use super::rules::{Pace, Rules};
+use super::spacing::{Spaced, Spacing};
 use crate::integration::DeadLetter;
 
 /// Closes after which a message that was alone on its way is the reason for them.
@@ -42,6 +45,16 @@ pub(super) struct Parcel {
     closes: u8,
     /// How often the other side refused it for the time being.
     refusals: u8,
+}
+
+impl Spaced for Parcel {
+    fn topic(&self) -> &str {
+        &self.publication.topic
+    }
+
+    fn is_retained(&self) -> bool {
+        self.publication.is_retained
+    }
 }
 
 /// One that was sent.
@@ -112,6 +125,8 @@ pub(super) struct Outgoing {
     rules: Rules,
     pace: Pace,
     next: Option<Parcel>,
+    /// Retained Messages that came too soon.
+    spacing: Spacing<Parcel>,
     /// To be sent again before anything new, in order.
     again: VecDeque<Parcel>,
     /// In the order of their first sending.
@@ -122,13 +137,16 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     pub(super) fn new(rules: Rules) -> Self {
-        let (pace, window) = (rules.pace(), rules.in_flight);
-        Self { rules, pace, next: None, again: VecDeque::new(), sent: VecDeque::new(), window }
+        let (pace, window, spacing) = (rules.pace(), rules.in_flight, Spacing::new(rules.retained_gap));
+        Self { rules, pace, next: None, spacing, again: VecDeque::new(), sent: VecDeque::new(), window }
     }
 
     /// Whether another message may be taken from the inbox.
     pub(super) fn wants_more(&self) -> bool {
-        self.next.is_none() && self.again.is_empty() && self.sent.len() < usize::from(self.window())
+        self.next.is_none()
+            && self.again.is_empty()
+            && self.spacing.has_room()
+            && self.sent.len() < usize::from(self.window())
     }
 
     /// Messages that were sent and not answered.
@@ -219,7 +237,13 @@ impl Outgoing {
         }
         self.send_again(connection, now, &mut progress)?;
         while self.sent.len() < usize::from(self.window()) && connection.has_room() {
-            let Some(parcel) = self.again.pop_front().or_else(|| self.next.take()) else { break };
+            let Some(parcel) = self.next_parcel(now) else { break };
+            if let Some(until) = self.spacing.wait(&parcel, now) {
+                // One of a lost connection, which comes before those that wait in their place.
+                self.put_back(parcel);
+                progress.wake_at(until);
+                break;
+            }
             let bytes = parcel.publication.topic.len() + parcel.publication.payload.len() + HEAD_BYTES;
             if let Err(wait) = self.pace.take(bytes, now) {
                 self.put_back(parcel);
@@ -228,11 +252,22 @@ impl Outgoing {
             }
             self.send_one(parcel, connection, now, &mut progress)?;
         }
+        if let Some(due) = self.spacing.wake(now) {
+            progress.wake_at(due);
+        }
         let window = usize::from(self.window());
         if let Some(sent) = self.sent.iter().take(window).map(|sent| sent.last).min() {
             progress.wake_at(sent + self.rules.ack_timeout);
         }
         Ok(progress)
+    }
+
+    /// What may be sent first.
+    fn next_parcel(&mut self, now: Instant) -> Option<Parcel> {
+        if let Some(parcel) = self.again.pop_front().or_else(|| self.spacing.next_due(now)) {
+            return Some(parcel);
+        }
+        self.spacing.admit(self.next.take()?, now)
     }
 
     fn send_one(
@@ -247,11 +282,13 @@ impl Outgoing {
         parcel.publication.is_retained &= granted.is_retain_available;
         match connection.publish(parcel.publication.clone()) {
             Ok(Some(packet_id)) => {
+                self.spacing.sent(&parcel, now);
                 let Publication { topic, payload, .. } = &parcel.publication;
                 progress.sent.push((topic.clone(), payload.clone()));
                 self.sent.push_back(Sent { packet_id, parcel, first: now, last: now, sendings: 1 });
             }
             Ok(None) => {
+                self.spacing.sent(&parcel, now);
                 // QoS 0 there, whatever it was here: nobody will say more.
                 parcel.delivery.ack();
                 progress.unpromised.push(parcel.publication.payload.len());

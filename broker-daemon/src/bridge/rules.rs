@@ -27,6 +27,8 @@ pub(super) struct Rules {
     pub(super) in_flight: u16,
     /// Time for the answer to a PUBLISH.
     pub(super) ack_timeout: Duration,
+    /// Between two Retained Messages of one topic.
+    pub(super) retained_gap: Option<Duration>,
     /// PUBLISH packets in a second.
     pub(super) messages_per_second: Limit,
     /// Bytes of PUBLISH packets in a second.
@@ -46,6 +48,7 @@ impl Rules {
             filters_per_subscribe: if is_aws { aws::FILTERS_PER_SUBSCRIBE } else { FILTERS_PER_SUBSCRIBE },
             in_flight: if is_aws { pace.in_flight.min(aws::IN_FLIGHT_MAX) } else { pace.in_flight },
             ack_timeout: if is_aws { aws::ACK_TIMEOUT } else { ACK_TIMEOUT },
+            retained_gap: is_aws.then_some(aws::RETAINED_GAP),
             messages_per_second: at_most(pace.messages_per_second, aws::MESSAGES_PER_SECOND),
             bytes_per_second: at_most(pace.bytes_per_second, aws::BYTES_PER_SECOND),
         }

@@ -67,7 +67,7 @@ pub(crate) fn validate(draft: Draft, report: &mut Report) -> Config {
     if listeners.is_empty() {
         listeners.push(Listener::default());
     }
-    let bridges = bridge::check(bridges, report);
+    let bridges = bridge::check(bridges, &listeners, report);
     let webhooks = webhook::check(webhooks, report);
     Config { listeners, bridges, webhooks, ..config }
 }

@@ -73,6 +73,31 @@ async fn aic_top_02_basic_ingest_publishes_to_the_rule() {
     cloud.no_violations();
 }
 
+#[tokio::test(start_paused = true)]
+async fn aic_ret_04_a_topic_gets_one_retained_message_a_second_and_all_of_them_in_order() {
+    let cloud = Cloud::start(&out("").replace("filter = \"#\"", "filter = \"#\"\nretain = true")).await;
+    cloud.up().await;
+    for n in 0..10 {
+        let publication = Publication::new("state", n.to_string(), QoS::AtLeastOnce);
+        // One that is not retained keeps its place.
+        cloud.near.send(if n == 5 { publication } else { publication.retained() }).await.unwrap();
+        cloud.publish("other", n.to_string()).await;
+    }
+    let of = |topic: &str| {
+        let arrived = cloud.emulator.deliveries();
+        let arrived = arrived.iter().filter(|one| one.topic == topic);
+        arrived.map(|one| (String::from_utf8(one.payload.to_vec()).unwrap(), one.at)).collect::<Vec<_>>()
+    };
+    cloud.delivered(11, 2 * SECOND).await;
+    assert_eq!(of("other").len(), 10, "nothing else waits");
+    cloud.delivered(20, 15 * SECOND).await;
+    let state = of("state");
+    let expected: Vec<_> = (0..10).map(|n| n.to_string()).collect();
+    assert_eq!(state.iter().map(|(payload, _)| payload.clone()).collect::<Vec<_>>(), expected);
+    assert!(state[9].1 - state[0].1 >= 8 * SECOND, "{state:?}");
+    cloud.no_violations();
+}
+
 /// Three times as much as one connection may carry, for a minute.
 #[tokio::test(start_paused = true)]
 async fn aic_pub_06_08_09_quotas_are_kept_under_three_times_the_load_and_nothing_is_lost() {

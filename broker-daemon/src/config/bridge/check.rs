@@ -1,24 +1,26 @@
 //! What of a bridge can only be seen when all of it is read.
 
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 
 use culex_codec::{QoS, TopicFilter};
 
 use super::{Bridge, BridgeTls, DraftBridge, Mapping, Places};
 use crate::bridge::aws;
-use crate::config::KeyPermissions;
 use crate::config::problem::{Complaint, Place, Report};
+use crate::config::{KeyPermissions, Listener};
 
 /// Bytes of a name, so that it fits into topics, ClientIds and file names.
 const NAME_BYTES_MAX: usize = 64;
 
 /// The bridges of a configuration, and what is wrong with them.
-pub(crate) fn check(drafts: Vec<DraftBridge>, report: &mut Report) -> Vec<Bridge> {
+pub(crate) fn check(drafts: Vec<DraftBridge>, listeners: &[Listener], report: &mut Report) -> Vec<Bridge> {
     for (n, draft) in drafts.iter().enumerate() {
         let checker = Checker { draft, bridge: &draft.bridge };
         checker.check_name(drafts.iter().take(n), report);
         checker.check_remote(report);
+        checker.check_is_another(listeners, report);
         checker.check_tls(report);
         checker.check_mappings(report);
         if draft.bridge.is_aws_iot() {
@@ -85,6 +87,22 @@ impl Checker<'_> {
             let complaint = Complaint::new("several connections cannot share one state on the other side")
                 .help("add `notifications_local_only = true`");
             self.complain(report, "connections", complaint);
+        }
+    }
+
+    /// What is plain to see; the rest is found out when the bridge is connected.
+    fn check_is_another(&self, listeners: &[Listener], report: &mut Report) {
+        let has_tls = self.bridge.has_tls();
+        for address in &self.bridge.addresses {
+            let is_own = |own: &SocketAddr| {
+                own.port() == address.port_or_default(has_tls) && is_reached_by(own.ip(), &address.host)
+            };
+            let Some(own) = listeners.iter().filter_map(|one| one.address.ip()).find(is_own) else {
+                continue;
+            };
+            let complaint = Complaint::new(format!("{address} leads to this broker's own listener {own}"))
+                .help("a bridge needs the address of another broker");
+            self.complain(report, "address", complaint);
         }
     }
 
@@ -229,6 +247,15 @@ impl Checker<'_> {
 
 fn place_in(place: &Place, places: &Places, key: &str) -> Place {
     places.get(key).unwrap_or(place).clone()
+}
+
+/// Whether a host plainly leads to a listener at this address of this computer.
+fn is_reached_by(listener: IpAddr, host: &str) -> bool {
+    if host.eq_ignore_ascii_case("localhost") {
+        return listener.is_unspecified() || listener.is_loopback();
+    }
+    let Ok(host) = host.parse::<IpAddr>() else { return false };
+    host == listener || (host.is_loopback() && listener.is_unspecified())
 }
 
 fn check_mapping(mapping: &Mapping, place: impl Fn(&str) -> Place, report: &mut Report) {

@@ -190,3 +190,32 @@ fn a_key_that_others_can_read_is_named() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
     check(&text, &[]);
 }
+
+#[test]
+fn a_bridge_to_a_listener_of_its_own_is_named() {
+    let text = |listener: &str, address: &str, tls: &str| {
+        format!(
+            "[[listener]]\naddress = \"{listener}\"\nallow_anonymous = true\n[[bridge]]\nname = \"b\"\naddress = \"{address}\"\n{OUT}{tls}"
+        )
+    };
+    for (listener, address) in [
+        ("127.0.0.1:1883", "localhost"),
+        ("127.0.0.1:1884", "127.0.0.1:1884"),
+        ("0.0.0.0:1883", "127.0.0.1"),
+        ("[::]:1883", "LocalHost:1883"),
+        ("192.168.7.1:1883", "192.168.7.1"),
+    ] {
+        check(&text(listener, address, ""), &[(6, "leads to this broker's own listener")]);
+    }
+    for (listener, address) in
+        [("127.0.0.1:1883", "localhost:1884"), ("192.168.7.1:1883", "localhost"), ("0.0.0.0:1883", "there")]
+    {
+        check(&text(listener, address, ""), &[]);
+    }
+    // By default there is one.
+    check(
+        &format!("[[bridge]]\nname = \"b\"\naddress = \"localhost\"\n{OUT}"),
+        &[(3, "own listener 127.0.0.1:1883")],
+    );
+    check(&format!("[[bridge]]\nname = \"b\"\naddress = \"localhost:8883\"\n{OUT}[bridge.tls]\n"), &[]);
+}
