@@ -79,7 +79,7 @@ fn emulate_aws_prints_what_works_and_what_was_broken() {
 #[test]
 fn emulate_aws_takes_orders_while_it_runs() {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = emulate(&["--port", "0", "--directory"])
+    let mut child = emulate(&["--messages", "--port", "0", "--directory"])
         .arg(folder.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -109,6 +109,7 @@ fn emulate_aws_takes_orders_while_it_runs() {
     until("publish TOPIC TEXT");
     assert!(publish("second"));
     until("\"second\": connected");
+    assert!(until("PUBLISH").ends_with("  \"second\": PUBLISH a (QoS 1): x"));
     // The end of the input ends nothing.
     drop(input);
     assert!(publish("third"));
@@ -117,5 +118,5 @@ fn emulate_aws_takes_orders_while_it_runs() {
     assert!(signal.success());
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("no scenario \"outages\""), "{text}");
+    assert!(output.status.success() && text.contains("\"outages\" is neither a scenario"), "{text}");
 }

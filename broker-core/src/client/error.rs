@@ -164,6 +164,9 @@ pub fn describe_io(error: &io::Error) -> String {
     // As the standard library begins what the resolver says.
     let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
     let text = text.split(" (os error").next().unwrap_or_default().trim_end_matches('.');
+    // As rustls ends, with a page of its manual, and tokio-rustls begins.
+    let text = text.split(": https://").next().unwrap_or_default();
+    let text = if text == "tls handshake eof" { "closed within the TLS handshake" } else { text };
     let mut letters = text.chars();
     match letters.next() {
         Some(first) => first.to_lowercase().chain(letters).collect(),
@@ -180,5 +183,7 @@ mod tests {
         assert_eq!(describe_io(&io::Error::from_raw_os_error(2)), "no such file or directory");
         assert_eq!(describe_io(&io::Error::from(io::ErrorKind::TimedOut)), "timed out");
         assert_eq!(describe_io(&io::Error::other("")), "other error");
+        assert_eq!(describe_io(&io::Error::other("tls handshake eof")), "closed within the TLS handshake");
+        assert_eq!(describe_io(&io::Error::other("No end: https://x.org/y")), "no end");
     }
 }

@@ -65,6 +65,7 @@ mod publish;
 mod rate;
 mod registry;
 mod retained;
+mod rules;
 mod scenario;
 mod service;
 mod session;

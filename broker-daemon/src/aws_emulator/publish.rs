@@ -7,13 +7,11 @@ use bytes::Bytes;
 use culex_codec::{Ack, Packet, Publish, QoS, ReasonCode};
 use tokio::time::Instant;
 
-use super::limits::Limits;
 use super::link::{Link, summary};
 use super::observe::{Acknowledgement, Delivery, DisconnectReason};
-use super::policy::{Action as Right, Policy, Principal};
+use super::rules::Fault;
 use super::service::Service;
 use super::session::Message;
-use super::thing::Request;
 use super::topic::{self, Kind};
 use super::violations::Action;
 
@@ -53,14 +51,6 @@ impl Published {
             packet_id: publish.packet_id.map(|id| id.get()),
         }
     }
-}
-
-/// A rule that a message breaks by itself, and how 5.0 says so.
-pub(super) struct Fault {
-    pub(super) id: &'static str,
-    pub(super) code: ReasonCode,
-    /// The connection is closed, and not the message refused.
-    pub(super) closes: bool,
 }
 
 impl Service {
@@ -135,31 +125,6 @@ impl Service {
         }
     }
 
-    /// The rule that a message breaks by itself, if any.
-    pub(super) fn fault(&self, topic: &str, payload_bytes: usize, retain: bool) -> Option<Fault> {
-        let fault = |id, code, closes| Some(Fault { id, code, closes });
-        if payload_bytes > self.limits.payload_bytes {
-            return fault("AIC-PUB-03", ReasonCode::QuotaExceeded, true);
-        }
-        if topic.contains(['+', '#']) {
-            return fault("AIC-CON-09", ReasonCode::ProtocolError, true);
-        }
-        if !topic::fits(topic, &self.limits) {
-            return fault("AIC-PUB-05", ReasonCode::TopicNameInvalid, false);
-        }
-        match topic::kind(topic) {
-            Kind::Plain => None,
-            Kind::BasicIngest | Kind::Thing if retain => {
-                fault("AIC-RET-03", ReasonCode::TopicNameInvalid, false)
-            }
-            Kind::BasicIngest => None,
-            Kind::Thing if Request::of(topic).is_some() => None,
-            Kind::Thing | Kind::Events | Kind::Reserved => {
-                fault("AIC-TOP-01", ReasonCode::TopicNameInvalid, true)
-            }
-        }
-    }
-
     fn is_authorised(&mut self, link: &mut Link, publish: &Publish<'_>, topic: &str, now: Instant) -> bool {
         let forbidden = (DisconnectReason::ForbiddenAccess, ReasonCode::NotAuthorized);
         let missing = self.missing_right(&link.policies, &link.principal, topic, publish.retain);
@@ -167,20 +132,6 @@ impl Service {
             self.reject(link, publish, id, forbidden, now);
         }
         missing.is_none()
-    }
-
-    /// The rule that keeps somebody from publishing to a topic, if any.
-    pub(super) fn missing_right(
-        &self,
-        policies: &[Policy],
-        principal: &Principal,
-        topic: &str,
-        retain: bool,
-    ) -> Option<&'static str> {
-        if !self.may(policies, principal, Right::Publish, topic) {
-            return Some("AIC-POL-04");
-        }
-        (retain && !self.may(policies, principal, Right::RetainPublish, topic)).then_some("AIC-POL-06")
     }
 
     /// Whether there is room for one more without a PUBACK. AIC-PUB-09
@@ -239,24 +190,6 @@ impl Service {
             self.close(link, DisconnectReason::Throttled, Some(ReasonCode::QuotaExceeded), now);
         }
         false
-    }
-
-    /// The limit of the account that has no room for one more message, if any.
-    pub(super) fn spent(
-        &mut self,
-        topic: &str,
-        retain: bool,
-        is_clear: bool,
-        now: Instant,
-    ) -> Option<&'static str> {
-        let Limits { retained_messages, retained_interval, account_publishes_per_second, .. } = self.limits;
-        if retain
-            && !(self.retained.has_room(topic, is_clear, retained_messages)
-                && self.retained.may_write(topic, retained_interval, now))
-        {
-            return Some("AIC-RET-04");
-        }
-        (self.account_publishes.sum(now) >= account_publishes_per_second).then_some("AIC-ACC-01")
     }
 
     /// Takes a message that breaks no rule.

@@ -12,8 +12,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::super::policy::Principal;
-use super::super::publish::{Fault, Published};
+use super::super::publish::Published;
 use super::super::registry::PeerIdentity;
+use super::super::rules::Fault;
 use super::super::service::Service;
 use super::{Answer, Door, Refusal, query};
 

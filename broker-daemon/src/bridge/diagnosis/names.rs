@@ -140,7 +140,12 @@ async fn reach(address: &RemoteAddress, port: u16) -> Result<String, Unreached> 
     match timeout(NETWORK_TIMEOUT, TcpStream::connect(found.as_slice())).await {
         Ok(Ok(stream)) => {
             let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
-            Ok(format!("{address} is {peer}, and answers"))
+            let is_same = address.to_string() == peer;
+            Ok(if is_same {
+                format!("{address} answers")
+            } else {
+                format!("{address} is {peer}, and answers")
+            })
         }
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err(Unreached::Refused),
         Ok(Err(error)) => Err(Unreached::Other(crate::cli::human::io(&error))),

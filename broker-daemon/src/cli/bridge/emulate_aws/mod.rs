@@ -6,9 +6,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use self::orders::Orders;
-use crate::aws_emulator::{Emulator, Observations, Role, SCENARIOS, SERVER_NAME, Scenario, Violations};
+use crate::aws_emulator::{
+    Delivery, Emulator, Observations, Role, SCENARIOS, SERVER_NAME, Scenario, Violations,
+};
 use crate::cli::human;
 use crate::cli::interrupt::Interrupt;
 use crate::exit::Exit;
@@ -18,6 +21,7 @@ use crate::init::guide::for_shell;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     culex bridge emulate-aws                          as port 8883 of AWS IoT Core\n  \
+    culex bridge emulate-aws --messages               prints what it gets\n  \
     culex bridge emulate-aws --port-443 8443          as port 443 too, which asks for ALPN\n  \
     culex bridge emulate-aws --port-8443 8444         as port 8443 too: curl … https://localhost:8444/topics/a\n  \
     culex bridge emulate-aws --scenario reorder_acks --scenario drop_puback=100\n\n\
@@ -36,6 +40,9 @@ pub(super) struct Arguments {
     /// Where it is as port 8443: HTTPS with a client certificate
     #[arg(long, value_name = "PORT")]
     port_8443: Option<u16>,
+    /// Print each message that it takes
+    #[arg(short, long)]
+    messages: bool,
     /// What goes wrong with it, NAME or NAME=VALUE; may be given several times
     #[arg(long = "scenario", value_name = "NAME")]
     scenarios: Vec<String>,
@@ -84,11 +91,11 @@ async fn emulate(arguments: &Arguments, scenario: Scenario) -> Result<u64, Strin
     let folder = fs::canonicalize(&arguments.directory)
         .map_err(|error| format!("{}: {}", arguments.directory.display(), human::io(&error)))?;
     print(&guide(&emulator, &folder))?;
-    let mut shown = Shown::default();
+    let mut shown = Shown { with_messages: arguments.messages, ..Shown::default() };
     let mut orders = Orders::listen();
     loop {
         tokio::select! {
-            lines = emulator.until(|emulator| emulator.look(|seen, broken| shown.next(seen, broken))) => print(&lines)?,
+            lines = emulator.until(|emulator| shown.next(emulator)) => print(&lines)?,
             line = orders.next() => match orders::obey(&emulator, &line) {
                 Ok(answer) => print(&answer)?,
                 Err(why) => human::complain(why),
@@ -158,6 +165,7 @@ fn guide(emulator: &Emulator, folder: &Path) -> String {
 /// How much of everything was printed.
 #[derive(Default)]
 struct Shown {
+    with_messages: bool,
     connects: u64,
     disconnects: u64,
     violations: u64,
@@ -165,8 +173,18 @@ struct Shown {
 
 impl Shown {
     /// The lines that are new, in order of time.
-    fn next(&mut self, observations: &Observations, violations: &Violations) -> Option<String> {
-        let mut lines = Vec::new();
+    fn next(&mut self, emulator: &Emulator) -> Option<String> {
+        // Nobody else wants them.
+        let messages = emulator.take_deliveries();
+        let mut lines: Vec<_> = messages.iter().filter(|_| self.with_messages).map(line).collect();
+        emulator.look(|observations, violations| self.events(observations, violations, &mut lines));
+        lines.sort_by_key(|(at, _)| *at);
+        let lines: Vec<_> =
+            lines.iter().map(|(at, line)| format!("{:>10.3}  {line}\n", at.as_secs_f64())).collect();
+        (!lines.is_empty()).then(|| lines.concat())
+    }
+
+    fn events(&mut self, observations: &Observations, violations: &Violations, lines: &mut Vec<Line>) {
         for seen in observations.connects.after(self.connects) {
             let how = match seen.session_present {
                 Some(true) => "connected, session present",
@@ -184,14 +202,24 @@ impl Shown {
                 format!("{:?}: {} {}: {}", seen.client_id, seen.id, seen.packet, seen.action),
             ));
         }
-        *self = Self {
-            connects: observations.connects.total(),
-            disconnects: observations.disconnects.total(),
-            violations: violations.records().total(),
-        };
-        lines.sort_by_key(|(at, _)| *at);
-        let lines: Vec<_> =
-            lines.iter().map(|(at, line)| format!("{:>10.3}  {line}\n", at.as_secs_f64())).collect();
-        (!lines.is_empty()).then(|| lines.concat())
+        self.connects = observations.connects.total();
+        self.disconnects = observations.disconnects.total();
+        self.violations = violations.records().total();
     }
+}
+
+/// When something was, and what.
+type Line = (Duration, String);
+
+/// A message in a line, of which it gets no more than there is room for.
+fn line(message: &Delivery) -> Line {
+    const TEXT_CHARACTERS: usize = 60;
+    let Delivery { at, client_id, topic, payload, qos, .. } = message;
+    let who = if client_id.is_empty() { "HTTPS".to_owned() } else { format!("{client_id:?}") };
+    let text = String::from_utf8_lossy(payload.get(..4 * TEXT_CHARACTERS).unwrap_or(payload));
+    let mut short: String = text.chars().take(TEXT_CHARACTERS).flat_map(char::escape_debug).collect();
+    if short.len() < payload.len() {
+        short.push('…');
+    }
+    (*at, format!("{who}: PUBLISH {} (QoS {qos}): {short}", topic.escape_debug()))
 }

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Read};
 use culex_codec::{QoS, TopicName};
 use tokio::sync::mpsc;
 
-use crate::aws_emulator::{Emulator, SCENARIOS, Scenario};
+use crate::aws_emulator::{Emulator, SCENARIOS, Scenario, ScenarioError};
 
 /// The longest line.
 const LINE_BYTES_MAX: u64 = 4096;
@@ -97,13 +97,21 @@ pub(super) fn obey(emulator: &Emulator, line: &str) -> Result<String, String> {
         _ => {
             let mut scenario = emulator.scenario();
             for text in line.split_whitespace() {
-                scenario
-                    .switch(text)
-                    .map_err(|error| format!("{error}; `help` says what else can be typed"))?;
+                scenario.switch(text).map_err(|error| explain(&error))?;
             }
             emulator.change(|present| *present = scenario);
             Ok(state(emulator))
         }
+    }
+}
+
+/// Without the names of all, which are one word away.
+fn explain(error: &ScenarioError) -> String {
+    match error {
+        ScenarioError::Unknown { name } => {
+            format!("\"{name}\" is neither a scenario nor an order: `scenarios` and `help` say what there is")
+        }
+        ScenarioError::Value { .. } => error.to_string(),
     }
 }
 
