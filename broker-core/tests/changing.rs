@@ -110,3 +110,32 @@ fn a_listener_changes_for_who_comes_in_and_counts_who_is_there() {
         assert!(!broker.change_listener(1, listener()), "there is none");
     });
 }
+
+#[test]
+fn who_connects_before_accept_waits_and_misses_nobody_s_subscription() {
+    run(async {
+        let broker = Broker::builder().listen(([127, 0, 0, 1], 0)).accept_later().start().await.unwrap();
+        let address = broker.local_addrs()[0];
+        let early = tokio::spawn(async move {
+            let mut early = connect(address, "early").await.unwrap();
+            publishes(&mut early, "t", 1).await
+        });
+        // The system has its connection; the broker has not taken it.
+        let (client, mut inbox) = broker.client("inside").await.unwrap();
+        tokio::net::TcpStream::connect(address).await.unwrap();
+        client.subscribe("t", QoS::AtLeastOnce).await.unwrap();
+        assert_eq!(broker.metrics().get("sockets_total"), Some(0));
+        broker.accept();
+        assert!(early.await.unwrap());
+        assert_eq!(&*inbox.next().await.unwrap().topic, "t");
+        broker.shutdown(Duration::from_secs(10)).await.unwrap();
+    });
+}
+
+#[test]
+fn a_broker_that_never_accepts_stops() {
+    run(async {
+        let broker = Broker::builder().listen(([127, 0, 0, 1], 0)).accept_later().start().await.unwrap();
+        broker.shutdown(Duration::from_secs(10)).await.unwrap();
+    });
+}

@@ -262,23 +262,6 @@ fn messages_that_wait_share_a_request_and_one_bad_one_is_given_up_alone() {
 }
 
 #[test]
-fn the_other_events_are_told() {
-    let receiver = Receiver::good();
-    let folder = tempfile::tempdir().unwrap();
-    let events = "[\"client.connected\", \"client.disconnected\", \"session.subscribed\"]";
-    let hook = format!("[[webhook]]\nname = \"w\"\nurl = \"{}\"\nevents = {events}\n", receiver.url());
-    let broker = broker(folder.path(), &hook);
-    drop(Publisher::connect(&broker));
-    let requests = receiver.wait("both", |requests| requests.len() >= 2);
-    let kinds: Vec<_> =
-        requests.iter().map(|request| request.json()["type"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(kinds, ["client.connected", "client.disconnected"]);
-    assert_eq!(requests[0].json()["client_id"], "publisher");
-    assert!(requests[1].json()["reason"].is_string());
-    assert_ne!(requests[0].id(), requests[1].id());
-}
-
-#[test]
 fn a_message_says_who_published_it_and_when_it_was_accepted() {
     let receiver = Receiver::good();
     let folder = tempfile::tempdir().unwrap();

@@ -9,10 +9,13 @@
 
 mod configuration;
 mod crash;
+mod events;
 mod example;
 mod flask;
 mod hostile;
+mod memory;
 mod program;
+mod rebinding;
 mod receiver;
 mod signature;
 mod tls;
