@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 
 use crate::acl::Acl;
+use crate::bridge;
 use crate::cli::human;
 use crate::config::{Config, ConfigError, Environment};
 use crate::exit::Exit;
+use crate::tls::{HttpTls, Secured};
 use crate::users::PasswordFile;
+use crate::webhook;
 
 /// What to check.
 #[derive(Debug, clap::Args)]
@@ -25,46 +28,64 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let file = arguments.config.as_deref().or(arguments.file.as_deref());
-    let loaded = Config::load_with_notes(file, &Environment::of_process());
-    match loaded.and_then(|(config, notes)| Ok((with_users(config)?, notes))) {
-        Ok((config, notes)) => {
-            if let Err(error) = Acl::configured(&config.acl) {
-                human::complain(error);
-                return Exit::Failed;
-            }
-            let secured = crate::tls::Secured::load(&config).map(drop);
-            if let Err(error) = secured.and_then(|()| crate::bridge::Prepared::read(&config).map(drop)) {
-                complain(&error);
-                return Exit::Tls;
-            }
-            for note in notes {
-                human::note(format_args!("note: {note}"));
-            }
-            let name = file.map(|file| file.display().to_string()).unwrap_or_default();
-            let listeners: Vec<_> =
-                config.listeners.iter().map(|listener| listener.address.to_string()).collect();
-            super::print(&format!("{name} is correct; it listens on {}\n", listeners.join(", ")))
-        }
-        Err(error) => {
-            complain(&error);
-            Exit::Failed
-        }
+    let (config, notes) = match Config::load_with_notes(file, &Environment::of_process()) {
+        Ok(loaded) => loaded,
+        Err(error) => return complain(&faults_of(Exit::Failed, &error)),
+    };
+    let faults = faults(&config);
+    if !faults.is_empty() {
+        return complain(&faults);
     }
+    for note in notes {
+        human::note(format_args!("note: {note}"));
+    }
+    let name = file.map(|file| file.display().to_string()).unwrap_or_default();
+    let listeners: Vec<_> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    super::print(&format!("{name} is correct; it listens on {}\n", listeners.join(", ")))
 }
 
-/// A configuration is as correct as the files that it names.
-fn with_users(config: Config) -> Result<Config, ConfigError> {
+/// What is wrong, and the exit code that it stands for.
+type Fault = (Exit, String);
+
+/// A configuration is as correct as the files that it names: all that a start would read are read.
+fn faults(config: &Config) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut add = |exit, read: Result<(), ConfigError>| {
+        if let Err(error) = read {
+            faults.extend(faults_of(exit, &error));
+        }
+    };
+    add(Exit::Failed, read_users(config));
+    add(Exit::Tls, Secured::load(config).map(drop));
+    add(Exit::Tls, HttpTls::load(config).map(drop));
+    add(Exit::Tls, bridge::Prepared::read(config).map(drop));
+    add(Exit::Tls, webhook::Prepared::read(&config.webhooks).map(drop));
+    if let Err(error) = Acl::configured(&config.acl) {
+        faults.push((Exit::Failed, error.to_string()));
+    }
+    faults
+}
+
+fn faults_of(exit: Exit, error: &ConfigError) -> Vec<Fault> {
+    error.problems().iter().map(|problem| (exit, problem.to_string())).collect()
+}
+
+fn read_users(config: &Config) -> Result<(), ConfigError> {
     if let Some(path) = &config.auth.password_file
         && let Some(warning) = PasswordFile::read(path)?.warning()
     {
         human::note(format_args!("warning: {warning}"));
     }
-    Ok(config)
+    Ok(())
 }
 
-fn complain(error: &ConfigError) {
-    human::complain_all(error);
-    if let count @ 2.. = error.problems().len() {
+/// Names them all. Where not all of them are about certificates and keys, that is no exit code for it.
+fn complain(faults: &[Fault]) -> Exit {
+    for (_, message) in faults {
+        human::complain(message);
+    }
+    if let count @ 2.. = faults.len() {
         human::note(format_args!("{count} errors"));
     }
+    if faults.iter().all(|(exit, _)| *exit == Exit::Tls) { Exit::Tls } else { Exit::Failed }
 }

@@ -162,6 +162,30 @@ fn a_configuration_is_obeyed_or_refused() {
 }
 
 #[test]
+fn a_check_names_every_file_that_cannot_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("culex.toml");
+    let hook = "[[webhook]]\nname = \"a\"\nurl = \"https://127.0.0.1/\"\ntopics = [\"x\"]\n\
+                [webhook.tls]\nca_file = \"no-hook-ca\"\n";
+    let check = |config: &str| {
+        std::fs::write(&file, config).unwrap();
+        let output = run(culex(&["check", file.to_str().unwrap()]));
+        (output.status.code(), text(&output.stderr))
+    };
+
+    let others = "[auth]\npassword_file = \"no-users\"\n[acl]\nfile = \"no-acl\"\n\
+                  [http.tls]\ncertificate = \"no-page-crt\"\nkey = \"no-page-key\"\n\
+                  [[listener]]\naddress = \"127.0.0.1:0\"\n[listener.tls]\ncertificate = \"no-crt\"\nkey = \"no-key\"\n";
+    let (code, stderr) = check(&format!("{others}{hook}"));
+    assert_eq!(code, Some(1), "{stderr}");
+    for expected in ["no-users", "no-acl", "no-page-crt", "no-crt", "no-hook-ca", "errors"] {
+        assert!(stderr.contains(expected), "{expected}: {stderr}");
+    }
+    let (code, stderr) = check(hook);
+    assert_eq!(code, Some(4), "{stderr}");
+}
+
+#[test]
 fn environment_variables_are_obeyed() {
     let mut command = culex(&["-p", "0"]);
     command.env("CULEX__LISTENER__0__ADDRESS", "[::1]:1883");

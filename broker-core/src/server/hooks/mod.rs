@@ -176,7 +176,7 @@ impl Hooks {
             Ok(Err(failure)) => failure,
             Err(_) => HookFailure::Late,
         };
-        warn!(client_id = ?admission.client_id, peer = %admission.peer, "no answer about a CONNECT: {failure}");
+        warn!(client_id = &*admission.client_id, peer = %admission.peer, "no answer about a CONNECT: {failure}");
         Err(Refusal::Unavailable)
     }
 
