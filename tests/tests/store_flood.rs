@@ -30,7 +30,7 @@ const PUBLISHERS: usize = 8;
 /// Messages of a publisher that are not acknowledged.
 const WINDOW: usize = 100;
 /// A broker is killed after so many acknowledgements, or fewer.
-const ACKNOWLEDGED_MAX: usize = 5000;
+const ACKNOWLEDGED_MAX: usize = 2000;
 const TOPIC: &str = "flood";
 
 #[test]
@@ -90,14 +90,20 @@ fn subscribe(address: SocketAddr) {
 
 /// Publishes until so many messages are acknowledged, then kills the broker. Says how many each publisher was told were taken.
 fn flood(broker: Broker, round: usize, wanted: usize) -> Vec<usize> {
-    let (address, sum) = (broker.addr, AtomicUsize::new(0));
+    let name = |publisher| format!("publisher {publisher}");
+    let clients: Vec<_> =
+        (0..PUBLISHERS).map(|publisher| connect(broker.addr, &Connect::new(&name(publisher)))).collect();
+    let sum = AtomicUsize::new(0);
     let (sender, is_enough) = channel();
     thread::scope(|scope| {
-        let publish = |publisher| {
+        let publish = |(publisher, client)| {
             let (sum, sender) = (&sum, sender.clone());
-            scope.spawn(move || publish(address, (round, publisher), wanted, sum, &sender))
+            scope
+                .spawn(move || publish(client, |number| text(round, publisher, number), wanted, sum, &sender))
         };
-        let threads: Vec<_> = (0..PUBLISHERS).map(publish).collect();
+        let threads: Vec<_> = clients.into_iter().enumerate().map(publish).collect();
+        // So that it ends when all publishers have.
+        drop(sender);
         is_enough.recv().unwrap();
         // Drop kills it with SIGKILL, in the middle of whatever it does.
         drop(broker);
@@ -106,19 +112,18 @@ fn flood(broker: Broker, round: usize, wanted: usize) -> Vec<usize> {
 }
 
 fn publish(
-    address: SocketAddr,
-    (round, publisher): (usize, usize),
+    mut client: Client,
+    text: impl Fn(usize) -> String,
     wanted: usize,
     sum: &AtomicUsize,
     is_enough: &Sender<()>,
 ) -> usize {
-    let mut client = connect(address, &Connect::new(&format!("publisher {publisher}")));
     let (mut sent, mut acknowledged) = (0, 0);
     let id = |number: usize| u16::try_from(number % 60_000 + 1).unwrap();
     loop {
         let mut packets = Vec::new();
         while sent < acknowledged + WINDOW {
-            packets.extend(Publish::new(TOPIC, text(round, publisher, sent)).qos(1, id(sent)).encode());
+            packets.extend(Publish::new(TOPIC, text(sent)).qos(1, id(sent)).encode());
             sent += 1;
         }
         client.send(packets);

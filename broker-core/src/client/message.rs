@@ -4,6 +4,7 @@ use bytes::Bytes;
 use culex_codec::{PacketId, Properties, PropertiesBuf, PropertyContext, QoS};
 
 use crate::client::reason::Reason;
+use crate::engine::qos::Outgoing;
 
 /// An Application Message from the Server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,16 @@ pub struct Publication {
     pub is_retained: bool,
     /// Properties of the message; not sent before 5.0. Topic Alias and Subscription Identifier cannot be among them.
     pub properties: PropertiesBuf,
+}
+
+impl Outgoing for Publication {
+    fn qos(&self) -> QoS {
+        self.qos
+    }
+
+    fn bytes(&self) -> usize {
+        self.topic.len() + self.payload.len()
+    }
 }
 
 impl Publication {

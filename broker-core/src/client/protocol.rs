@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::engine::qos::{AckError, Outgoing, PublishOutcome, PubrecOutcome, SendAction};
+use crate::engine::qos::{AckError, PublishOutcome, PubrecOutcome, SendAction};
 use bytes::{Bytes, BytesMut};
 use culex_codec::{
     Ack, Decoded, Disconnect, Packet, PacketId, Properties, QoS, ReasonCode, Subscribe, SubscribeFiltersBuf,
@@ -224,8 +224,7 @@ impl Protocol {
         if !self.has_room() {
             return Err(ClientError::WindowFull);
         }
-        let (qos, bytes) = (publication.qos, publication.topic.len() + publication.payload.len());
-        self.session.sender.push(Outgoing { message: publication, qos, bytes });
+        self.session.sender.push(publication);
         self.send()
     }
 

@@ -3,7 +3,7 @@
 use culex_codec::{PacketId, QoS};
 
 use super::packet_ids::{FIRST_ORDINAL, PACKET_IDS, Reserved, id_of};
-use super::window::{Outgoing, Phase, Window};
+use super::window::{InFlight, Outgoing, Phase, Window};
 use super::{AckError, Awaits};
 
 /// The QoS 1 and 2 messages of one Session towards its receiver: one FIFO, and a window of messages in flight at its
@@ -52,10 +52,6 @@ pub enum SendAction<'a, M> {
 pub struct Acked<M> {
     /// The message, no longer part of the queue.
     pub message: M,
-    /// Its QoS.
-    pub qos: QoS,
-    /// As in [`Outgoing`].
-    pub bytes: usize,
     /// As in [`Sending`].
     pub ordinal: u64,
 }
@@ -78,7 +74,7 @@ pub enum PubrecOutcome<M> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Restore<M> {
     /// PUBLISH sent, not acknowledged.
-    Publish(Outgoing<M>),
+    Publish(M),
     /// PUBREC received.
     PubRel,
 }
@@ -94,7 +90,7 @@ pub enum RestoreError {
     OutOfOrder(u64),
 }
 
-impl<M> Sender<M> {
+impl<M: Outgoing> Sender<M> {
     /// No messages; allocates nothing. At most `receive_maximum` messages are in flight, with 0 none.
     pub const fn new(receive_maximum: u16) -> Self {
         Self { window: Window::new(), next_ordinal: FIRST_ORDINAL, bytes: 0, reserved: None, receive_maximum }
@@ -111,22 +107,22 @@ impl<M> Sender<M> {
     }
 
     /// Messages that were sent and are not acknowledged for good.
-    pub const fn in_flight_len(&self) -> usize {
+    pub fn in_flight_len(&self) -> usize {
         self.window.in_flight()
     }
 
     /// Messages that were never sent.
     pub fn waiting_len(&self) -> usize {
-        self.window.len() - self.window.in_flight()
+        self.window.waiting()
     }
 
     /// Messages that were never sent, in their order.
-    pub fn waiting(&self) -> impl Iterator<Item = &Outgoing<M>> {
+    pub fn waiting(&self) -> impl Iterator<Item = &M> {
         self.window.iter_waiting()
     }
 
     /// The message that goes in flight next. Look at it, for example at its expiry, before it takes a Packet Identifier.
-    pub fn first_waiting(&self) -> Option<&Outgoing<M>> {
+    pub fn first_waiting(&self) -> Option<&M> {
         self.window.first_waiting()
     }
 
@@ -138,13 +134,13 @@ impl<M> Sender<M> {
 
     /// All in flight, in the order in which they were sent first.
     pub fn in_flight(&self) -> impl Iterator<Item = Sending<'_, M>> {
-        self.window.iter_in_flight().map(|(ordinal, phase)| sending(ordinal, phase, true))
+        self.window.iter_in_flight().map(|message| sending(message, true))
     }
 
     /// A message to be sent after all others.
-    pub fn push(&mut self, message: Outgoing<M>) {
-        debug_assert!(message.qos != QoS::AtMostOnce, "QoS 0 needs no acknowledgement");
-        self.bytes += message.bytes;
+    pub fn push(&mut self, message: M) {
+        debug_assert!(message.qos() != QoS::AtMostOnce, "QoS 0 needs no acknowledgement");
+        self.bytes += message.bytes();
         self.window.push(message);
     }
 
@@ -163,7 +159,7 @@ impl<M> Sender<M> {
         }
         let phase = match message {
             Restore::Publish(message) => {
-                self.bytes += message.bytes;
+                self.bytes += message.bytes();
                 Phase::sent(message)
             }
             Restore::PubRel => Phase::AwaitPubcomp,
@@ -193,15 +189,15 @@ impl<M> Sender<M> {
             return None;
         }
         if self.window.sent() < self.window.in_flight() {
-            return self.window.send_again().map(|(ordinal, phase)| sending(ordinal, phase, true));
+            return self.window.send_again().map(|message| sending(message, true));
         }
         self.window.first_waiting()?;
         let ordinal = self.take_ordinal()?;
-        self.window.send_first(ordinal).map(|(ordinal, phase)| sending(ordinal, phase, false))
+        self.window.send_first(ordinal).map(|message| sending(message, false))
     }
 
     /// Messages in flight whose PUBLISH may have to be sent again, in the order in which they were sent first.
-    pub fn in_flight_mut(&mut self) -> impl Iterator<Item = &mut Outgoing<M>> {
+    pub fn in_flight_mut(&mut self) -> impl Iterator<Item = &mut M> {
         self.window.iter_in_flight_mut()
     }
 
@@ -245,7 +241,7 @@ impl<M> Sender<M> {
         let (index, ordinal, awaits) = self.find(packet_id)?;
         match awaits {
             Awaits::Pubcomp => {
-                self.window.remove(index);
+                self.window.end(index);
                 Ok(ordinal)
             }
             Awaits::Puback | Awaits::Pubrec => Err(AckError::WrongPhase { packet_id, awaits }),
@@ -254,38 +250,38 @@ impl<M> Sender<M> {
 
     /// The message that [`next_to_send`](Self::next_to_send) would send, if it would be a PUBLISH and the receiver had
     /// room.
-    pub fn next_message(&self) -> Option<&Outgoing<M>> {
+    pub fn next_message(&self) -> Option<&M> {
         self.window.next_message()
     }
 
     /// Drops what [`next_message`](Self::next_message) shows. If it was in flight when the last connection ended, its
     /// Packet Identifier is free, and an acknowledgement of it is one of an unknown Packet Identifier.
-    pub fn drop_next(&mut self) -> Option<Outgoing<M>> {
-        self.window.next_message()?;
-        let message = self.window.remove(self.window.sent())?.into_message()?;
-        self.bytes -= message.bytes;
-        Some(message)
+    pub fn drop_next(&mut self) -> Option<M> {
+        let dropped = self.window.drop_next();
+        self.dropped(dropped)
     }
 
     /// Drops the message that waits longest, for a full queue or because it has expired. None in flight is dropped.
-    pub fn drop_oldest_waiting(&mut self) -> Option<Outgoing<M>> {
-        self.window.first_waiting()?;
-        let message = self.window.remove(self.window.in_flight())?.into_message()?;
-        self.bytes -= message.bytes;
-        Some(message)
+    pub fn drop_oldest_waiting(&mut self) -> Option<M> {
+        let dropped = self.window.pop_first_waiting();
+        self.dropped(dropped)
     }
 
     /// Takes back the message that was pushed last, unless it is in flight.
-    pub fn pop_waiting_back(&mut self) -> Option<Outgoing<M>> {
-        let message = self.window.pop_waiting()?.into_message()?;
-        self.bytes -= message.bytes;
-        Some(message)
+    pub fn pop_waiting_back(&mut self) -> Option<M> {
+        let dropped = self.window.pop_last_waiting();
+        self.dropped(dropped)
+    }
+
+    fn dropped(&mut self, message: Option<M>) -> Option<M> {
+        self.bytes -= message.as_ref().map_or(0, M::bytes);
+        message
     }
 
     /// The end of the Session: all messages that the receiver may not have, in their order; those in flight first.
-    pub fn drain(&mut self) -> impl Iterator<Item = Outgoing<M>> + use<M> {
+    pub fn drain(&mut self) -> impl Iterator<Item = M> + use<M> {
         self.bytes = 0;
-        self.window.take().into_iter().filter_map(super::window::Slot::into_message)
+        self.window.take()
     }
 
     /// A Packet Identifier for a SUBSCRIBE or UNSUBSCRIBE, which a client takes from the same numbers [MQTT-2.2.1-3].
@@ -308,37 +304,30 @@ impl<M> Sender<M> {
 
     fn find(&self, packet_id: PacketId) -> Result<(usize, u64, Awaits), AckError> {
         let found = self.window.find(packet_id, self.next_ordinal).and_then(|index| {
-            let (ordinal, phase) = self.window.get(index)?;
-            Some((index, ordinal, phase.awaits()))
+            let InFlight { ordinal, phase } = self.window.get(index)?;
+            Some((index, *ordinal, phase.awaits()))
         });
         found.ok_or(AckError::UnknownPacketId(packet_id))
     }
 
     fn end(&mut self, index: usize, packet_id: PacketId) -> Result<Acked<M>, AckError> {
-        let ended = self.window.get(index).map(|(ordinal, _)| ordinal).and_then(|ordinal| {
-            let message = self.window.remove(index)?.into_message()?;
-            Some((ordinal, message))
-        });
+        let ended = self.window.end(index);
+        let ended = ended.and_then(|ended| Some((ended.ordinal, ended.phase.into_message()?)));
         self.acked(ended, packet_id)
     }
 
     fn release(&mut self, index: usize, packet_id: PacketId) -> Result<Acked<M>, AckError> {
-        let released = self.window.get_mut(index).and_then(|(ordinal, phase)| {
+        let released = self.window.get_mut(index).and_then(|InFlight { ordinal, phase }| {
             let message = std::mem::replace(phase, Phase::AwaitPubcomp).into_message()?;
-            Some((ordinal, message))
+            Some((*ordinal, message))
         });
         self.acked(released, packet_id)
     }
 
-    fn acked(
-        &mut self,
-        found: Option<(u64, Outgoing<M>)>,
-        packet_id: PacketId,
-    ) -> Result<Acked<M>, AckError> {
-        let (ordinal, Outgoing { message, qos, bytes }) =
-            found.ok_or(AckError::UnknownPacketId(packet_id))?;
-        self.bytes -= bytes;
-        Ok(Acked { message, qos, bytes, ordinal })
+    fn acked(&mut self, found: Option<(u64, M)>, packet_id: PacketId) -> Result<Acked<M>, AckError> {
+        let (ordinal, message) = found.ok_or(AckError::UnknownPacketId(packet_id))?;
+        self.bytes -= message.bytes();
+        Ok(Acked { message, ordinal })
     }
 
     /// The next ordinal whose Packet Identifier is free.
@@ -377,15 +366,12 @@ impl<M> Sender<M> {
 /// At a million messages a second they last for longer than anything.
 const ORDINALS_MAX: u64 = 1 << 62;
 
-fn sending<M>(ordinal: u64, phase: &Phase<M>, is_dup: bool) -> Sending<'_, M> {
+fn sending<M>(message: &InFlight<M>, is_dup: bool) -> Sending<'_, M> {
+    let InFlight { ordinal, phase } = message;
     let action = match phase {
-        Phase::AwaitPuback(Outgoing { message, .. }) => {
-            SendAction::Publish { message, qos: QoS::AtLeastOnce, is_dup }
-        }
-        Phase::AwaitPubrec(Outgoing { message, .. }) => {
-            SendAction::Publish { message, qos: QoS::ExactlyOnce, is_dup }
-        }
+        Phase::AwaitPuback(message) => SendAction::Publish { message, qos: QoS::AtLeastOnce, is_dup },
+        Phase::AwaitPubrec(message) => SendAction::Publish { message, qos: QoS::ExactlyOnce, is_dup },
         Phase::AwaitPubcomp => SendAction::PubRel,
     };
-    Sending { packet_id: id_of(ordinal), ordinal, action }
+    Sending { packet_id: id_of(*ordinal), ordinal: *ordinal, action }
 }

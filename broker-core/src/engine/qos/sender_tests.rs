@@ -14,17 +14,39 @@ fn id(id: u16) -> PacketId {
     PacketId::new(id).unwrap()
 }
 
-fn out(message: u32, qos: QoS) -> Outgoing<u32> {
-    Outgoing { message, qos, bytes: 10 }
+/// A message by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Out {
+    number: u32,
+    qos: QoS,
+}
+
+impl Outgoing for Out {
+    fn qos(&self) -> QoS {
+        self.qos
+    }
+
+    fn bytes(&self) -> usize {
+        10
+    }
+}
+
+fn out(number: u32, qos: QoS) -> Out {
+    Out { number, qos }
 }
 
 /// What was sent, as text: `7!2*` is PUBLISH of message 7, QoS 2, DUP; `rel` is PUBREL.
-fn send_all(sender: &mut Sender<u32>) -> Vec<(u16, String)> {
+fn send_all(sender: &mut Sender<Out>) -> Vec<(u16, String)> {
     let mut all = Vec::new();
     while let Some(sending) = sender.next_to_send() {
         let text = match sending.action {
             SendAction::Publish { message, qos, is_dup } => {
-                format!("{message}!{}{}", if qos == QOS2 { 2 } else { 1 }, if is_dup { "*" } else { "" })
+                format!(
+                    "{}!{}{}",
+                    message.number,
+                    if qos == QOS2 { 2 } else { 1 },
+                    if is_dup { "*" } else { "" }
+                )
             }
             SendAction::PubRel => "rel".to_owned(),
         };
@@ -33,7 +55,7 @@ fn send_all(sender: &mut Sender<u32>) -> Vec<(u16, String)> {
     all
 }
 
-fn texts(sender: &mut Sender<u32>) -> String {
+fn texts(sender: &mut Sender<Out>) -> String {
     send_all(sender).into_iter().map(|(id, text)| format!("{id}:{text}")).collect::<Vec<_>>().join(" ")
 }
 
@@ -135,7 +157,7 @@ fn restored_messages_keep_their_identifiers_and_come_first() {
     sender.push(out(102, QOS1));
     assert_eq!(texts(&mut sender), "4:102!1");
     assert_eq!(sender.on_pubcomp(id(3)).map(|_| ()), Ok(()));
-    assert_eq!(sender.on_puback(id(65_535)).unwrap().message, 2);
+    assert_eq!(sender.on_puback(id(65_535)).unwrap().message.number, 2);
 }
 
 #[test]
@@ -149,7 +171,7 @@ fn identifiers_in_use_are_passed_over() {
         let sent = send_all(&mut sender);
         assert_eq!(sent.len(), 1);
         assert!(sent[0].0 > 2, "{n}");
-        assert_eq!(sender.on_puback(id(sent[0].0)).unwrap().message, n);
+        assert_eq!(sender.on_puback(id(sent[0].0)).unwrap().message.number, n);
     }
     assert!(sender.release_packet_id(id(2)));
     assert!(!sender.release_packet_id(id(2)));
@@ -188,9 +210,9 @@ fn a_long_queue_gives_its_memory_back() {
     }
     assert!(sender.capacity() < 200, "{}", sender.capacity());
     assert_eq!((sender.queued_len(), sender.queued_bytes()), (10, 100));
-    assert_eq!(sender.pop_waiting_back().unwrap().message, 9999);
-    assert_eq!(sender.first_waiting().unwrap().message, 9991);
-    let rest: Vec<_> = sender.drain().map(|entry| entry.message).collect();
+    assert_eq!(sender.pop_waiting_back().unwrap().number, 9999);
+    assert_eq!(sender.first_waiting().unwrap().number, 9991);
+    let rest: Vec<_> = sender.drain().map(|message| message.number).collect();
     assert_eq!(rest, [0, 9991, 9992, 9993, 9994, 9995, 9996, 9997, 9998]);
     assert_eq!((sender.queued_len(), sender.queued_bytes(), sender.in_flight_len()), (0, 0, 0));
     assert!(sender.drop_oldest_waiting().is_none() && sender.pop_waiting_back().is_none());
@@ -198,8 +220,8 @@ fn a_long_queue_gives_its_memory_back() {
 
 #[test]
 fn an_idle_sender_is_small() {
-    assert!(size_of::<Sender<[u64; 9]>>() <= 80);
-    assert_eq!(Sender::<u32>::new(9).capacity(), 0);
+    assert!(size_of::<Sender<Out>>() <= 104);
+    assert_eq!(Sender::<Out>::new(9).capacity(), 0);
 }
 
 #[derive(Debug, Clone)]
@@ -355,14 +377,14 @@ proptest! {
                 Step::Puback(pick) => {
                     let n = model.pick(&pick);
                     let expected = model.ack(n, Awaits::Puback, false);
-                    prop_assert_eq!(sender.on_puback(id(n)).map(|acked| Some(acked.message)), expected);
+                    prop_assert_eq!(sender.on_puback(id(n)).map(|acked| Some(acked.message.number)), expected);
                 }
                 Step::Pubrec(pick, is_error) => {
                     let n = model.pick(&pick);
                     let expected = model.ack(n, Awaits::Pubrec, is_error);
                     let found = sender.on_pubrec(id(n), is_error).map(|outcome| match outcome {
-                        PubrecOutcome::Release(acked) => (!is_error).then_some(acked.message),
-                        PubrecOutcome::Refused(acked) => is_error.then_some(acked.message),
+                        PubrecOutcome::Release(acked) => (!is_error).then_some(acked.message.number),
+                        PubrecOutcome::Refused(acked) => is_error.then_some(acked.message.number),
                         PubrecOutcome::ReleaseAgain { .. } => None,
                     });
                     prop_assert_eq!(found, expected);
@@ -383,11 +405,11 @@ proptest! {
                 }
                 Step::DropOldest => {
                     let expected = (!model.waiting.is_empty()).then(|| model.waiting.remove(0).0);
-                    prop_assert_eq!(sender.drop_oldest_waiting().map(|entry| entry.message), expected);
+                    prop_assert_eq!(sender.drop_oldest_waiting().map(|message| message.number), expected);
                 }
                 Step::PopBack => {
                     let expected = model.waiting.pop().map(|(message, _)| message);
-                    prop_assert_eq!(sender.pop_waiting_back().map(|entry| entry.message), expected);
+                    prop_assert_eq!(sender.pop_waiting_back().map(|message| message.number), expected);
                 }
                 Step::Reserve => {
                     let n = model.next_id();
@@ -406,7 +428,7 @@ proptest! {
             let ids: Vec<_> = sender.in_flight().map(|sending| sending.packet_id.get()).collect();
             prop_assert_eq!(ids, model.flying.iter().map(|f| f.1).collect::<Vec<_>>());
         }
-        let left: Vec<_> = sender.drain().map(|entry| entry.message).collect();
+        let left: Vec<_> = sender.drain().map(|message| message.number).collect();
         let in_flight = model.flying.iter().filter(|f| f.2 != Awaits::Pubcomp).map(|f| f.0);
         prop_assert_eq!(left, in_flight.chain(model.waiting.iter().map(|w| w.0)).collect::<Vec<_>>());
     }

@@ -3,6 +3,7 @@
 mod feed;
 mod filter_map;
 mod on_disk;
+mod queued;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,10 +12,9 @@ use culex_codec::{QoS, TopicFilter, TopicName};
 
 use super::access::Picked;
 use super::connection::{Admission, Will};
-use super::keys::{BatchNumber, ConnectionKey, PublicationId, RetainedVersion, SessionId};
+use super::keys::{BatchNumber, ConnectionKey, RetainedVersion, SessionId};
 use super::options::{QueueLimits, SessionOptions};
-use super::publication::Publication;
-use super::qos::{Outgoing, Receiver, SendAction, Sender};
+use super::qos::{Receiver, SendAction, Sender};
 use super::question::Identity;
 use super::terms::Terms;
 use super::time::{Tick, WallTime};
@@ -23,24 +23,7 @@ use crate::limits::Limits;
 pub(crate) use self::feed::Feed;
 pub(crate) use self::filter_map::FilterMap;
 pub(crate) use self::on_disk::{Asked, OnDisk, Stub};
-
-/// A QoS 1 or 2 message in a session's queue.
-#[derive(Debug, Clone)]
-pub(crate) struct Queued {
-    /// Its number in this queue: that of the publication, or one of its own if it came as Retained Message.
-    pub(crate) entry: PublicationId,
-    /// `None` while only the store has it, which is so of messages in flight to nobody alone.
-    pub(crate) body: Option<Arc<Publication>>,
-    /// RETAIN as this receiver sees it.
-    pub(crate) is_retain: bool,
-}
-
-impl Queued {
-    /// When it came into the queue, if that is known.
-    pub(crate) fn accepted_at(&self) -> Option<WallTime> {
-        self.body.as_ref().filter(|body| body.id == self.entry)?.accepted_at
-    }
-}
+pub(crate) use self::queued::Queued;
 
 /// The state of one ClientId.
 #[derive(Debug)]
@@ -142,8 +125,10 @@ impl Session {
     /// only the store has, and a Retained Message of a new subscription is as old as it may be.
     pub(crate) fn has_aged(&self, now: WallTime) -> bool {
         let Some(max_ms) = self.options.as_ref().and_then(|options| options.max_age_ms) else { return false };
-        let first = self.sender.first_waiting().map(|first| &first.message);
-        first.and_then(Queued::accepted_at).is_some_and(|at| now.0.saturating_sub(at.0) > max_ms)
+        self.sender
+            .first_waiting()
+            .and_then(Queued::accepted_at)
+            .is_some_and(|at| now.0.saturating_sub(at.0) > max_ms)
     }
 
     /// When the first message of the queue came, if that is known.
@@ -153,7 +138,7 @@ impl Session {
             SendAction::Publish { message, .. } => Some(message),
             SendAction::PubRel => None,
         });
-        in_flight.or_else(|| self.sender.first_waiting().map(|first| &first.message))?.accepted_at()
+        in_flight.or_else(|| self.sender.first_waiting())?.accepted_at()
     }
 
     /// Whether a topic has a name for its client.
@@ -254,8 +239,8 @@ impl Session {
 
     /// Drops the message that waits longest; none in flight is dropped. Says whether only the store had it.
     pub(crate) fn drop_oldest_waiting(&mut self) -> Option<(Stub, bool)> {
-        if let Some(Outgoing { message, qos, bytes }) = self.sender.drop_oldest_waiting() {
-            return Some((Stub::new(&message, qos, bytes), false));
+        if let Some(message) = self.sender.drop_oldest_waiting() {
+            return Some((Stub::new(&message), false));
         }
         let on_disk = self.on_disk.as_mut()?;
         let stub = on_disk.pop_front()?;

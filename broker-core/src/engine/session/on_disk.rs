@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use culex_codec::QoS;
 
 use crate::engine::keys::PublicationId;
+use crate::engine::qos::Outgoing;
 
 use super::Queued;
 
@@ -30,9 +31,9 @@ pub(crate) struct Stub {
 }
 
 impl Stub {
-    pub(crate) fn new(queued: &Queued, qos: QoS, bytes: usize) -> Self {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        Self { entry: queued.entry, bytes, qos, is_retain: queued.is_retain }
+    pub(crate) fn new(queued: &Queued) -> Self {
+        let bytes = u32::try_from(queued.bytes()).unwrap_or(u32::MAX);
+        Self { entry: queued.entry(), bytes, qos: queued.qos(), is_retain: queued.is_retain() }
     }
 
     pub(crate) const fn bytes(&self) -> usize {
@@ -114,8 +115,7 @@ mod tests {
     use super::*;
 
     fn stub(entry: u64) -> Stub {
-        let queued = Queued { entry: PublicationId(entry), body: None, is_retain: false };
-        Stub::new(&queued, QoS::AtLeastOnce, 10)
+        Stub::new(&Queued::bare(PublicationId(entry), 10, QoS::AtLeastOnce, false))
     }
 
     #[test]

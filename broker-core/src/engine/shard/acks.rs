@@ -4,7 +4,7 @@ use culex_codec::{Ack, PacketType};
 
 use crate::engine::error::{CloseReason, ProtocolError};
 use crate::engine::keys::{ConnectionKey, SessionKey};
-use crate::engine::qos::{AckError, Acked, PubrecOutcome};
+use crate::engine::qos::{AckError, Acked, Outgoing, PubrecOutcome};
 use crate::engine::session::{Queued, Session};
 use crate::engine::store::Record;
 
@@ -41,7 +41,7 @@ impl Shard {
             Ok(PubrecOutcome::Release(acked)) => {
                 self.note_acked(turn, session_key, 0, &acked);
                 if let Some(session) = id {
-                    let (entry, ordinal) = (acked.message.entry, acked.ordinal);
+                    let (entry, ordinal) = (acked.message.entry(), acked.ordinal);
                     self.gate.record(Record::Received { session, entry, ordinal });
                 }
                 id.is_some()
@@ -90,7 +90,7 @@ impl Shard {
     pub(super) fn note_done(&mut self, turn: &Turn<'_>, key: SessionKey, acked: &Acked<Queued>) {
         self.note_acked(turn, key, 1, acked);
         if let Some(session) = self.session(key).and_then(|session| session.id) {
-            self.gate.record(Record::Done { session, entry: acked.message.entry });
+            self.gate.record(Record::Done { session, entry: acked.message.entry() });
         }
     }
 
@@ -102,10 +102,11 @@ impl Shard {
         messages: usize,
         acked: &Acked<Queued>,
     ) {
-        if acked.message.body.is_none() {
-            self.note_bare_gone(key, acked.bytes);
+        let bytes = acked.message.bytes();
+        if acked.message.body().is_none() {
+            self.note_bare_gone(key, bytes);
         }
-        self.note_dequeued(turn, messages, acked.bytes);
+        self.note_dequeued(turn, messages, bytes);
     }
 }
 

@@ -7,7 +7,6 @@ use culex_codec::{PacketId, QoS, TopicName};
 use crate::engine::connection::{Flags, Message, SHARED_PAYLOAD_MIN, State};
 use crate::engine::keys::{ConnectionKey, RetainedVersion, SessionId, SessionKey, ShardId};
 use crate::engine::publication::Publication;
-use crate::engine::qos::Outgoing;
 use crate::engine::question::Identity;
 use crate::engine::route::{Routes, Target};
 use crate::engine::session::Queued;
@@ -251,9 +250,8 @@ impl Shard {
             match (target.receives_with(copies.qos), copies.publication) {
                 (QoS::AtMostOnce, _) => self.send_at_most_once(turn, key, &copies.message, is_retain),
                 (qos, Some(publication)) => {
-                    let body = Some(Arc::clone(publication));
-                    let message = Queued { entry: publication.id, body, is_retain };
-                    self.enqueue(turn, key, Outgoing { message, qos, bytes: publication.bytes() });
+                    let body = Arc::clone(publication);
+                    self.enqueue(turn, key, Queued::new(publication.id, body, qos, is_retain));
                 }
                 // route() makes a publication for every target that needs one.
                 (QoS::AtLeastOnce | QoS::ExactlyOnce, None) => debug_assert!(false, "nothing to queue"),

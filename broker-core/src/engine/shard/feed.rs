@@ -7,7 +7,6 @@ use culex_codec::{QoS, TopicFilter};
 
 use crate::engine::connection::{Message, State};
 use crate::engine::keys::SessionKey;
-use crate::engine::qos::Outgoing;
 use crate::engine::route::{Budget, Cursor};
 use crate::engine::session::Queued;
 use crate::engine::store::Record;
@@ -94,9 +93,7 @@ impl Shard {
                         let publication = Arc::clone(&publication);
                         self.gate.record(Record::Queued { session, entry: number, publication, qos });
                     }
-                    let bytes = publication.bytes();
-                    let message = Queued { entry: number, body: Some(publication), is_retain: true };
-                    self.push(turn, key, Outgoing { message, qos, bytes });
+                    self.push(turn, key, Queued::new(number, publication, qos, true));
                 }
             }
         }

@@ -147,15 +147,15 @@ impl Shard {
         let (mut messages, mut bytes) = (0, 0);
         while let Some(message) = session.sender.pop_waiting_back() {
             messages += 1;
-            bytes += message.bytes;
-            on_disk.push_front(Stub::new(&message.message, message.qos, message.bytes));
+            bytes += message.bytes();
+            on_disk.push_front(Stub::new(&message));
         }
         for message in session.sender.in_flight_mut() {
-            if message.message.body.take().is_some() {
+            if message.forget_body() {
                 messages += 1;
-                bytes += message.bytes;
+                bytes += message.bytes();
                 on_disk.bare += 1;
-                on_disk.bare_bytes += message.bytes;
+                on_disk.bare_bytes += message.bytes();
             }
         }
         self.paging.note_out(&mut self.stats, messages, bytes);
@@ -179,14 +179,14 @@ impl Shard {
         };
         let mut asked = Asked { bytes: 0, in_flight: 0 };
         let mut entries = Vec::new();
-        let bare = session.sender.in_flight_mut().filter(|message| message.message.body.is_none());
+        let bare = session.sender.in_flight_mut().filter(|message| message.body().is_none());
         for message in bare.take(on_disk.bare.min(window.messages)) {
             if asked.bytes >= window.bytes {
                 break;
             }
-            asked.bytes += message.bytes;
+            asked.bytes += message.bytes();
             asked.in_flight += 1;
-            entries.push(message.message.entry);
+            entries.push(message.entry());
         }
         if asked.in_flight == on_disk.bare {
             for stub in on_disk.iter().take(window.messages - entries.len()) {
@@ -238,19 +238,19 @@ impl Shard {
         let Some(on_disk) = &mut session.on_disk else { return 0 };
         let mut missing = Vec::new();
         let mut bodies = bodies.into_iter();
-        for message in session.sender.in_flight_mut().filter(|message| message.message.body.is_none()) {
+        for message in session.sender.in_flight_mut().filter(|message| message.body().is_none()) {
             // One that was asked for may have been acknowledged since.
-            let Some((entry, body)) = bodies.find(|(entry, _)| *entry == message.message.entry) else {
+            let Some((entry, body)) = bodies.find(|(entry, _)| *entry == message.entry()) else {
                 break;
             };
-            if body.is_none() {
+            let Some(body) = body else {
                 missing.push(entry);
                 continue;
-            }
-            message.message.body = body;
+            };
+            message.fill(body);
             on_disk.bare -= 1;
-            on_disk.bare_bytes -= message.bytes;
-            self.paging.note_gone(&mut self.stats, 1, message.bytes);
+            on_disk.bare_bytes -= message.bytes();
+            self.paging.note_gone(&mut self.stats, 1, message.bytes());
         }
         for entry in &missing {
             self.give_up(turn, key, *entry);
@@ -263,7 +263,7 @@ impl Shard {
     fn give_up(&mut self, turn: &Turn<'_>, key: SessionKey, entry: PublicationId) {
         let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
         let found = session.sender.in_flight().find_map(|sending| match sending.action {
-            SendAction::Publish { message, qos, .. } if message.entry == entry => {
+            SendAction::Publish { message, qos, .. } if message.entry() == entry => {
                 Some((sending.packet_id, qos))
             }
             SendAction::Publish { .. } | SendAction::PubRel => None,
@@ -301,8 +301,8 @@ impl Shard {
             let Stub { qos, is_retain, .. } = stub;
             let bytes = stub.bytes();
             self.paging.note_gone(&mut self.stats, 1, bytes);
-            if body.is_some() {
-                session.sender.push(Outgoing { message: Queued { entry, body, is_retain }, qos, bytes });
+            if let Some(body) = body {
+                session.sender.push(Queued::new(entry, body, qos, is_retain));
                 continue;
             }
             dropped += 1;
@@ -332,8 +332,7 @@ type Body = (PublicationId, Option<Arc<Publication>>);
 /// Whether less than this waits in memory. Cost: at most `window.messages`.
 fn has_room(session: &Session, window: Window) -> bool {
     let waiting = session.sender.waiting_len();
-    waiting < window.messages
-        && session.sender.waiting().map(|message| message.bytes).sum::<usize>() < window.bytes
+    waiting < window.messages && session.sender.waiting().map(Queued::bytes).sum::<usize>() < window.bytes
 }
 
 /// Whether more should be fetched to wait in memory.

@@ -28,32 +28,32 @@ enum Full {
 
 impl Shard {
     /// Puts a message at the end of a session's queue, or drops one by policy if it is full.
-    pub(super) fn enqueue(&mut self, turn: &mut Turn<'_>, key: SessionKey, message: Outgoing<Queued>) {
-        if self.make_room(turn, key, message.bytes, &message.message) {
+    pub(super) fn enqueue(&mut self, turn: &mut Turn<'_>, key: SessionKey, message: Queued) {
+        if self.make_room(turn, key, &message) {
             self.push(turn, key, message);
         }
     }
 
     /// Puts a message at the end of a session's queue, for which there is room.
-    pub(super) fn push(&mut self, turn: &mut Turn<'_>, key: SessionKey, message: Outgoing<Queued>) {
-        let stays = self.stays_in_memory(key, message.bytes);
+    pub(super) fn push(&mut self, turn: &mut Turn<'_>, key: SessionKey, message: Queued) {
+        let bytes = message.bytes();
+        let stays = self.stays_in_memory(key, bytes);
         let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
         self.stats.queue_messages += 1;
-        self.stats.queue_bytes += message.bytes as u64;
+        self.stats.queue_bytes += bytes as u64;
         if stays {
             session.sender.push(message);
         } else {
-            self.paging.note_out(&mut self.stats, 1, message.bytes);
-            let stub = Stub::new(&message.message, message.qos, message.bytes);
-            session.on_disk.get_or_insert_default().push_back(stub);
+            self.paging.note_out(&mut self.stats, 1, bytes);
+            session.on_disk.get_or_insert_default().push_back(Stub::new(&message));
         }
         self.send_queued(turn, key);
     }
 
-    /// Whether the queue takes `bytes` more.
-    fn make_room(&mut self, turn: &Turn<'_>, key: SessionKey, bytes: usize, newest: &Queued) -> bool {
+    /// Whether the queue takes one more.
+    fn make_room(&mut self, turn: &Turn<'_>, key: SessionKey, newest: &Queued) -> bool {
         loop {
-            let Some(full) = self.full_for(turn, key, bytes) else { return true };
+            let Some(full) = self.full_for(turn, key, newest.bytes()) else { return true };
             if self.drop_aged(turn, key) {
                 continue;
             }
@@ -63,7 +63,7 @@ impl Shard {
                 WhenFull::DropOldest => session.drop_oldest_waiting(),
             };
             let is_done = oldest.is_none();
-            let entry = oldest.map_or(newest.entry, |(oldest, _)| oldest.entry);
+            let entry = oldest.map_or(newest.entry(), |(oldest, _)| oldest.entry);
             if let Some(session) = session.id {
                 self.gate.record(Record::Done { session, entry });
             }
@@ -110,9 +110,9 @@ impl Shard {
             && let Some(aged) = session.sender.drop_oldest_waiting()
         {
             if let Some(session) = session.id {
-                self.gate.record(Record::Done { session, entry: aged.message.entry });
+                self.gate.record(Record::Done { session, entry: aged.entry() });
             }
-            self.note_dequeued(turn, 1, aged.bytes);
+            self.note_dequeued(turn, 1, aged.bytes());
             self.stats.dropped_aged += 1;
             self.note_drop(turn.now.tick, key);
             has_dropped = true;
@@ -167,7 +167,7 @@ impl Shard {
                 session
             };
             // Nothing overtakes a message whose body has to be fetched.
-            if session.sender.next_message().is_some_and(|next| next.message.body.is_none()) {
+            if session.sender.next_message().is_some_and(|next| next.body().is_none()) {
                 return;
             }
             let Some(Sending { packet_id, ordinal, action }) = session.sender.next_to_send() else { return };
@@ -177,13 +177,13 @@ impl Shard {
                     // mean the same message.
                     let queued = message.clone();
                     if !is_dup {
-                        self.gate.record(Record::InFlight { session: id, entry: queued.entry, ordinal });
+                        self.gate.record(Record::InFlight { session: id, entry: queued.entry(), ordinal });
                     }
                     self.answer(turn, connection_key, Answer::Publish { packet_id, queued, is_dup }, true);
                 }
                 (SendAction::Publish { message, qos, is_dup }, _) => {
                     let flags =
-                        Flags { qos, is_dup, is_retain: message.is_retain, packet_id: Some(packet_id) };
+                        Flags { qos, is_dup, is_retain: message.is_retain(), packet_id: Some(packet_id) };
                     send_publish(&mut self.connections, &mut self.stats, connection_key, message, flags);
                 }
                 (SendAction::PubRel, id) => {
@@ -201,8 +201,12 @@ impl Shard {
         queued: &Queued,
         is_dup: bool,
     ) {
-        let flags =
-            Flags { qos: QoS::ExactlyOnce, is_dup, is_retain: queued.is_retain, packet_id: Some(packet_id) };
+        let flags = Flags {
+            qos: QoS::ExactlyOnce,
+            is_dup,
+            is_retain: queued.is_retain(),
+            packet_id: Some(packet_id),
+        };
         send_publish(&mut self.connections, &mut self.stats, key, queued, flags);
     }
 }
@@ -215,9 +219,9 @@ fn send_publish(
     flags: Flags,
 ) {
     // What has no body is not sent.
-    let Some(body) = &queued.body else { return };
+    let Some(body) = queued.body() else { return };
     // A Retained Message has a number of its own in each queue.
-    let message = Message { kept: Some((queued.entry, &**body)), ..Message::from(&**body) };
+    let message = Message { kept: Some((queued.entry(), &**body)), ..Message::from(&**body) };
     if connections.send_publish(key, &message, flags) {
         stats.note_sent(flags.qos);
         stats.payload_bytes_sent += message.payload.len() as u64;

@@ -3,11 +3,13 @@
 //! Number and hash keys of the shards may differ from those before: whoever restores asks [`shard_of`](super::shard_of)
 //! again. The store has all of it, but for one thing: since when a session is alone whose connection ended with the broker.
 
+use std::sync::Arc;
+
 use culex_codec::TopicFilter;
 
 use crate::engine::keys::SessionKey;
 use crate::engine::options::SessionOptions;
-use crate::engine::qos::{Outgoing, Restore};
+use crate::engine::qos::Restore;
 use crate::engine::route::{RouteOptions, Subscriber};
 use crate::engine::session::{Feed, Queued, Session, Stub};
 use crate::engine::store::{Record, StoredMessage, StoredSession};
@@ -139,7 +141,7 @@ fn refill(session: &mut Session, mut queue: Vec<StoredMessage>, received: &[u64]
     in_flight.sort_unstable_by_key(|(ordinal, _)| *ordinal);
     let on_disk = session.on_disk.get_or_insert_default();
     for (ordinal, message) in in_flight {
-        let restore = message.as_ref().map_or(Restore::PubRel, |message| Restore::Publish(outgoing(message)));
+        let restore = message.as_ref().map_or(Restore::PubRel, |message| Restore::Publish(queued(message)));
         // It fits, as an ordinal is given out once; but a store may be damaged, and no message is lost for that.
         if session.sender.restore(ordinal, restore).is_err() {
             waiting.extend(message);
@@ -149,17 +151,19 @@ fn refill(session: &mut Session, mut queue: Vec<StoredMessage>, received: &[u64]
         }
     }
     for message in waiting {
-        let message = outgoing(&message);
-        if message.message.body.is_some() && on_disk.tail_len() == 0 {
+        let message = queued(&message);
+        if message.body().is_some() && on_disk.tail_len() == 0 {
             session.sender.push(message);
         } else {
-            on_disk.push_back(Stub::new(&message.message, message.qos, message.bytes));
+            on_disk.push_back(Stub::new(&message));
         }
     }
 }
 
-fn outgoing(message: &StoredMessage) -> Outgoing<Queued> {
+fn queued(message: &StoredMessage) -> Queued {
     let StoredMessage { entry, bytes, body, qos, is_retain, .. } = message;
-    let queued = Queued { entry: *entry, body: body.clone(), is_retain: *is_retain };
-    Outgoing { message: queued, qos: *qos, bytes: *bytes }
+    match body {
+        Some(body) => Queued::new(*entry, Arc::clone(body), *qos, *is_retain),
+        None => Queued::bare(*entry, *bytes, *qos, *is_retain),
+    }
 }
