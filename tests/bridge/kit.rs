@@ -72,6 +72,7 @@ impl Connector for InMemory {
 pub(crate) struct Here {
     pub(crate) broker: Broker,
     pub(crate) bridges: Bridges,
+    pub(crate) integrations: Integrations,
 }
 
 impl Here {
@@ -80,8 +81,13 @@ impl Here {
     }
 
     pub(crate) fn of(broker: Broker) -> Self {
-        let bridges = Builder::new(&broker, &Integrations::default()).seed(7).build();
-        Self { broker, bridges }
+        Self::with_seed(broker, 7)
+    }
+
+    pub(crate) fn with_seed(broker: Broker, seed: u64) -> Self {
+        let integrations = Integrations::default();
+        let bridges = Builder::new(&broker, &integrations).seed(seed).build();
+        Self { broker, bridges, integrations }
     }
 
     /// Runs these bridges over this way.

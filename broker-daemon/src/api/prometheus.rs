@@ -11,7 +11,7 @@ use culex_core::engine::stats::MetricKind;
 use culex_core::{AdminError, Snapshot};
 
 use super::{Api, slowest};
-use crate::integration::meter::{Direction, LATENCY_BOUNDS_MS, Meter, Outcome, Standing};
+use crate::integration::meter::{Direction, LATENCY_BOUNDS_MS, Load, Meter, Outcome, Standing};
 
 /// A histogram of the broker's.
 struct Histogram {
@@ -281,6 +281,21 @@ impl Page {
         let name = "culex_integration_up";
         let is_up = each(|meter| u64::from(meter.standing().0 == Standing::Up));
         self.family(name, "1 while the other side answers.", Gauge, is_up);
+        let loads: Vec<_> =
+            all.iter().filter_map(|(name, meter)| Some((label(name), meter.load()?))).collect();
+        let loads = |of: fn(&Load) -> Option<u64>| {
+            loads.iter().filter_map(move |(label, load)| Some((label.clone(), of(load)? as f64)))
+        };
+        let name = "culex_integration_queue_messages";
+        self.family(name, "Messages that wait.", Gauge, loads(|load| Some(load.queue_messages)));
+        let name = "culex_integration_queue_bytes";
+        self.family(name, "Their topics and payloads.", Gauge, loads(|load| Some(load.queue_bytes)));
+        let name = "culex_integration_offered_per_second";
+        let help = "Messages that came for the other side lately.";
+        self.family(name, help, Gauge, loads(|load| Some(load.offered_per_second)));
+        let name = "culex_integration_carried_per_second_max";
+        let help = "Messages that may be carried; with more offered the queue grows.";
+        self.family(name, help, Gauge, loads(|load| load.carried_per_second_max));
         let name = "culex_integration_answer_seconds";
         self.head(name, "Time that the other side took to answer.", "histogram");
         for (integration, meter) in all {

@@ -42,8 +42,6 @@ pub(super) struct Shared {
     meter: Arc<Meter>,
     connector: Mutex<Arc<dyn Connector>>,
     entropy: AtomicU64,
-    /// Messages a second that came for the other side lately.
-    offered: AtomicU64,
     links: Mutex<Vec<LinkState>>,
     /// Filters that the other side has refused, and why.
     refused: Mutex<Vec<String>>,
@@ -101,7 +99,6 @@ impl Shared {
             meter,
             connector: Mutex::new(connector),
             entropy: AtomicU64::new(entropy),
-            offered: AtomicU64::new(0),
             links: Mutex::new(vec![LinkState::default(); bridge.connections.into()]),
             refused: Mutex::default(),
             ready: watch::Sender::new(0),
@@ -232,13 +229,9 @@ impl Shared {
         self.refused.lock().clone()
     }
 
-    pub(super) fn offered(&self, per_second: u64) {
-        self.offered.store(per_second, Ordering::Relaxed);
-    }
-
     /// Messages a second that came for the other side lately.
     pub(super) fn offered_per_second(&self) -> u64 {
-        self.offered.load(Ordering::Relaxed)
+        self.meter.load().unwrap_or_default().offered_per_second
     }
 
     /// Messages a second that all connections may carry; `None` if nothing bounds them.

@@ -128,11 +128,7 @@ mod tests {
             assert!(spacing.recent.len() <= 2);
         }
         while spacing.has_room() {
-            spacing.admit(("a", false, 0), start);
-            spacing.admit(("a", true, 0), start);
-            if spacing.held.is_empty() {
-                spacing.sent(&("a", true, 0), start + GAP * 10_000);
-            }
+            assert_eq!(spacing.admit(("a", true, 0), start + GAP * 9_999), None);
         }
         assert_eq!(spacing.held.len(), HELD_MAX);
     }

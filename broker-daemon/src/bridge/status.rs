@@ -14,7 +14,7 @@ use super::link::Order;
 use super::local;
 use super::loops::Circles;
 use super::shared::Shared;
-use crate::integration::{Direction, Outcome, Registration, Standing};
+use crate::integration::{Direction, Load, Outcome, Registration, Standing};
 
 /// How often queues are looked at.
 const EVERY: Duration = Duration::from_secs(10);
@@ -67,8 +67,16 @@ struct Reporter {
 impl Reporter {
     async fn round(&mut self, is_tick: bool) {
         let queue = queue(&self.shared).await;
+        let offered = if is_tick { self.sample(&queue) } else { None };
+        let shared = &self.shared;
+        shared.meter().set_load(Load {
+            offered_per_second: offered.unwrap_or_else(|| shared.offered_per_second()),
+            carried_per_second_max: shared.carried(),
+            queue_messages: queue.messages,
+            queue_bytes: queue.bytes,
+        });
         if is_tick {
-            self.sample(&queue);
+            self.warn();
         }
         let is_up = self.shared.meter().standing().0 == Standing::Up;
         self.publish_state(if is_up { "1" } else { "0" }).await;
@@ -81,24 +89,25 @@ impl Reporter {
         }
     }
 
-    /// Compares what is offered with what the connections carry.
-    fn sample(&mut self, queue: &Queue) {
+    /// Messages a second that came since the last look.
+    fn sample(&mut self, queue: &Queue) -> Option<u64> {
         let meter = self.shared.meter();
         let gone = [Outcome::Delivered, Outcome::DeadLettered, Outcome::Dropped]
             .map(|outcome| meter.messages(Direction::Out, outcome))
             .iter()
             .sum();
         let sample = Sample { at: Instant::now(), gone, queued: queue.messages };
-        let Some(last) = self.last.replace(sample) else { return };
+        let last = self.last.replace(sample)?;
         let seconds = sample.at.saturating_duration_since(last.at).as_secs().max(1);
         let taken = sample.gone.saturating_sub(last.gone);
-        let offered = (taken + sample.queued).saturating_sub(last.queued) / seconds;
-        self.shared.offered(offered);
-        let is_too_much = self.shared.carried().is_some_and(|carried| offered > carried);
-        self.busy = if is_too_much { self.busy + 1 } else { 0 };
-        if self.busy == SAMPLES
-            && let Some(advice) = advice(&self.shared)
-        {
+        Some((taken + sample.queued).saturating_sub(last.queued) / seconds)
+    }
+
+    /// Says when more is offered for some time than the connections may carry.
+    fn warn(&mut self) {
+        let advice = advice(&self.shared);
+        self.busy = if advice.is_some() { self.busy + 1 } else { 0 };
+        if let Some(advice) = advice.filter(|_| self.busy == SAMPLES) {
             tracing::warn!(bridge = %self.shared.bridge.name, "{advice}");
         }
     }

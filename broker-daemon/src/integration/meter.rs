@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde_json::{Map, Value, json};
 use tokio::sync::broadcast;
 
@@ -101,6 +101,19 @@ pub struct StateChange {
     pub why: Box<str>,
 }
 
+/// How much there is to do for an integration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Messages a second that came for the other side lately.
+    pub offered_per_second: u64,
+    /// Messages a second that its connections may carry; `None` if nothing bounds them. With more offered the queue grows.
+    pub carried_per_second_max: Option<u64>,
+    /// Messages that wait.
+    pub queue_messages: u64,
+    /// Bytes of their topics and payloads.
+    pub queue_bytes: u64,
+}
+
 /// Counters and gauges of one integration. Counting costs an atomic addition, and waits for nobody.
 #[derive(Debug)]
 pub struct Meter {
@@ -109,6 +122,7 @@ pub struct Meter {
     reconnects: AtomicU64,
     throttled: AtomicU64,
     in_flight: AtomicU64,
+    load: ArcSwapOption<Load>,
     latency: [AtomicU64; BUCKETS],
     latency_us: AtomicU64,
     standing: ArcSwap<(Standing, Box<str>)>,
@@ -123,6 +137,7 @@ impl Default for Meter {
             reconnects: AtomicU64::default(),
             throttled: AtomicU64::default(),
             in_flight: AtomicU64::default(),
+            load: ArcSwapOption::empty(),
             latency: Default::default(),
             latency_us: AtomicU64::default(),
             standing: ArcSwap::from_pointee((Standing::Starting, Box::default())),
@@ -187,6 +202,16 @@ impl Meter {
     /// Messages that are sent and not answered.
     pub fn in_flight(&self) -> u64 {
         self.in_flight.load(Relaxed)
+    }
+
+    /// There is so much to do.
+    pub fn set_load(&self, load: Load) {
+        self.load.store(Some(Arc::new(load)));
+    }
+
+    /// How much there is to do, if that is known.
+    pub fn load(&self) -> Option<Load> {
+        self.load.load().as_deref().copied()
     }
 
     /// The other side took so long to answer.

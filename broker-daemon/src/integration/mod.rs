@@ -23,6 +23,6 @@ pub(crate) mod session;
 pub use self::backoff::Backoff;
 pub use self::dead_letters::{DeadLetterError, DeadLetters};
 pub use self::letter::{BadLetter, DeadLetter, Letter};
-pub use self::meter::{Direction, Meter, Outcome, Standing, StateChange};
+pub use self::meter::{Direction, Load, Meter, Outcome, Standing, StateChange};
 pub use self::pace::Bucket;
 pub use self::registry::{Handback, Integrations, Registration};

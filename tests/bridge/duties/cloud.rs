@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use culex::aws_emulator::{Emulator, Scenario};
-use culex::bridge::{Builder, Connecting, Connector, Prepared, Reached};
+use culex::bridge::{Connecting, Connector, Prepared, Reached};
 use culex::config::RemoteAddress;
-use culex::integration::{DeadLetters, Integrations};
+use culex::integration::DeadLetters;
 use culex_core::{Broker, BrokerBuilder, Client, Cursor, QoS, Threads};
 use serde_json::Value;
 use tokio::task::yield_now;
@@ -72,8 +72,7 @@ impl Cloud {
         tokio::task::spawn_blocking(move || held.recv());
         let one = NonZeroUsize::MIN;
         let broker = broker.without_listener().threads(Threads::Exactly(one)).start().await.unwrap();
-        let bridges = Builder::new(&broker, &Integrations::default()).seed(seed).build();
-        let here = Here { broker, bridges };
+        let here = Here::with_seed(broker, seed);
         let emulator = Arc::new(emulator);
         let (times, open) = (Mutex::default(), AtomicUsize::new(0));
         let way = Arc::new(Way { emulator: Arc::clone(&emulator), times, open });

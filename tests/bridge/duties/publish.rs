@@ -101,23 +101,34 @@ async fn aic_ret_04_a_topic_gets_one_retained_message_a_second_and_all_of_them_i
 /// Three times as much as one connection may carry, for a minute.
 #[tokio::test(start_paused = true)]
 async fn aic_pub_06_08_09_quotas_are_kept_under_three_times_the_load_and_nothing_is_lost() {
-    let unlimited = Limits { queue_messages: Limit::Unlimited, ..Limits::default() };
-    let broker = Broker::builder().limits(unlimited);
-    let cloud = Cloud::with(&out(""), Emulator::builder().build(), broker, 1).await;
+    const QUEUE: u64 = 8000;
+    let queue = format!("{OUT}[bridge.queue]\nmax_messages = {QUEUE}\n");
+    let broker =
+        Broker::builder().limits(Limits { queue_total_bytes: Limit::Unlimited, ..Limits::default() });
+    let cloud = Cloud::with(&format!("{AWS}{queue}"), Emulator::builder().build(), broker, 1).await;
     cloud.up().await;
     let count = 3 * 95 * 20;
-    let mut longest = 0;
+    let (mut longest, mut named_at) = (0, None);
     for n in 0..count {
         cloud.publish(&format!("a/{}", n % 7), n.to_string()).await;
         if n % 3 == 2 {
             cloud.pass(Duration::from_millis(10)).await;
         }
         if n % 500 == 0 {
-            longest = longest.max(cloud.view().await["queue"]["messages"].as_u64().unwrap());
+            let view = cloud.view().await;
+            let waiting = view["queue"]["messages"].as_u64().unwrap();
+            longest = longest.max(waiting);
+            if !view["advice"].is_null() {
+                named_at.get_or_insert(waiting);
+            }
         }
     }
     let view = cloud.view().await;
     assert!(longest > 1000, "the queue grows: {longest}");
+    assert!(named_at.is_some_and(|waiting| waiting < QUEUE / 2), "too late: {named_at:?}");
+    let metered = cloud.here.integrations.meter("bridge/aws").unwrap().load().unwrap();
+    assert!(metered.offered_per_second > metered.carried_per_second_max.unwrap(), "{metered:?}");
+    assert!(metered.queue_messages > 0 && metered.queue_bytes > 0, "{metered:?}");
     let advice = view["advice"].as_str().unwrap_or_default();
     assert!(advice.contains("connections = 3") || advice.contains("connections = 4"), "{view:#}");
     cloud.delivered(count, 5 * MINUTE).await;
