@@ -216,10 +216,23 @@ fn line(message: &Delivery) -> Line {
     const TEXT_CHARACTERS: usize = 60;
     let Delivery { at, client_id, topic, payload, qos, .. } = message;
     let who = if client_id.is_empty() { "HTTPS".to_owned() } else { format!("{client_id:?}") };
-    let text = String::from_utf8_lossy(payload.get(..4 * TEXT_CHARACTERS).unwrap_or(payload));
-    let mut short: String = text.chars().take(TEXT_CHARACTERS).flat_map(char::escape_debug).collect();
-    if short.len() < payload.len() {
-        short.push('…');
+    let begin = payload.get(..4 * TEXT_CHARACTERS).unwrap_or(payload);
+    let text = String::from_utf8_lossy(begin);
+    let shown = human_readable(text.chars().take(TEXT_CHARACTERS));
+    let is_whole = begin.len() == payload.len() && text.chars().nth(TEXT_CHARACTERS).is_none();
+    let more = if is_whole { "" } else { "…" };
+    (*at, format!("{who}: PUBLISH {} (QoS {qos}): {shown}{more}", human_readable(topic.chars())))
+}
+
+/// What a terminal would obey is written out.
+fn human_readable(text: impl Iterator<Item = char>) -> String {
+    let mut readable = String::new();
+    for character in text {
+        if character.is_control() {
+            readable.extend(character.escape_default());
+        } else {
+            readable.push(character);
+        }
     }
-    (*at, format!("{who}: PUBLISH {} (QoS {qos}): {short}", topic.escape_debug()))
+    readable
 }
