@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use culex_core::{Address, Broker, Saved};
+use tokio::time::sleep;
 
 use crate::acl::Rules;
 use crate::api::{Api, Live};
@@ -33,6 +34,8 @@ use crate::webhook::{self, Webhooks};
 pub(super) use arguments::Arguments;
 use arguments::NOT_ONE_PORT;
 
+/// Clients wait so long for bridges and webhooks, which miss nothing that is published after they have subscribed.
+const ACCEPT_AT_LATEST: Duration = Duration::from_secs(5);
 /// Time for clients to be told and sockets to be closed.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 
@@ -233,11 +236,21 @@ async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
     let bridges =
         bridge::Builder::new(&broker, &integrations).packet_bytes_max(config.limits.packet_bytes).build();
     reloader.set_bridges(bridges.clone());
-    bridges.follow(prepared).await;
     let webhooks = Arc::new(Webhooks::new(&broker, &integrations));
     reloader.set_webhooks(Arc::clone(&webhooks));
-    webhooks.follow(hooks).await;
-    // Each waits 5 s at most; from here on nothing that is published is missed.
+    let subscribed = async {
+        bridges.follow(prepared).await;
+        webhooks.follow(hooks).await;
+    };
+    let late = async {
+        sleep(ACCEPT_AT_LATEST).await;
+        broker.accept();
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = subscribed => {}
+        () = late => {}
+    }
     broker.accept();
     let api = Api::new(broker.clone(), Arc::clone(&reloader), live, integrations).bridges(bridges.clone());
     let api = Arc::new(api);
