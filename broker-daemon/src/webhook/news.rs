@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
-use culex_core::{Broker, Events};
+use culex_core::Events;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::delivery::{Courier, End, stopped};
 use super::event::{EventKind, HookEvent, News};
 use super::identity::Names;
-use crate::integration::{Direction, Integrations, Meter, Outcome, StateChange};
+use crate::integration::{Direction, Meter, Outcome, StateChange};
 
 /// Events that wait for a service. One more is dropped, and counted.
 const WAITING_MAX: usize = 1024;
 
-/// Picks the events that a webhook wants, and delivers them.
+/// Picks those events and changes that a webhook wants, and delivers them.
 pub(super) async fn run(
-    broker: Broker,
-    integrations: Integrations,
+    (events, changes): (Events, broadcast::Receiver<StateChange>),
     names: Arc<Names>,
     mut courier: Courier,
     mut stop: watch::Receiver<bool>,
@@ -24,7 +23,7 @@ pub(super) async fn run(
     let kinds = courier.shared.webhook.events.clone();
     let (send, mut waiting) = mpsc::channel(WAITING_MAX);
     let meter = Arc::clone(&courier.shared.meter);
-    let collecting = collect(broker.events(), integrations.changes(), &kinds, &names, &send, &meter);
+    let collecting = collect(events, changes, &kinds, &names, &send, &meter);
     let delivering = async {
         while let Some(event) = waiting.recv().await {
             if courier.deliver(std::slice::from_ref(&event)).await == End::Stopped {

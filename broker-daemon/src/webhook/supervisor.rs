@@ -160,8 +160,9 @@ impl Webhooks {
             tasks.spawn(lane.run());
         }
         if webhook.events.iter().any(|event| *event != EventKind::MessagePublished) {
-            let (broker, integrations) = (self.broker.clone(), self.integrations.clone());
-            tasks.spawn(news::run(broker, integrations, names, courier(), stopping.clone()));
+            // From here on, so that nothing is missed until the task runs.
+            let heard = (self.broker.events(), self.integrations.changes());
+            tasks.spawn(news::run(heard, names, courier(), stopping.clone()));
         }
         info!(webhook = webhook.name, url = webhook.url, lanes = webhook.concurrency, "webhook started");
         let task = tokio::spawn(run(tasks, registration, courier(), stopping));

@@ -239,8 +239,9 @@ async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
     let webhooks = Arc::new(Webhooks::new(&broker, &integrations));
     reloader.set_webhooks(Arc::clone(&webhooks));
     let subscribed = async {
-        bridges.follow(prepared).await;
+        // They are told how bridges are, from the first attempt on.
         webhooks.follow(hooks).await;
+        bridges.follow(prepared).await;
     };
     let late = async {
         sleep(ACCEPT_AT_LATEST).await;
