@@ -84,6 +84,8 @@ struct Brokers {
     ports: [u16; 2],
     tomls: [String; 2],
     running: [Option<Broker>; 2],
+    /// What those that were killed have warned of.
+    warnings: String,
 }
 
 impl Brokers {
@@ -100,7 +102,7 @@ impl Brokers {
             ports[1]
         );
         let tomls = [toml(ports[0], "here") + &bridge, toml(ports[1], "there")];
-        let mut brokers = Self { ports, tomls, running: [None, None] };
+        let mut brokers = Self { ports, tomls, running: [None, None], warnings: String::new() };
         brokers.restart(1);
         brokers.restart(0);
         brokers
@@ -108,7 +110,9 @@ impl Brokers {
 
     /// SIGKILL, and a new one with the same store and port.
     fn restart(&mut self, which: usize) {
-        self.running[which] = None;
+        if let Some(broker) = self.running[which].take() {
+            self.warn_of(which, &broker);
+        }
         for _ in 0..50 {
             match Broker::start_below(&[], &self.tomls[which]) {
                 Ok(broker) => return self.running[which] = Some(broker),
@@ -120,6 +124,16 @@ impl Brokers {
             }
         }
         panic!("port {} does not become free", self.ports[which]);
+    }
+
+    fn warn_of(&mut self, which: usize, broker: &Broker) {
+        for line in broker
+            .log()
+            .lines()
+            .filter(|line| line.contains("INFO") || line.contains("WARN") || line.contains("ERROR"))
+        {
+            self.warnings += &format!("{}: {line}\n", ["here", "there"][which]);
+        }
     }
 
     fn address(&self, which: usize) -> SocketAddr {
@@ -186,11 +200,16 @@ async fn kill_9_of_either_broker_loses_nothing_that_was_acknowledged() {
         while !missing().is_empty() {
             if began.elapsed() >= patience {
                 let missing = missing();
-                let log = brokers.running[0].as_ref().map(Broker::log).unwrap_or_default();
+                for which in 0..2 {
+                    if let Some(broker) = brokers.running[which].take() {
+                        brokers.warn_of(which, &broker);
+                    }
+                }
                 panic!(
-                    "{way}: {} are missing: {:?}…\n{log}",
+                    "{way}: {} are missing: {:?}…\n{}",
                     missing.len(),
-                    missing.iter().take(20).collect::<Vec<_>>()
+                    missing.iter().take(20).collect::<Vec<_>>(),
+                    brokers.warnings
                 );
             }
             sleep(Duration::from_millis(50)).await;

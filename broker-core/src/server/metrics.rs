@@ -252,6 +252,6 @@ mod tests {
         for (lane, micros) in [(0, 10), (0, 11), (1, 999), (1, 1_000_000), (0, 1_000_001)] {
             lanes[lane].note_turn(Duration::from_micros(micros));
         }
-        assert_eq!(count_turns(&lanes), [5, 2_002_021_000, 1, 2, 3, 3, 3, 4]);
+        assert_eq!(count_turns(&lanes), [5, 2_001_021_000, 1, 2, 3, 3, 3, 4]);
     }
 }

@@ -48,7 +48,7 @@ fn what_is_no_file_is_refused() {
             (|path| fs::create_dir(path).unwrap(), &no_store),
             (|path| drop(std::os::unix::net::UnixListener::bind(path).unwrap()), &no_store),
             (|path| symlink(path, path).unwrap(), "symbolic link"),
-            (|path| symlink("nowhere", path).unwrap(), "No such file"),
+            (|path| symlink("nowhere", path).unwrap(), "no such file"),
         ] {
             let error = refused(name, make);
             assert!(error.contains(expected), "{name}: {error}");
@@ -119,7 +119,7 @@ fn a_disk_that_is_full_at_the_start_leaves_no_half_store() {
         &[],
         |directory| {
             let error = SqliteStore::open(directory, Durability::Power).unwrap_err().to_string();
-            assert!(error.contains("full") || error.contains("No space"), "{error}");
+            assert!(error.contains("full") || error.contains("no space"), "{error}");
             let names: Vec<_> = look(directory).into_iter().map(|(name, _)| name).collect();
             assert_eq!(names, ["culex.lock"]);
         },
@@ -134,7 +134,7 @@ fn a_file_system_that_cannot_be_written_is_refused() {
     mounted(&["-t", "tmpfs", "-o", "size=16m", "tmpfs"], make, &["-o", "remount,ro"], |directory| {
         let before = look(directory);
         let error = SqliteStore::open(directory, Durability::Power).unwrap_err().to_string();
-        assert!(error.contains("Read-only file system"), "{error}");
+        assert!(error.contains("read-only file system"), "{error}");
         assert_eq!(look(directory), before);
     });
 }
