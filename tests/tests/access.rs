@@ -32,6 +32,7 @@ culex_tests::on_shards!(
     whoever_retains_last_decides_who_may_have_retained,
     rules_may_let_every_retained_message_stay,
     what_the_host_retained_stays,
+    what_the_host_retained_on_behalf_of_a_user_is_of_the_user,
 );
 
 const NOTHING: [&str; 0] = [];
@@ -357,8 +358,18 @@ fn rules_may_let_every_retained_message_stay(shards: u16) {
 
 fn what_the_host_retained_stays(shards: u16) {
     let mut world = world(shards);
-    let host = world.connect_trusted(&of("ann")).expect("accepted");
+    let host = world.connect_trusted(&Connect::new("ann")).expect("accepted");
     retain(&mut world, host, "ann/door");
     rules(&mut world, "{user}", NEVER);
     assert_eq!(retained(&mut world), ["PUBLISH ann/door x retain"]);
+}
+
+fn what_the_host_retained_on_behalf_of_a_user_is_of_the_user(shards: u16) {
+    let mut world = world(shards);
+    for user in ["ann", "bob"] {
+        let host = world.connect_trusted(&of(user)).expect("accepted");
+        retain(&mut world, host, &format!("ann/{user}"));
+    }
+    rules(&mut world, "{user}", NEVER);
+    assert_eq!(retained(&mut world), ["PUBLISH ann/bob x retain"]);
 }
