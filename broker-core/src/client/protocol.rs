@@ -186,7 +186,8 @@ impl Protocol {
             Ok(()) => {
                 let (packet_id, reason) = (ack.packet_id, Reason::of(ack.reason_code, ack.properties));
                 self.events.push_back(Event::Published { packet_id, reason });
-                Ok(())
+                // More may be in flight from the last connection than the window of this one has room for.
+                self.send().map(drop)
             }
             Err(AckError::UnknownPacketId(_)) => Ok(()),
             Err(error @ AckError::WrongPhase { .. }) => Err(error.into()),

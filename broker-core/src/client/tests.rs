@@ -214,6 +214,27 @@ fn what_was_not_acknowledged_is_sent_again_in_order() {
 }
 
 #[test]
+fn a_smaller_window_sends_the_rest_again_as_it_gets_room() {
+    run(async {
+        let (mut connection, mut theirs) =
+            connected(&persistent(), Session::default(), &[0x20, 2, 1, 0]).await;
+        for _ in 0..2 {
+            connection.publish(message(QoS::AtLeastOnce)).unwrap();
+        }
+        assert_eq!(connection.event().await.unwrap(), Event::Written);
+        drop(theirs);
+
+        let options = Options { in_flight: 1, ..persistent() };
+        let session = connection.into_session();
+        let (mut connection, mut theirs) = connected(&options, session, &[0x20, 2, 1, 0]).await;
+        expect(&mut connection, &mut theirs, b"\x3a\x06\0\x01t\0\x01x").await;
+        theirs.write_all(&[0x40, 2, 0, 1]).await.unwrap();
+        assert!(matches!(connection.event().await.unwrap(), Event::Published { .. }));
+        expect(&mut connection, &mut theirs, b"\x3a\x06\0\x01t\0\x02x").await;
+    });
+}
+
+#[test]
 fn a_qos_2_message_comes_once() {
     run(async {
         let (mut connection, mut theirs) =

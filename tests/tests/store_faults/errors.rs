@@ -12,7 +12,7 @@ fn run_with(calls: &str, n: u32, durability: &str) -> bool {
     let status = match Broker::start_below(&wrapper, &configuration(&state, durability, "")) {
         Err(ended) => {
             let says_what =
-                ["culex.", "disk I/O", "Input/output error"].iter().any(|words| ended.log.contains(words));
+                ["culex.", "disk I/O", "input/output error"].iter().any(|words| ended.log.contains(words));
             assert!(says_what, "it does not say what is wrong: {}", ended.log);
             ended.status
         }
