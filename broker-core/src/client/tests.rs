@@ -216,8 +216,7 @@ fn what_was_not_acknowledged_is_sent_again_in_order() {
 #[test]
 fn a_smaller_window_sends_the_rest_again_as_it_gets_room() {
     run(async {
-        let (mut connection, theirs) =
-            connected(&persistent(), Session::default(), &[0x20, 2, 1, 0]).await;
+        let (mut connection, theirs) = connected(&persistent(), Session::default(), &[0x20, 2, 1, 0]).await;
         for _ in 0..2 {
             connection.publish(message(QoS::AtLeastOnce)).unwrap();
         }
