@@ -1,9 +1,10 @@
 //! Messages in by HTTP and out by MQTT, and the other way round.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::TcpListener;
 
 use culex_tests::client::Client;
+use culex_tests::http::read_body;
 use culex_tests::parse::Received;
 use culex_tests::wire::{self, Connect, Publish};
 use serde_json::{Value, json};
@@ -175,20 +176,7 @@ fn a_request_with_a_known_key_publishes_nothing() {
 /// The body of the next request that somebody sends there; it is answered with 200.
 fn next_body(service: &TcpListener) -> Value {
     let mut stream = BufReader::new(service.accept().unwrap().0);
-    let mut len = 0;
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).unwrap();
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                len = value.parse().unwrap()
-            }
-            _ if line.trim_end().is_empty() => break,
-            _ => {}
-        }
-    }
-    let mut body = vec![0; len];
-    stream.read_exact(&mut body).unwrap();
+    let body = read_body(&mut stream).unwrap();
     let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     stream.get_mut().write_all(answer).unwrap();
     serde_json::from_slice(&body).unwrap()

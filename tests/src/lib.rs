@@ -5,6 +5,7 @@ pub mod client;
 pub mod conformance;
 mod exchange;
 pub mod fuzz_targets;
+pub mod http;
 pub mod manifest;
 pub mod mosquitto;
 pub mod parse;

@@ -1,7 +1,7 @@
 //! `https`: whose certificate is good, and whose is not.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -13,6 +13,7 @@ use culex_core::tls::rustls::pki_types::pem::PemObject;
 use culex_core::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use culex_core::tls::rustls::server::WebPkiClientVerifier;
 use culex_core::tls::rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use culex_tests::http::read_body;
 use rcgen::{CertificateParams, IsCa, KeyPair};
 
 use crate::flask::Flask;
@@ -115,7 +116,7 @@ fn strict_service(folder: &Path) -> (SocketAddr, mpsc::Receiver<Vec<u8>>) {
             let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
             let mut stream = BufReader::new(StreamOwned::new(connection, stream.unwrap()));
             // Who has no certificate gets no further than this.
-            if let Ok(body) = request(&mut stream) {
+            if let Ok(body) = read_body(&mut stream) {
                 let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
                 let _ = stream.get_mut().write_all(answer);
                 let _ = send.send(body);
@@ -123,27 +124,6 @@ fn strict_service(folder: &Path) -> (SocketAddr, mpsc::Receiver<Vec<u8>>) {
         }
     });
     (addr, bodies)
-}
-
-/// The body of the next request.
-fn request(stream: &mut impl BufRead) -> io::Result<Vec<u8>> {
-    let mut len = 0;
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                len = value.parse().unwrap()
-            }
-            _ if line.trim_end().is_empty() => break,
-            _ => {}
-        }
-    }
-    let mut body = vec![0; len];
-    stream.read_exact(&mut body)?;
-    Ok(body)
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod secret;
 mod secure;
 mod serve;
 mod state;
+mod stdin;
 #[cfg(feature = "store-sqlite")]
 mod store;
 mod subscribe;

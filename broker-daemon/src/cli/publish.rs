@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use crate::cli::human;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::remote::{Remote, topic_name};
+use crate::cli::stdin::read_beside;
 use crate::exit::Exit;
 
 /// What to publish.
@@ -162,7 +163,7 @@ async fn pump(arguments: &Arguments, connection: &mut Connection, source: &mut S
 enum Source {
     /// One payload, some times.
     Fixed { payload: Bytes, left: u32, delay: Duration, is_first: bool },
-    /// A thread that reads lines: standard input cannot be waited for in any other way everywhere.
+    /// Of standard input.
     Lines(mpsc::Receiver<Result<Bytes, String>>),
 }
 
@@ -172,25 +173,13 @@ impl Source {
         let payload = match (message, file) {
             (Some(message), _) => Bytes::from(message.clone()),
             (None, Some(file)) => read_file(file)?,
-            (None, None) if *stdin_line => return Ok(Self::lines()),
+            (None, None) if *stdin_line => {
+                return Ok(Self::Lines(read_beside(LINES_AHEAD, |input| read_line(input))));
+            }
             (None, None) if *stdin_file => read_all(io::stdin().lock(), "standard input")?,
             (None, None) => Bytes::new(),
         };
         Ok(Self::Fixed { payload, left: arguments.repeat, delay: arguments.repeat_delay, is_first: true })
-    }
-
-    fn lines() -> Self {
-        let (sender, lines) = mpsc::channel(LINES_AHEAD);
-        // The thread ends with its input, or with the program.
-        std::thread::spawn(move || {
-            let mut input = io::stdin().lock();
-            while let Some(line) = read_line(&mut input) {
-                if sender.blocking_send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Self::Lines(lines)
     }
 
     /// The next payload; dropping the future loses none.

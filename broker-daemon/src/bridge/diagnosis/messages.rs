@@ -212,13 +212,9 @@ async fn send(connection: &mut Connection, publication: Publication) -> Answer {
         Ok(None) => return Answer::Taken,
         Err(error) => return gone(error),
     };
-    answer(connection, |event| match event {
-        Event::Published { packet_id, reason } if packet_id == sent => Some(reason),
-        Event::Subscribed { .. }
-        | Event::Message(_)
-        | Event::Published { .. }
-        | Event::Unsubscribed { .. }
-        | Event::Written => None,
+    answer(connection, |event| {
+        let Event::Published { packet_id, reason } = event else { return None };
+        (packet_id == sent).then_some(reason)
     })
     .await
 }

@@ -125,15 +125,9 @@ async fn ask(connection: &mut Connection, filter: &str, qos: QoS) -> Answer {
         Ok(packet_id) => packet_id,
         Err(error) => return gone(error),
     };
-    answer(connection, |event| match event {
-        Event::Subscribed { packet_id, codes, text } if packet_id == asked => {
-            Some(Reason { code: codes.first().copied().unwrap_or(0x80), text })
-        }
-        Event::Subscribed { .. }
-        | Event::Message(_)
-        | Event::Published { .. }
-        | Event::Unsubscribed { .. }
-        | Event::Written => None,
+    answer(connection, |event| {
+        let Event::Subscribed { packet_id, codes, text } = event else { return None };
+        (packet_id == asked).then(|| Reason { code: codes.first().copied().unwrap_or(0x80), text })
     })
     .await
 }

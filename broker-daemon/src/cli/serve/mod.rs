@@ -6,11 +6,12 @@ mod failure;
 
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use culex_core::{Address, Broker, Saved};
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use crate::acl::Rules;
 use crate::api::{Api, Live};
@@ -238,21 +239,16 @@ async fn serve(start: Start<'_>, reloader: Arc<Reloader>) -> Exit {
     reloader.set_bridges(bridges.clone());
     let webhooks = Arc::new(Webhooks::new(&broker, &integrations));
     reloader.set_webhooks(Arc::clone(&webhooks));
-    let subscribed = async {
+    let mut subscribed = pin!(async {
         // They are told how bridges are, from the first attempt on.
         webhooks.follow(hooks).await;
         bridges.follow(prepared).await;
-    };
-    let late = async {
-        sleep(ACCEPT_AT_LATEST).await;
-        broker.accept();
-        std::future::pending().await
-    };
-    tokio::select! {
-        () = subscribed => {}
-        () = late => {}
-    }
+    });
+    let in_time = timeout(ACCEPT_AT_LATEST, subscribed.as_mut()).await;
     broker.accept();
+    if in_time.is_err() {
+        subscribed.await;
+    }
     let api = Api::new(broker.clone(), Arc::clone(&reloader), live, integrations).bridges(bridges.clone());
     let api = Arc::new(api);
     let _control = doors::control(&api, state).await;

@@ -6,6 +6,7 @@ use culex_codec::{QoS, TopicName};
 use tokio::sync::mpsc;
 
 use crate::aws_emulator::{Emulator, SCENARIOS, Scenario, ScenarioError};
+use crate::cli::stdin::read_beside;
 
 /// The longest line.
 const LINE_BYTES_MAX: u64 = 4096;
@@ -23,7 +24,7 @@ publish TOPIC TEXT        a message at QoS 1, as somebody else in the cloud
 scenarios                 the names of all scenarios
 ";
 
-/// Lines of standard input, which a thread reads: it cannot be waited for in any other way everywhere.
+/// Lines of standard input.
 pub(super) struct Orders(Option<mpsc::Receiver<String>>);
 
 impl Orders {
@@ -32,17 +33,7 @@ impl Orders {
         if is_in_background() {
             return Self(None);
         }
-        let (sender, lines) = mpsc::channel(LINES_AHEAD);
-        // It ends with its input, or with the program.
-        std::thread::spawn(move || {
-            let mut input = io::stdin().lock();
-            while let Some(line) = read_line(&mut input) {
-                if sender.blocking_send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Self(Some(lines))
+        Self(Some(read_beside(LINES_AHEAD, |input| read_line(input))))
     }
 
     /// The next line; waits for ever once there are no more. Dropping the future loses none.
