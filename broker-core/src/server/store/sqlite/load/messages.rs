@@ -123,7 +123,10 @@ impl Loader<'_> {
                     continue;
                 }
                 live += 1;
-                index.bodies.insert(id.0, Body { seq, set, uses });
+                if let Some(before) = index.bodies.insert(id.0, Body { seq, set, uses }) {
+                    // Nobody needed it any more where it stood, but its neighbours; then it was named again, and written again.
+                    unused.gone(before, index);
+                }
             }
             let bundle = row.number(0)?;
             match live {

@@ -8,7 +8,8 @@ use rusqlite::Connection;
 
 use crate::engine::store::{Stored, StoredSession};
 
-use super::index::{Index, Numbered, Queue};
+use super::bundle;
+use super::index::{Body, Index, Numbered, Queue};
 use super::row::{Cells, Damage, each, signed};
 use super::schema::Table;
 
@@ -44,6 +45,15 @@ pub(super) fn load(from: &Connection) -> rusqlite::Result<Loaded> {
 }
 
 impl Unused {
+    /// A message is not needed where it stands.
+    fn gone(&mut self, body: Body, index: &mut Index) {
+        let bundle = bundle::of(body.seq);
+        if index.note_gone(bundle) {
+            self.bundles.push(bundle);
+            index.sets.unname(body.set);
+        }
+    }
+
     /// Deletes these rows.
     pub(super) fn sweep(&self, from: &mut Connection) -> rusqlite::Result<()> {
         let transaction = from.transaction()?;
