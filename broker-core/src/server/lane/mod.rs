@@ -101,6 +101,7 @@ pub(crate) struct Lane {
     has_sent: bool,
     departure: Arc<Departure>,
     pub(crate) load: Load,
+    pub(crate) partners: Partners,
     /// When it last changed hands, since the start of the broker.
     pub(crate) moved_at: Option<Duration>,
 }
@@ -123,6 +124,27 @@ pub(crate) struct Load {
     pub(crate) turns: u64,
     /// Connections that were read, summed over the turns.
     pub(crate) connections: u64,
+}
+
+/// The last two connections that were read, as a client and one that answers it are.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Partners {
+    last: [Option<ConnectionKey>; 2],
+    strangers: u64,
+}
+
+impl Partners {
+    fn note(&mut self, key: ConnectionKey) {
+        if !self.last.contains(&Some(key)) {
+            self.last = [self.last[1], Some(key)];
+            self.strangers += 1;
+        }
+    }
+
+    /// How often another one than the last two was read.
+    pub(crate) fn strangers(&self) -> u64 {
+        self.strangers
+    }
 }
 
 impl Lane {
@@ -162,6 +184,7 @@ impl Lane {
             has_sent: false,
             departure,
             load: Load::default(),
+            partners: Partners::default(),
             moved_at: None,
         }
     }

@@ -30,6 +30,7 @@ impl Lane {
                 continue;
             }
             self.load.connections += 1;
+            self.partners.note(key);
             let outcome = Self::read(&mut self.shard, link, &mut self.shared, turn);
             match outcome {
                 Ok(ReadOutcome::Bytes(count)) => bytes_left = bytes_left.saturating_sub(count),

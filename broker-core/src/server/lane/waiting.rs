@@ -94,6 +94,11 @@ impl Lane {
         Ok(false)
     }
 
+    /// Whether the last poll reported anything.
+    pub(crate) fn has_reported(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     fn note(&mut self, event: &Event) {
         let Some(Some(link)) = self.links.get_mut(event.token().0) else { return };
         let is_over = event.is_read_closed() || event.is_error();

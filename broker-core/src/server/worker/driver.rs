@@ -1,13 +1,14 @@
 //! Drives a lane, and the guests whose polls are nested in its own.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
+use std::{fmt, io, thread};
 
 use crate::engine::time::Tick;
 
 use super::super::clock::tick_of;
 use super::super::lane::{Lane, Stage};
+use super::busy_poll::{BusyPoll, LOOK_MAX};
 use super::load::{GATHER_WINDOW, MOVE_PAUSE, SPREAD_WINDOW, Window, busiest};
 use super::{Lanes, Movement, Team};
 
@@ -18,6 +19,7 @@ pub(super) struct Driver<'a> {
     own: Held,
     guests: Vec<Held>,
     window: Window,
+    busy_poll: BusyPoll,
     /// The lead's sleep when the window began.
     lead_slept: Duration,
     now: Duration,
@@ -43,6 +45,7 @@ impl<'a> Driver<'a> {
             own: Held { lane, has_events: false, is_due: false },
             guests: Vec::new(),
             window: Window::new(now),
+            busy_poll: BusyPoll::default(),
             lead_slept: team.lead_sleep.slept(now),
             now,
             polled: Tick(0),
@@ -88,6 +91,8 @@ impl<'a> Driver<'a> {
             self.turns(|lane, _| lane.has_mail());
         }
         self.guests.retain(Held::is_alive);
+        let lanes = std::iter::once(&self.own).chain(&self.guests);
+        self.busy_poll.note_round(lanes.map(|held| held.lane.partners.strangers()).sum());
     }
 
     /// How long to sleep: not at all if one lane has work.
@@ -124,12 +129,7 @@ impl<'a> Driver<'a> {
         if may_sleep && is_lead {
             self.team.lead_sleep.begin(before);
         }
-        let guests = &mut self.guests;
-        let polled = self.own.lane.poll(timeout, |id| {
-            for guest in guests.iter_mut().filter(|guest| guest.lane.id() == id) {
-                guest.has_events = true;
-            }
-        });
+        let polled = if may_sleep { self.wait(before, timeout) } else { self.look(timeout) };
         self.now = before;
         if may_sleep {
             self.now = self.team.clock.elapsed();
@@ -158,6 +158,35 @@ impl<'a> Driver<'a> {
             }
         }
         true
+    }
+
+    /// As [`Self::look`]; before the thread sleeps it looks for a moment if that pays, as one thread of the process may.
+    fn wait(&mut self, before: Duration, timeout: Option<Duration>) -> io::Result<bool> {
+        let is_alone = self.guests.len() + 1 == self.team.neighbours.mailboxes.len();
+        if is_alone && self.busy_poll.pays() {
+            let span = timeout.map_or(LOOK_MAX, |timeout| timeout.min(LOOK_MAX));
+            while self.team.clock.elapsed().saturating_sub(before) < span {
+                let is_drained = self.look(Some(Duration::ZERO))?;
+                if self.own.lane.has_reported() {
+                    self.busy_poll.note_look(true);
+                    return Ok(is_drained);
+                }
+                // Whoever else wants this core goes first, the client among them.
+                thread::yield_now();
+            }
+            self.busy_poll.note_look(false);
+        }
+        self.look(timeout)
+    }
+
+    /// Waits in the own lane's poll at most so long. `false` if there may be more already.
+    fn look(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        let guests = &mut self.guests;
+        self.own.lane.poll(timeout, |id| {
+            for guest in guests.iter_mut().filter(|guest| guest.lane.id() == id) {
+                guest.has_events = true;
+            }
+        })
     }
 
     /// All are asked before the first has its turn: from then on no mailbox is parked, and what one sends to another behind it

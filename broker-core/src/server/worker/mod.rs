@@ -20,6 +20,7 @@
 //!
 //! A lane whose shard has failed is closed, and those on the same thread go on.
 
+mod busy_poll;
 mod driver;
 mod load;
 #[cfg(test)]
