@@ -164,6 +164,7 @@ impl Bench {
                     generation,
                     retained: None,
                     publisher: None,
+                    waits: false,
                 };
                 let commons = &self.commons[to];
                 let mut turn = Turn { now: Now::default(), commons, deliveries_left: u32::MAX };

@@ -52,6 +52,15 @@ pub enum WhenFull {
     DropNewest,
     /// The oldest message that waits is dropped and counted; those in flight stay.
     DropOldest,
+    /// Nothing is dropped: a connection whose next message would get into the queue is not read until an eighth of it is
+    /// free, and its Keep Alive rests. What was on its way by then gets in beyond the limit: a turn or two of each shard,
+    /// which read at most 1 MiB in one.
+    ///
+    /// Only for a queue with limits of its own ([`QueueLimits`](crate::engine::QueueLimits)); in [`Limits::when_full`] it
+    /// is `DropNewest`. If all queues together are full (`queue_total_bytes`), its publishers wait too, until an eighth of
+    /// what it holds is gone. It is `DropNewest` for who cannot wait: Will Messages, messages that a hook has given another
+    /// topic, and what a client publishes whose own queue has such limits.
+    Block,
 }
 
 /// All limits of a broker. [`Limits::default`] suits a machine with 1 GiB of memory or more.
@@ -91,7 +100,7 @@ pub struct Limits {
     /// store alone, beyond all of it every session has all but its next ones there, up to 32 KiB. Without a store it
     /// means nothing, and `queue_total_bytes` is what memory must bear.
     pub queue_memory_bytes: Limit,
-    /// What a full queue does. Default: drop the newest.
+    /// What a full queue does. Default: drop the newest. `Block` is the same here.
     pub when_full: WhenFull,
     /// Retained Messages. Default 1,000,000. One more is delivered but not retained.
     pub retained_messages: Limit,

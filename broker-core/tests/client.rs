@@ -232,6 +232,74 @@ fn a_session_with_options_of_its_own_gets_what_it_wants() {
     });
 }
 
+/// Over two lanes, from clients in the process and over sockets.
+#[test]
+fn a_full_queue_that_blocks_makes_publishers_wait_and_drops_nothing() {
+    const EACH: u32 = 200;
+    run(async {
+        let broker = broker().await;
+        let connect = || {
+            let limit = Limit::at_most(100).unwrap();
+            let client = broker.client("integration").persistent(Duration::MAX);
+            client.queue_limits(limit, Limit::Unlimited, WhenFull::Block).connect()
+        };
+        let (integration, inbox) = connect().await.unwrap();
+        integration.subscribe("t", QoS::ExactlyOnce).await.unwrap();
+        drop((integration, inbox));
+        let mut publishers = tokio::task::JoinSet::new();
+        for number in 0..6 {
+            let broker = broker.clone();
+            publishers.spawn(async move {
+                let (client, _inbox) = broker.client(format!("inside {number}")).await.unwrap();
+                publish_all(&client, number * EACH..(number + 1) * EACH, QoS::AtLeastOnce).await;
+            });
+        }
+        for number in 6..12 {
+            let address = broker.local_addrs()[0];
+            publishers.spawn(async move {
+                let mut socket = over_tcp(address, &format!("outside {number}")).await;
+                for payload in number * EACH..(number + 1) * EACH {
+                    tcp_publish(&mut socket, Publication::new("t", payload.to_string(), QoS::AtLeastOnce))
+                        .await;
+                }
+            });
+        }
+        await_metric(&broker, "publishers_waiting", |count| count == 12).await;
+        assert_eq!(broker.metrics().get("queues_full"), Some(1));
+        let queued = broker.metrics().get("queue_messages").unwrap();
+        // Each sends the next message when it has the answer to the last one.
+        assert!((100..=124).contains(&queued), "{queued}");
+        let admin = broker.admin();
+        assert!(admin.session("integration").await.unwrap().unwrap().queue_is_full);
+
+        // Others go on, and who waits can be ended.
+        let (other, _inbox) = broker.client("other").await.unwrap();
+        other.publish("free", "", QoS::ExactlyOnce).await.unwrap();
+        let mut ended = over_tcp(broker.local_addrs()[0], "ended").await;
+        ended.publish(Publication::new("t", "never", QoS::AtLeastOnce)).unwrap();
+        begin(ended.event(), 1000).await;
+        await_metric(&broker, "publishers_waiting", |count| count == 13).await;
+        assert!(admin.disconnect("ended").await.unwrap());
+        await_metric(&broker, "publishers_waiting", |count| count == 12).await;
+
+        let (_integration, mut inbox) = connect().await.unwrap();
+        let mut next_of = (0..12).map(|number| number * EACH).collect::<Vec<_>>();
+        for _ in 0..12 * EACH {
+            let heard: u32 = payload(&mut inbox).await.parse().unwrap();
+            let expected = &mut next_of[(heard / EACH) as usize];
+            assert_eq!(heard, *expected);
+            *expected += 1;
+        }
+        while let Some(done) = publishers.join_next().await {
+            done.unwrap();
+        }
+        await_metric(&broker, "queue_messages", |count| count == 0).await;
+        let dropped = ["dropped_queue_full", "dropped_queue_total"].map(|name| broker.metrics().get(name));
+        assert_eq!(dropped, [Some(0), Some(0)]);
+        assert_eq!(broker.metrics().get("publishers_waiting"), Some(0));
+    });
+}
+
 /// Whether there is nothing in an inbox now.
 fn is_empty(inbox: &mut Inbox) -> bool {
     let mut next = std::pin::pin!(inbox.next());

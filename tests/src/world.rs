@@ -422,6 +422,7 @@ impl World {
 
     /// One turn of one shard, with its end.
     fn turn<R>(&mut self, number: u16, input: impl FnOnce(&mut Shard, &mut Turn<'_>) -> R) -> R {
+        let count = u16::try_from(self.shards.len()).unwrap_or(u16::MAX);
         let subscriptions = self.commons.subscription_count();
         let mut turn = Turn { now: self.now, commons: &self.commons, deliveries_left: DELIVERIES_PER_TURN };
         #[expect(clippy::indexing_slicing, reason = "a test names its own shards")]
@@ -445,6 +446,9 @@ impl World {
                     }
                     Effect::Send { to, messages } => {
                         self.mail.extend(messages.into_iter().map(|message| (to.0, message)));
+                    }
+                    Effect::SendAll(message) => {
+                        self.mail.extend((0..count).map(|to| (to, message.clone())));
                     }
                     Effect::Close { connection, outbox, reason: _ } => {
                         let link = self.links.entry(Peer { shard: number, key: connection }).or_default();

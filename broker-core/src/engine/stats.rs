@@ -121,6 +121,9 @@ stats! {
     connections_partial: Counter, "Connections closed for an unfinished packet (limit partial_total_bytes).";
     partial_bytes: Gauge, "Bytes of packets whose rest has not come.";
     store_waits: Counter, "Packets that waited until the store had room; their connections were not read meanwhile.";
+    queues_full: Gauge, "Full queues that make publishers wait (when_full block).";
+    publishers_waiting: Gauge, "Connections that are not read because their next packet waits for a full queue.";
+    queue_waits: Counter, "Packets that waited until a full queue had room; their connections were not read meanwhile.";
     connections_stalled: Counter, "Connections closed because the store was full for too long (limit stall_max).";
     pace_pauses: Counter, "Times that a client had sent too fast and was not read for a while (limits messages_per_second, bytes_per_second).";
     messages_refused_full: Counter, "Messages answered with 0x97 because the store was full.";

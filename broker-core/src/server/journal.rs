@@ -63,6 +63,13 @@ pub(crate) fn log(event: &Event) {
                 "client is slowed down: it sends faster than the limit {limit}; nothing is dropped"
             );
         }
+        Event::QueueFull { client_id } => {
+            warn!(
+                client_id = &**client_id,
+                "queue full: whoever publishes something that it would get waits until an eighth of it is free, and nothing is dropped \
+                 (its when_full is block)"
+            );
+        }
         Event::Dropped { client_id, dropped } => {
             warn!(
                 client_id = &**client_id,

@@ -23,6 +23,7 @@ fn line(event: &Event) -> (String, String) {
         }
         Event::Unsubscribed { client_id, filter } => (client_id, format!("unsubscribed {filter}")),
         Event::Slowed { client_id, limit } => (client_id, format!("slowed {limit}")),
+        Event::QueueFull { client_id } => (client_id, "queue full".to_owned()),
         Event::Dropped { client_id, dropped } => (client_id, format!("dropped {dropped}")),
         Event::Unreadable { client_id, dropped } => (client_id, format!("unreadable {dropped}")),
         Event::StoreFull { .. } | Event::StoreRecovered { .. } => panic!("there is no store"),

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::ApiProblem;
 
-/// Time for the broker to take a message over; a disk that is full takes longer.
+/// Time for the broker to take a message over; a disk that is full takes longer, and a full queue that makes publishers wait.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Clients that are kept although nobody uses them.
 const IDLE_MAX: usize = 64;
@@ -55,7 +55,8 @@ impl Publisher {
     ) -> Result<(), ApiProblem> {
         let publish = async { Ok(self.connected(user_name).await?.client.send(publication).await?) };
         timeout(PATIENCE, publish).await.unwrap_or_else(|_| {
-            let what = "the broker has not acknowledged the message within 30 s; is its disk full? Whether it has it is open";
+            let what = "the broker has not acknowledged the message within 30 s; is its disk full, or the queue of a bridge that makes publishers \
+                        wait? Whether it has it is open";
             Err(ApiProblem::busy(what))
         })
     }

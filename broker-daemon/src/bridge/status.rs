@@ -137,6 +137,8 @@ impl Reporter {
 pub(super) struct Queue {
     messages: u64,
     bytes: u64,
+    /// It is full, and whoever publishes to it waits.
+    is_full: bool,
     /// When the oldest was accepted, as far as that is known.
     oldest: Option<WallTime>,
 }
@@ -149,6 +151,7 @@ pub(super) async fn queue(shared: &Shared) -> Queue {
         if let Ok(Some(session)) = shared.admin.session(&id).await {
             queue.messages += session.queue_messages;
             queue.bytes += session.queue_bytes;
+            queue.is_full |= session.queue_is_full;
             queue.oldest = queue.oldest.into_iter().chain(session.oldest_at).min();
         }
     }
@@ -189,6 +192,7 @@ pub(super) fn view(shared: &Shared, queue: &Queue) -> Value {
             "oldest_seconds": queue.oldest.map(age),
             "max_messages": limit(bridge.queue.max_messages),
             "max_bytes": limit(bridge.queue.max_bytes),
+            "publishers_wait": queue.is_full,
         },
         "messages_per_second": { "offered": shared.offered_per_second(), "carried_at_most": shared.carried() },
         "advice": advice(shared),

@@ -210,6 +210,13 @@ adress = "127.0.0.1:1883"
 }
 
 #[test]
+fn no_client_makes_publishers_wait() {
+    let expected = "2:13: when_full: expected \"drop-newest\" or \"drop-oldest\", found \"block\" | only the queue of a bridge \
+                    or a webhook can make publishers wait: [bridge.queue], [webhook.queue]";
+    check("[limits]\nwhen_full = \"block\"\n", &[expected]);
+}
+
+#[test]
 fn keys_in_the_wrong_place_are_sent_home() {
     check(
         "in_flight = 3",

@@ -183,6 +183,38 @@ async fn a_short_outage_at_200_a_second_over_four_connections() {
     assert!(took <= 240 * SECOND, "{took:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn publishers_wait_for_a_full_queue_that_blocks_until_the_cloud_is_back() {
+    const MESSAGES: u32 = 200;
+    let queue = "[bridge.queue]\nmax_messages = 20\nwhen_full = \"block\"\n";
+    let cloud = Cloud::start(&format!("{AWS}{queue}[[bridge.out]]\nfilter = \"d/#\"\n")).await;
+    cloud.up().await;
+    cloud.change(|scenario| scenario.outage = true);
+    cloud.until_state("down", 60 * SECOND).await;
+    let near = cloud.near.clone();
+    let publishing = tokio::spawn(async move {
+        for n in 0..MESSAGES {
+            near.publish("d/1", n.to_string(), QoS::AtLeastOnce).await.unwrap();
+        }
+    });
+    cloud.pass(600 * SECOND).await;
+    let queue = cloud.view().await["queue"].clone();
+    // One is on its way when the word comes that it is full.
+    assert!(queue["publishers_wait"] == true && queue["messages"].as_u64() <= Some(21), "{queue}");
+    assert!(!publishing.is_finished());
+    let (other, _inbox) = cloud.here.broker.client("other").await.unwrap();
+    other.publish("free", "", QoS::AtLeastOnce).await.unwrap();
+    cloud.change(|scenario| scenario.outage = false);
+    cloud.delivered(MESSAGES as usize, 600 * SECOND).await;
+    let expected: Vec<_> = (0..MESSAGES).map(|n| ("d/1".to_owned(), n.to_string())).collect();
+    assert_eq!(cloud.arrived(), expected);
+    publishing.await.unwrap();
+    let dropped =
+        ["dropped_queue_full", "dropped_queue_total"].map(|name| cloud.here.broker.metrics().get(name));
+    assert_eq!((dropped, cloud.letters()), ([Some(0), Some(0)], Vec::new()));
+    cloud.no_violations();
+}
+
 /// `cargo test --release -p culex-tests --test bridge -- --ignored --test-threads=1 two_hours`
 #[tokio::test(start_paused = true)]
 #[ignore = "it takes some minutes"]

@@ -302,6 +302,12 @@ impl Broker {
                         let taken = host.taken(number, shard) - taken;
                         host.post(number, to.0, messages, taken);
                     }
+                    Effect::SendAll(message) => {
+                        let mut host = self.host.borrow_mut();
+                        for to in (0..).take(self.shards.len()) {
+                            host.post(number, to, vec![message.clone()], 0);
+                        }
+                    }
                     Effect::Close { connection, outbox, reason: _ } => {
                         let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();
                         self.host.borrow_mut().close(number, connection, &bytes);

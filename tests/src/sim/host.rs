@@ -264,7 +264,11 @@ impl Host {
     /// Payloads of the messages that other shards have sent to this one, and that it has not taken.
     pub(super) fn on_their_way(&self, number: u16) -> Vec<String> {
         let payload = |mail: &Mail| match mail {
-            Mail::Attach { .. } | Mail::Answer { .. } | Mail::Fetched(_) | Mail::LeftWills => None,
+            Mail::Attach { .. }
+            | Mail::Answer { .. }
+            | Mail::Fetched(_)
+            | Mail::LeftWills
+            | Mail::Shard(ShardMessage::Queue { .. }) => None,
             Mail::Shard(ShardMessage::Deliver { publication, .. }) => {
                 Some(String::from_utf8_lossy(&publication.payload).into_owned())
             }

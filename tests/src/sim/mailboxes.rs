@@ -18,13 +18,16 @@ impl Host {
     /// A turn sends messages to another shard: each publication once, in the order in which it took them, and none
     /// that it did not take. `taken` is what it took in this turn.
     pub(super) fn post(&mut self, from: u16, to: u16, messages: Vec<ShardMessage>, taken: u64) {
-        let ids: Vec<_> =
-            messages.iter().map(|ShardMessage::Deliver { publication, .. }| publication.id).collect();
+        let id = |message: &ShardMessage| match message {
+            ShardMessage::Deliver { publication, .. } => Some(publication.id),
+            ShardMessage::Queue { .. } => None,
+        };
+        let ids: Vec<_> = messages.iter().filter_map(id).collect();
         if !ids.is_sorted_by(|first, second| first < second) {
             self.notes.push_back(Note::Broken(format!("s{from} sends {ids:?} to s{to}")));
         }
-        if messages.len() as u64 > taken {
-            let text = format!("s{from} took {taken} messages and sends {} to s{to}", messages.len());
+        if ids.len() as u64 > taken {
+            let text = format!("s{from} took {taken} messages and sends {} to s{to}", ids.len());
             self.notes.push_back(Note::Broken(text));
         }
         let mailbox = &mut self.mail[usize::from(to)];

@@ -37,6 +37,15 @@ pub(crate) enum State {
     Open,
 }
 
+/// What the next packet of a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WaitsFor {
+    /// Room in the store.
+    Store,
+    /// Room in a queue.
+    Queue,
+}
+
 /// [MQTT-3.1.2-24]: one and a half times.
 const SILENCE_MS_PER_KEEP_ALIVE_S: u32 = 1500;
 
@@ -57,8 +66,10 @@ pub(crate) struct Connection {
     pub(crate) pending: Option<Box<Pending>>,
     /// Answers that wait for the store.
     pub(crate) held: u32,
-    /// Its next packet waits until the store has room.
-    pub(crate) is_parked: bool,
+    /// Its next packet waits for this.
+    pub(crate) parked: Option<WaitsFor>,
+    /// It can wait for full queues, because none hangs on what it acknowledges.
+    pub(crate) waits_for_queues: bool,
     /// What holds for it; `None` if that is what holds for everybody.
     pub(crate) terms: Option<Arc<Terms>>,
     /// How fast it may send; `None` if that is not limited.
@@ -95,7 +106,8 @@ impl Connection {
             tells_origin: admission.tells_origin,
             pending: None,
             held: 0,
-            is_parked: false,
+            parked: None,
+            waits_for_queues: admission.options.queue.is_none(),
             terms: admission.terms.clone(),
             pace: None,
             waits_since: None,

@@ -19,6 +19,7 @@ pub struct Message {
     payload: Bytes,
     qos: QoS,
     is_retain: bool,
+    has_moved: bool,
     origin: Origin,
     bounds: MessageBounds,
 }
@@ -88,7 +89,7 @@ impl Message {
         bounds: MessageBounds,
     ) -> Self {
         let (topic, payload) = (topic.as_str().into(), Bytes::copy_from_slice(payload));
-        Self { identity, topic, payload, qos, is_retain, origin: Origin::Publish, bounds }
+        Self { identity, topic, payload, qos, is_retain, has_moved: false, origin: Origin::Publish, bounds }
     }
 
     /// The Will Message of a CONNECT.
@@ -99,6 +100,7 @@ impl Message {
             payload: will.payload.clone(),
             qos: will.qos,
             is_retain: will.is_retain,
+            has_moved: false,
             origin: Origin::Will,
             bounds,
         }
@@ -156,6 +158,7 @@ impl Message {
             return Err(MessageError::Reserved);
         }
         self.bounds.check_size(topic, &self.payload)?;
+        self.has_moved |= *self.topic != *topic;
         self.topic = topic.into();
         Ok(())
     }
@@ -179,6 +182,11 @@ impl Message {
     /// Whether it becomes a Retained Message.
     pub const fn set_retain(&mut self, is_retain: bool) {
         self.is_retain = is_retain;
+    }
+
+    /// Whether it was given another topic.
+    pub(crate) const fn has_moved(&self) -> bool {
+        self.has_moved
     }
 
     pub(crate) fn topic_name(&self) -> TopicName<'_> {

@@ -18,7 +18,7 @@ use super::qos::{Receiver, SendAction, Sender};
 use super::question::Identity;
 use super::terms::Terms;
 use super::time::{Tick, WallTime};
-use crate::limits::Limits;
+use crate::limits::{Limits, WhenFull};
 
 pub(crate) use self::feed::Feed;
 pub(crate) use self::filter_map::FilterMap;
@@ -32,6 +32,8 @@ pub(crate) struct Session {
     /// Whom it belongs to, with `is_trusted`, from its start to its end.
     pub(crate) user_name: Option<Box<str>>,
     pub(crate) is_trusted: bool,
+    /// Whoever publishes something that its queue would get waits.
+    pub(crate) is_full: bool,
     /// What holds for it since its client came in last; `None` if that is what holds for everybody.
     pub(crate) terms: Option<Arc<Terms>>,
     /// What it wants; `None` of nearly all sessions.
@@ -75,6 +77,7 @@ impl Session {
             client_id,
             user_name: None,
             is_trusted: false,
+            is_full: false,
             terms: None,
             options: None,
             author: None,
@@ -119,6 +122,12 @@ impl Session {
             when_full: all.when_full,
             ..Terms::limits(&self.terms, all).into()
         })
+    }
+
+    /// Whether its queue makes publishers wait when it is full. Only the host can want that.
+    pub(crate) fn makes_wait(&self) -> bool {
+        let own = self.options.as_ref().and_then(|options| options.queue);
+        own.is_some_and(|queue| queue.when_full == WhenFull::Block)
     }
 
     /// Whether the message that waits longest has waited for longer than the session wants. Nobody knows of one that

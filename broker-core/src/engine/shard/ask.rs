@@ -33,6 +33,7 @@ impl Shard {
                     shared: Some(message.payload()),
                     qos,
                     is_retain: message.is_retain(),
+                    has_passed: !message.has_moved(),
                 };
                 self.take(turn, key, handshake, Some(content))
             }
@@ -79,7 +80,7 @@ impl Shard {
         content: Content<'_>,
     ) {
         let Some(identity) = self.identity(key) else { return };
-        let Content { topic, payload, shared: _, qos, is_retain } = content;
+        let Content { topic, payload, shared: _, qos, is_retain, has_passed: _ } = content;
         let bounds = MessageBounds::from(&self.limits);
         let message = Message::new(identity, topic, payload, (qos, is_retain), bounds);
         self.ask(turn, key, PendingPacket::Publish(handshake), Question::Publish(message));

@@ -111,6 +111,9 @@ impl Shard {
         if let Some(timer) = timer {
             self.timers.disarm(timer, Timer::SessionExpiry(session_key));
         }
+        if is_other_wish {
+            self.note_options(turn.now.tick, session_key);
+        }
         self.stats.connections_total += 1;
         self.event(Event::Connected {
             client_id: admission.client_id.clone(),

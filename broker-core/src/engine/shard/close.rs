@@ -1,6 +1,6 @@
 //! The end of a connection.
 
-use crate::engine::connection::{Message, Will};
+use crate::engine::connection::{Message, WaitsFor, Will};
 use crate::engine::error::CloseReason;
 use crate::engine::keys::{ConnectionKey, PublicationId, SessionKey};
 use crate::engine::store::Record;
@@ -25,6 +25,9 @@ impl Shard {
         }
         if let Some(until) = connection.pace.as_ref().and_then(|pace| pace.pause) {
             self.timers.disarm(until, Timer::Pace(key));
+        }
+        if connection.parked == Some(WaitsFor::Queue) {
+            self.stats.publishers_waiting = self.stats.publishers_waiting.saturating_sub(1);
         }
         if let Some(pending) = &connection.pending {
             self.forget_question(key, pending);
@@ -118,6 +121,7 @@ impl Shard {
             publisher: None,
             author: Some(key),
             incoming: None,
+            waits: false,
         };
         self.route(turn, &inbound);
     }

@@ -30,6 +30,8 @@ pub(super) struct Inbound<'a> {
     pub(super) author: Option<SessionKey>,
     /// The publisher's stored session and the Packet Identifier of a QoS 2 message.
     pub(super) incoming: Option<(SessionId, PacketId)>,
+    /// Its publisher waits for full queues, and was looked at.
+    pub(super) waits: bool,
 }
 
 /// The message as one shard delivers it.
@@ -38,6 +40,7 @@ struct Copies<'a> {
     qos: QoS,
     is_retain: bool,
     publisher: Option<(ShardId, SessionKey)>,
+    waits: bool,
     retained: Option<RetainedVersion>,
     publication: Option<&'a Arc<Publication>>,
     /// The routes are not older than this.
@@ -71,6 +74,7 @@ impl Shard {
             qos: inbound.qos,
             is_retain: inbound.is_retain,
             publisher: inbound.publisher,
+            waits: inbound.waits,
             retained,
             publication: publication.as_ref(),
             generation,
@@ -83,8 +87,9 @@ impl Shard {
                 self.deliver(turn, &copies, targets);
             } else if let Some(publication) = &publication {
                 let (publication, routes) = (Arc::clone(publication), Arc::clone(&routes));
-                let publisher = inbound.publisher;
-                let message = ShardMessage::Deliver { publication, routes, generation, retained, publisher };
+                let (publisher, waits) = (inbound.publisher, inbound.waits);
+                let message =
+                    ShardMessage::Deliver { publication, routes, generation, retained, publisher, waits };
                 self.send_to(shard, message);
             }
         }
@@ -195,15 +200,15 @@ impl Shard {
         turn: &mut Turn<'_>,
         publication: &Arc<Publication>,
         routes: &Routes,
-        generation: u64,
-        retained: Option<RetainedVersion>,
-        publisher: Option<(ShardId, SessionKey)>,
+        (generation, retained): (u64, Option<RetainedVersion>),
+        (publisher, waits): (Option<(ShardId, SessionKey)>, bool),
     ) {
         let copies = Copies {
             message: Message::from(&**publication),
             qos: publication.qos,
             is_retain: publication.is_retain,
             publisher,
+            waits,
             retained,
             publication: Some(publication),
             generation,
@@ -251,7 +256,8 @@ impl Shard {
                 (QoS::AtMostOnce, _) => self.send_at_most_once(turn, key, &copies.message, is_retain),
                 (qos, Some(publication)) => {
                     let body = Arc::clone(publication);
-                    self.enqueue(turn, key, Queued::new(publication.id, body, qos, is_retain));
+                    let queued = Queued::new(publication.id, body, qos, is_retain);
+                    self.enqueue(turn, key, queued, copies.waits);
                 }
                 // route() makes a publication for every target that needs one.
                 (QoS::AtLeastOnce | QoS::ExactlyOnce, None) => debug_assert!(false, "nothing to queue"),
@@ -307,6 +313,6 @@ impl Shard {
 }
 
 /// Whether a target is the publisher itself and does not want its own messages (5.0 No Local).
-fn is_own(target: &Target, publisher: Option<(ShardId, SessionKey)>) -> bool {
+pub(super) fn is_own(target: &Target, publisher: Option<(ShardId, SessionKey)>) -> bool {
     target.no_local && publisher == Some((target.shard, target.session))
 }

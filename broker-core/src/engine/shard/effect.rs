@@ -29,6 +29,8 @@ pub enum Effect {
         /// What it gets.
         messages: Vec<ShardMessage>,
     },
+    /// Hand this message to every shard, this one included, behind what they were handed before. Seldom.
+    SendAll(ShardMessage),
     /// Write what is left once, then close the connection.
     Close {
         /// The connection, which the shard has forgotten already.
@@ -109,6 +111,17 @@ pub enum ShardMessage {
         retained: Option<RetainedVersion>,
         /// Who published it, for No Local.
         publisher: Option<(ShardId, SessionKey)>,
+        /// Who published it waits for full queues, so that one takes what was on its way.
+        waits: bool,
+    },
+    /// A queue that makes publishers wait is full, or has room again.
+    Queue {
+        /// The shard of its session.
+        shard: ShardId,
+        /// Its session.
+        session: SessionKey,
+        /// Whether it is full.
+        is_full: bool,
     },
 }
 
@@ -117,6 +130,7 @@ impl ShardMessage {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Deliver { publication, .. } => size_of::<Self>() + publication.bytes(),
+            Self::Queue { .. } => size_of::<Self>(),
         }
     }
 }
@@ -201,6 +215,11 @@ pub enum Event {
         client_id: Box<str>,
         /// The limit: `messages_per_second` or `bytes_per_second`.
         limit: &'static str,
+    },
+    /// A queue is full that makes whoever publishes to it wait. Told once a minute and session at most.
+    QueueFull {
+        /// The ClientId of its session.
+        client_id: Box<str>,
     },
     /// Messages to a session were dropped: its queue is full, or its client does not read (QoS 0). Told once a minute
     /// and session at most.

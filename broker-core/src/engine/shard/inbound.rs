@@ -25,6 +25,8 @@ pub(super) struct Content<'a> {
     pub(super) shared: Option<&'a Bytes>,
     pub(super) qos: QoS,
     pub(super) is_retain: bool,
+    /// Whether anything that it waits for was looked for by this topic.
+    pub(super) has_passed: bool,
 }
 
 impl Shard {
@@ -47,6 +49,7 @@ impl Shard {
             shared: None,
             qos: publish.qos,
             is_retain: publish.retain,
+            has_passed: true,
         };
         if is_reserved(topic.as_str()) || self.is_of_another(key, topic) {
             // [MQTT-3.3.5-2]: acknowledged as ever, and dropped.
@@ -70,7 +73,7 @@ impl Shard {
             && self.connections.get(key).is_none_or(|connection| !connection.is_trusted)
     }
 
-    fn may_publish(&mut self, key: ConnectionKey, topic: TopicName<'_>) -> bool {
+    pub(super) fn may_publish(&mut self, key: ConnectionKey, topic: TopicName<'_>) -> bool {
         if !self.gatekeeper.is_on() {
             return true;
         }
@@ -95,7 +98,7 @@ impl Shard {
         content: Option<Content<'_>>,
     ) -> Result<(), CloseReason> {
         let Some(connection) = self.connections.get(key) else { return Ok(()) };
-        let publisher = connection.session;
+        let (publisher, waits_for_queues) = (connection.session, connection.waits_for_queues);
         let incoming_max = Terms::limits(&connection.terms, &self.limits).incoming_in_flight;
         let mut inbound = content.map(|content| Inbound {
             message: Message {
@@ -110,6 +113,7 @@ impl Shard {
             publisher: Some((self.id, publisher)),
             author: Some(publisher),
             incoming: None,
+            waits: waits_for_queues && content.has_passed,
         });
         match handshake {
             Handshake::Nothing => {

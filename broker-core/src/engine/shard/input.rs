@@ -54,7 +54,7 @@ impl Shard {
                 }
                 Ok(Decoded::Packet { packet, len }) => {
                     let passage = self.pass(turn, key, &packet);
-                    if matches!(passage, Passage::Waits) {
+                    if matches!(passage, Passage::Waits(_)) {
                         self.note_partial(turn, key, len, done > 0);
                         return Consumed { bytes: done, is_cut_short: true };
                     }
@@ -112,9 +112,10 @@ impl Shard {
     /// A message of another shard.
     pub fn handle_message(&mut self, turn: &mut Turn<'_>, message: ShardMessage) {
         match message {
-            ShardMessage::Deliver { publication, routes, generation, retained, publisher } => {
-                self.deliver_foreign(turn, &publication, &routes, generation, retained, publisher);
+            ShardMessage::Deliver { publication, routes, generation, retained, publisher, waits } => {
+                self.deliver_foreign(turn, &publication, &routes, (generation, retained), (publisher, waits));
             }
+            ShardMessage::Queue { shard, session, is_full } => self.on_queue(turn, (shard, session), is_full),
         }
     }
 

@@ -30,6 +30,8 @@ pub struct SessionInfo {
     pub queue_messages: u64,
     /// See `queue_messages`.
     pub queue_bytes: u64,
+    /// Whether its queue is full, and whoever publishes to it waits ([`WhenFull::Block`](crate::limits::WhenFull::Block)).
+    pub queue_is_full: bool,
     /// Of `queue_messages` those whose topic and payload only the store has.
     pub queue_on_disk: u64,
     /// Those in flight.
@@ -131,6 +133,7 @@ impl Shard {
             subscriptions: session.subscription_count() as u64,
             queue_messages: session.queued_len() as u64,
             queue_bytes: session.queued_bytes() as u64,
+            queue_is_full: session.is_full,
             queue_on_disk: session.on_disk.as_ref().map_or(0, |on_disk| on_disk.tail_len() + on_disk.bare)
                 as u64,
             in_flight: session.sender.in_flight_len() as u64,

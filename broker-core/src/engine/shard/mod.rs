@@ -29,6 +29,7 @@ mod denied;
 mod effect;
 mod ending;
 mod feed;
+mod full;
 mod inbound;
 mod input;
 mod inspect;
@@ -67,6 +68,7 @@ use super::topics::TopicLimits;
 
 use self::answers::Gate;
 use self::ending::Ending;
+use self::full::FullQueues;
 use self::paging::Paging;
 use self::queue_room::QueueRoom;
 use self::room::Waiting;
@@ -118,6 +120,7 @@ pub struct Shard {
     timers: Timers,
     gate: Gate,
     waiting: Waiting,
+    full: FullQueues,
     cache: RouteCache,
     routes: Routes,
     /// Connections that have more to send than the outbox took last time.
@@ -157,6 +160,7 @@ impl Shard {
             timers: Timers::default(),
             gate: Gate::default(),
             waiting: Waiting::default(),
+            full: FullQueues::default(),
             cache: RouteCache::new(hash_keys, CacheLimits::default()),
             routes: Routes::new(),
             resuming: VecDeque::new(),
@@ -177,6 +181,7 @@ impl Shard {
             connections: self.connections.len() as u64,
             sessions: self.sessions.len() as u64,
             queue_memory_bytes: self.queue_memory(),
+            queues_full: self.full.own_len() as u64,
             packets_sent: self.connections.packets_sent,
             ..self.stats
         }
@@ -226,6 +231,7 @@ impl Shard {
         for (to, messages) in self.outgoing.drain(..) {
             self.effects.push_back(Effect::Send { to, messages });
         }
+        self.tell_of_queues();
         self.effects.extend(self.closing.drain(..));
     }
 

@@ -27,9 +27,10 @@ enum Full {
 }
 
 impl Shard {
-    /// Puts a message at the end of a session's queue, or drops one by policy if it is full.
-    pub(super) fn enqueue(&mut self, turn: &mut Turn<'_>, key: SessionKey, message: Queued) {
-        if self.make_room(turn, key, &message) {
+    /// Puts a message at the end of a session's queue, or drops one by policy if it is full. `waits`: its publisher waits
+    /// for full queues.
+    pub(super) fn enqueue(&mut self, turn: &mut Turn<'_>, key: SessionKey, message: Queued, waits: bool) {
+        if self.make_room(turn, key, &message, waits) {
             self.push(turn, key, message);
         }
     }
@@ -39,6 +40,7 @@ impl Shard {
         let bytes = message.bytes();
         let stays = self.stays_in_memory(key, bytes);
         let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
+        let makes_wait = session.makes_wait();
         self.stats.queue_messages += 1;
         self.stats.queue_bytes += bytes as u64;
         if stays {
@@ -47,19 +49,27 @@ impl Shard {
             self.paging.note_out(&mut self.stats, 1, bytes);
             session.on_disk.get_or_insert_default().push_back(Stub::new(&message));
         }
+        if makes_wait {
+            self.note_length(turn.now.tick, key);
+        }
         self.send_queued(turn, key);
     }
 
     /// Whether the queue takes one more.
-    fn make_room(&mut self, turn: &Turn<'_>, key: SessionKey, newest: &Queued) -> bool {
+    fn make_room(&mut self, turn: &Turn<'_>, key: SessionKey, newest: &Queued, waits: bool) -> bool {
         loop {
             let Some(full) = self.full_for(turn, key, newest.bytes()) else { return true };
             if self.drop_aged(turn, key) {
                 continue;
             }
             let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return false };
+            if waits && session.makes_wait() {
+                // It was on its way when the queue became full.
+                self.note_full(turn.now.tick, key);
+                return true;
+            }
             let oldest = match session.queue_limits(&self.limits).when_full {
-                WhenFull::DropNewest => None,
+                WhenFull::DropNewest | WhenFull::Block => None,
                 WhenFull::DropOldest => session.drop_oldest_waiting(),
             };
             let is_done = oldest.is_none();

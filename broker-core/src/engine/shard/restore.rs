@@ -95,6 +95,7 @@ impl Shard {
         self.stats.subscriptions += stored.subscriptions.len() as u64;
         self.page_out(key);
         self.queue_room.restore(turn.commons, &self.stats);
+        self.note_length(turn.now.tick, key);
         if expiry_s != u32::MAX {
             let at = left_at.or(alive_at).unwrap_or(turn.now.wall);
             if left_at.is_none() || is_shortened {

@@ -14,10 +14,12 @@
 //!
 //! While the disk is full, nobody knows for how long. A 5.0 client is told so by 0x97 and may do something else. Whoever
 //! has to wait longer than the limit `stall_max` for the answer to a packet of its own is closed.
+//!
+//! Who waits for a full queue stands here too: see [`full`](super::full).
 
 use culex_codec::{Packet, ProtocolVersion, Publish, QoS, Subscribe, TopicName};
 
-use crate::engine::connection::{Admission, Connection, State};
+use crate::engine::connection::{Admission, Connection, State, WaitsFor};
 use crate::engine::error::{CloseReason, Refusal};
 use crate::engine::keys::ConnectionKey;
 use crate::engine::question::Handshake;
@@ -62,7 +64,7 @@ pub(super) enum Passage {
     /// It is handled.
     Open,
     /// It stays where it is.
-    Waits,
+    Waits(WaitsFor),
     /// It is answered, and nothing of it is taken.
     Refused(Handshake),
 }
@@ -88,7 +90,10 @@ impl Shard {
         }
         for key in std::mem::take(&mut self.waiting.parked) {
             let Some(connection) = self.connections.get_mut(key) else { continue };
-            connection.is_parked = false;
+            if connection.parked != Some(WaitsFor::Store) {
+                continue;
+            }
+            connection.parked = None;
             connection.last_packet = now;
             connection.note_wait();
             if connection.is_reading() {
@@ -124,12 +129,17 @@ impl Shard {
 
     /// What becomes of a packet, before anything of it is taken. If it waits, the connection is not read from here on.
     pub(super) fn pass(&mut self, turn: &mut Turn<'_>, key: ConnectionKey, packet: &Packet<'_>) -> Passage {
-        if self.waiting.room == StoreRoom::Free {
+        let is_store_free = self.waiting.room == StoreRoom::Free;
+        if is_store_free && !self.full.is_any() {
             return Passage::Open;
         }
         let passage = match packet {
             Packet::Publish(publish) => self.pass_publish(turn, key, publish),
-            Packet::Subscribe(subscribe) if self.is_stored(key) && !self.is_again(key, subscribe) => Passage::Waits,
+            Packet::Subscribe(subscribe)
+                if !is_store_free && self.is_stored(key) && !self.is_again(key, subscribe) =>
+            {
+                Passage::Waits(WaitsFor::Store)
+            }
             Packet::Subscribe(_)
             // Each of these ends something, or says that nothing is amiss.
             | Packet::Unsubscribe(_)
@@ -147,23 +157,24 @@ impl Shard {
             | Packet::PingResp
             | Packet::Auth(_) => Passage::Open,
         };
-        if matches!(passage, Passage::Waits) {
-            self.park(turn, key);
+        if let Passage::Waits(what) = passage {
+            self.park(turn, key, what);
         }
         passage
     }
 
     fn pass_publish(&mut self, turn: &Turn<'_>, key: ConnectionKey, publish: &Publish<'_>) -> Passage {
         let handshake = Handshake::new(publish.qos, publish.packet_id);
-        if !self.would_be_kept(turn, key, publish, handshake) {
-            return Passage::Open;
+        if self.waiting.room == StoreRoom::Free || !self.would_be_kept(turn, key, publish, handshake) {
+            let waits = self.waits_for_queue(turn, key, publish);
+            return if waits { Passage::Waits(WaitsFor::Queue) } else { Passage::Open };
         }
         let version = self.connections.get(key).map(|connection| connection.version);
         let is_told = version == Some(ProtocolVersion::V5) && handshake != Handshake::Nothing;
         if is_told && self.waiting.room == StoreRoom::Full {
             return Passage::Refused(handshake);
         }
-        Passage::Waits
+        Passage::Waits(WaitsFor::Store)
     }
 
     /// Whether the store would be given something new because of this message.
@@ -175,10 +186,7 @@ impl Shard {
         handshake: Handshake,
     ) -> bool {
         let Some(topic) = publish.topic else { return false };
-        if is_reserved(topic.as_str()) || self.is_of_another(key, topic) {
-            return false;
-        }
-        if self.topic_limits(key).check(topic.as_str()).is_err() {
+        if !self.is_delivered(key, topic) {
             return false;
         }
         match handshake {
@@ -188,6 +196,13 @@ impl Shard {
                 publish.retain || self.has_stored_readers(turn, topic, publish.qos)
             }
         }
+    }
+
+    /// Whether a topic is one that a connection may publish to at all.
+    pub(super) fn is_delivered(&self, key: ConnectionKey, topic: TopicName<'_>) -> bool {
+        !is_reserved(topic.as_str())
+            && !self.is_of_another(key, topic)
+            && self.topic_limits(key).check(topic.as_str()).is_ok()
     }
 
     /// Whether somebody has it queued who outlives a connection.
@@ -218,17 +233,27 @@ impl Shard {
         session.is_some_and(|session| self.gate.is_stored(session.subscribed_in) && is_subscribed(session))
     }
 
-    fn park(&mut self, turn: &Turn<'_>, key: ConnectionKey) {
+    fn park(&mut self, turn: &Turn<'_>, key: ConnectionKey, what: WaitsFor) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.is_parked = true;
-        connection.waits_since.get_or_insert(turn.now.tick);
-        self.stats.store_waits += 1;
+        connection.parked = Some(what);
+        let parked = match what {
+            WaitsFor::Store => {
+                connection.waits_since.get_or_insert(turn.now.tick);
+                self.stats.store_waits += 1;
+                &mut self.waiting.parked
+            }
+            WaitsFor::Queue => {
+                self.stats.queue_waits += 1;
+                self.stats.publishers_waiting += 1;
+                &mut self.full.parked
+            }
+        };
         // Those that have gone meanwhile, and come again, must not add up.
-        if self.waiting.parked.len() > 2 * self.connections.len() {
+        if parked.len() > 2 * self.connections.len() {
             let connections = &self.connections;
-            self.waiting.parked.retain(|key| connections.get(*key).is_some_and(|other| other.is_parked));
+            parked.retain(|key| connections.get(*key).is_some_and(|other| other.parked == Some(what)));
         }
-        self.waiting.parked.push(key);
+        parked.push(key);
     }
 
     /// A 5.0 PUBLISH that was not taken because nothing can be kept, and its client is told.
@@ -270,19 +295,19 @@ impl Shard {
 }
 
 impl Connection {
-    /// Not before CONNACK, nor while one of its packets waits for a verdict or for room in the store, or very many of its
-    /// answers for the store, nor while it has sent too fast.
+    /// Not before CONNACK, nor while one of its packets waits for a verdict, for room in the store or in a queue, or very many
+    /// of its answers for the store, nor while it has sent too fast.
     pub(super) fn is_reading(&self) -> bool {
         self.state == State::Open
             && self.pending.is_none()
-            && !self.is_parked
+            && self.parked.is_none()
             && self.held < HELD_MAX
             && self.pace.as_ref().is_none_or(|pace| pace.pause.is_none())
     }
 
     /// Something that it waited for is over.
     pub(super) fn note_wait(&mut self) {
-        if self.held == 0 && !self.is_parked {
+        if self.held == 0 && self.parked != Some(WaitsFor::Store) {
             self.waits_since = None;
         }
     }

@@ -194,6 +194,9 @@ impl Shard {
             session.left_at = turn.commons.generation();
         }
         let is_promise = session.id.is_some();
+        if has_left {
+            self.note_moved(session_key);
+        }
         self.answer(turn, key, Answer::UnsubAck(unsubscribe.packet_id), is_promise); // [MQTT-3.10.4-5]
         Ok(())
     }

@@ -15,6 +15,9 @@ impl Shard {
         let message = Message { id: PublicationId(0), topic, payload, shared: None, kept: None };
         let (qos, is_retain) = (QoS::AtMostOnce, true);
         let (publisher, author) = (None, None);
-        self.route(turn, &Inbound { message, qos, is_retain, publisher, author, incoming: None });
+        self.route(
+            turn,
+            &Inbound { message, qos, is_retain, publisher, author, incoming: None, waits: false },
+        );
     }
 }

@@ -151,7 +151,8 @@ impl ClientBuilder {
     }
 
     /// Limits of this session's queue, in place of `queue_messages`, `queue_bytes` (topic and payload) and `when_full`
-    /// of the broker. The limit `queue_total_bytes` of all queues together holds too.
+    /// of the broker. The limit `queue_total_bytes` of all queues together holds too. What a client with such limits
+    /// publishes never waits for another queue ([`WhenFull::Block`]): behind it would lie its acknowledgements.
     pub fn queue_limits(mut self, messages: Limit, bytes: Limit, when_full: WhenFull) -> Self {
         self.session_options.queue = Some(QueueLimits { messages, bytes, when_full });
         self

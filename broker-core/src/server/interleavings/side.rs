@@ -99,8 +99,8 @@ impl Side {
                 Effect::Send { messages, .. } => self.sent.extend(messages),
                 // Clean sessions wait for nothing that is stored.
                 Effect::Store(_) | Effect::Event(_) | Effect::Resume { .. } => {}
-                Effect::Close { .. } | Effect::Ask { .. } | Effect::Fetch(_) => {
-                    panic!("nothing closes, asks or reads here")
+                Effect::Close { .. } | Effect::Ask { .. } | Effect::Fetch(_) | Effect::SendAll(_) => {
+                    panic!("nothing closes, asks, reads or is full here")
                 }
             }
         }

@@ -49,6 +49,12 @@ impl Lane {
                     mailbox.send(messages.into_iter().map(LaneMessage::Shard), bytes);
                 }
             }
+            Effect::SendAll(message) => {
+                self.has_sent = true;
+                for mailbox in &neighbours.mailboxes {
+                    mailbox.send([LaneMessage::Shard(message.clone())], message.bytes());
+                }
+            }
             Effect::Close { connection, outbox, reason } => self.close(connection, outbox, Some(reason)),
             Effect::Ask { connection, question } => self.ask(neighbours, connection, *question),
             Effect::Resume { connection } => self.queue(connection),

@@ -74,6 +74,12 @@ async fn ask(arguments: &Arguments) -> Result<(String, bool), String> {
             let _ = writeln!(text, "{name}: {why}");
             let _ = writeln!(text, "{name}: `culex bridge test -c FILE {name}` finds out what is wrong");
         }
+        if bridge.pointer("/queue/publishers_wait").and_then(Value::as_bool) == Some(true) {
+            let _ = writeln!(
+                text,
+                "{name}: its queue is full: whoever publishes there waits, and nothing is dropped"
+            );
+        }
         if let Some(advice) = bridge.get("advice").and_then(Value::as_str) {
             let _ = writeln!(text, "{name}: {advice}");
         }

@@ -171,7 +171,7 @@ pub struct BridgeQueue {
     pub max_messages: Limit,
     /// A message that has waited for longer is dropped; zero is never.
     pub max_age: Duration,
-    /// What a full queue drops.
+    /// What a full queue drops, or that publishers wait.
     pub when_full: WhenFull,
     /// Whether messages of QoS 0 wait too, which are then sent with QoS 1; `None` is not.
     pub qos0: Option<bool>,

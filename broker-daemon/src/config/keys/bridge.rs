@@ -194,16 +194,22 @@ pub(crate) const BRIDGE_QUEUE: &[Key<BridgeQueue>] = &[
     Key {
         name: "when_full",
         setting: Setting::Choice {
-            words: &["drop-newest", "drop-oldest"],
+            words: &["drop-newest", "drop-oldest", "block"],
             get: |queue| match queue.when_full {
                 WhenFull::DropNewest => 0,
                 WhenFull::DropOldest => 1,
+                WhenFull::Block => 2,
             },
             set: |queue, index| {
-                queue.when_full = if index == 0 { WhenFull::DropNewest } else { WhenFull::DropOldest }
+                queue.when_full = match index {
+                    0 => WhenFull::DropNewest,
+                    1 => WhenFull::DropOldest,
+                    _ => WhenFull::Block,
+                }
             },
         },
-        doc: "What a full queue drops: the message that arrives, or the oldest that waits. Both are counted.",
+        doc: "What a full queue drops: the message that arrives, or the oldest that waits. Both are counted. With `block` nothing is \
+              dropped: whoever publishes something that it would get waits until an eighth of it is free.",
     },
     Key {
         name: "qos0",

@@ -219,7 +219,7 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
         setting: Setting::Choice {
             words: &["drop-newest", "drop-oldest"],
             get: |l| match l.when_full {
-                WhenFull::DropNewest => 0,
+                WhenFull::DropNewest | WhenFull::Block => 0,
                 WhenFull::DropOldest => 1,
             },
             set: |l, index| {

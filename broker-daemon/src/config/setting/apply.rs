@@ -128,6 +128,11 @@ impl<T> Setting<T> {
             (Self::Threads { .. }, Input::Integer(Some(0))) => {
                 complaint.help("write \"auto\" to let the broker decide")
             }
+            (Self::Choice { words, .. }, Input::Text(text))
+                if text == "block" && words.contains(&"drop-oldest") =>
+            {
+                complaint.help(BLOCK_HELP)
+            }
             (Self::Choice { words, .. }, Input::Text(text)) => {
                 match crate::config::suggest::nearest(text, words.iter().copied()) {
                     Some(word) => complaint.help(format!("did you mean \"{word}\"?")),
@@ -149,6 +154,10 @@ impl<T> Setting<T> {
         }
     }
 }
+
+/// A client could keep everybody from publishing by not reading.
+const BLOCK_HELP: &str =
+    "only the queue of a bridge or a webhook can make publishers wait: [bridge.queue], [webhook.queue]";
 
 impl<T> NumberField<T> {
     /// Whether it fits into the field, and is there now.

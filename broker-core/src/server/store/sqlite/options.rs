@@ -46,6 +46,7 @@ pub(super) fn packed(is_trusted: bool, options: &SessionOptions) -> Option<Vec<u
         bytes.push(match when_full {
             WhenFull::DropNewest => 0,
             WhenFull::DropOldest => 1,
+            WhenFull::Block => 2,
         });
         packed::put(&mut bytes, number(messages));
         packed::put(&mut bytes, number(bytes_max));
@@ -77,6 +78,7 @@ fn take(from: &mut &[u8]) -> Option<(bool, SessionOptions)> {
         let when_full = match from.split_off_first()? {
             0 => WhenFull::DropNewest,
             1 => WhenFull::DropOldest,
+            2 => WhenFull::Block,
             _ => return None,
         };
         let (messages, bytes) = (limit(packed::take(from)?), limit(packed::take(from)?));
@@ -131,8 +133,11 @@ mod tests {
     #[test]
     fn options_are_read_as_they_were_written() {
         let all = all();
+        let queue =
+            QueueLimits { messages: Limit::Unlimited, bytes: Limit::Unlimited, when_full: WhenFull::Block };
         for options in [
             all,
+            SessionOptions { queue: Some(queue), ..all },
             SessionOptions { queue: None, ..all },
             SessionOptions { max_age_ms: None, no_local: false, ..all },
             SessionOptions { part: None, retain_as_published: false, ..all },
@@ -153,7 +158,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_nothing() {
-        for bytes in [&[128][..], &[QUEUE, 2, 1, 1], &[PART, 3, 3, 0], &[PART, 0, 0, 0]] {
+        for bytes in [&[128][..], &[QUEUE, 3, 1, 1], &[PART, 3, 3, 0], &[PART, 0, 0, 0]] {
             assert_eq!(take(&mut &*bytes), None, "{bytes:?}");
         }
     }
