@@ -13,6 +13,7 @@
 
 pub mod aws;
 pub mod diagnosis;
+mod dial;
 mod incoming;
 mod left;
 mod link;
