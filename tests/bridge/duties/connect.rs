@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use culex::aws_emulator::Emulator;
 use culex_core::Broker;
+use tokio::time::Instant;
 
 use super::cloud::{AWS, Cloud, OUT};
 
@@ -59,6 +60,47 @@ async fn aic_con_06_19_retries_with_a_backoff_that_grows_and_is_never_the_same()
         }
         assert!(delays.iter().max() > Some(&(10 * SECOND)), "it grows: {delays:?}");
     }
+}
+
+/// Whoever orders, and whatever is changed meanwhile.
+#[tokio::test(start_paused = true)]
+async fn aic_con_06_orders_in_quick_succession_connect_once_a_second() {
+    let cloud = Cloud::start(&out("")).await;
+    cloud.up().await;
+    let bridges = &cloud.here.bridges;
+    for _ in 0..3 {
+        bridges.pause("aws").await.unwrap();
+        assert_eq!(cloud.view().await["state"], "paused", "it says so when it is away");
+        bridges.resume("aws").await.unwrap();
+        assert_eq!(cloud.view().await["state"], "starting", "and when it is about to come back");
+        bridges.pause("aws").await.unwrap();
+        bridges.resume("aws").await.unwrap();
+        cloud.until_state("up", 2 * SECOND).await;
+    }
+    for keep_alive in [70, 80, 90] {
+        cloud.follow(&out(&format!("keep_alive = \"{keep_alive}s\""))).await;
+        cloud.until_state("up", 2 * SECOND).await;
+    }
+    let times = cloud.attempts();
+    assert_eq!(times.len(), 7, "{times:?}");
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] > SECOND), "{times:?}");
+    cloud.no_violations();
+}
+
+/// Somebody else has used the ClientId while the bridge was paused, as `culex bridge test` does.
+#[tokio::test(start_paused = true)]
+async fn aic_con_06_a_resumed_bridge_waits_for_whoever_paused_it() {
+    let cloud = Cloud::start(&out("")).await;
+    cloud.up().await;
+    cloud.pass(5 * SECOND).await;
+    cloud.here.bridges.pause("aws").await.unwrap();
+    cloud.pass(5 * SECOND).await;
+    let resumed = Instant::now();
+    cloud.here.bridges.resume("aws").await.unwrap();
+    cloud.until_state("up", 2 * SECOND).await;
+    let last = *cloud.attempts().last().unwrap();
+    assert!(last - resumed > SECOND, "{:?}", last - resumed);
+    cloud.no_violations();
 }
 
 #[tokio::test(start_paused = true)]

@@ -153,6 +153,7 @@ impl Link {
         self.outgoing = Outgoing::new(self.shared.rules.clone());
         self.session = Session::default();
         sleep(STAGGER * u32::from(self.index)).await;
+        let mut is_paused = false;
         loop {
             let order = *self.orders.borrow_and_update();
             let delay = match order {
@@ -162,7 +163,13 @@ impl Link {
                 }
                 Order::Pause => {
                     self.shared.link_is_paused(self.index);
+                    is_paused = true;
                     None
+                }
+                Order::Run if is_paused => {
+                    self.shared.link_is_resumed(self.index);
+                    is_paused = false;
+                    continue;
                 }
                 Order::Run => match self.attempt(&client, &mut waiting).await {
                     Ok(Next::Again(delay)) => Some(delay),
