@@ -23,9 +23,9 @@ impl Link {
         let bytes = delivery.payload.len();
         if let Some(circles) = &shared.circles {
             match circles.goes_out(&delivery) {
-                Passage::Goes | Passage::Closes(_) => {}
+                Passage::Goes | Passage::Strange | Passage::Closes(_) => {}
                 Passage::Asks => {
-                    if let Some(placed) = shared.mappings.place_out(&delivery.topic) {
+                    if let Some(placed) = shared.mappings.place_out(&delivery.topic, &delivery.payload) {
                         let send = |question| connection.publish(question).is_ok();
                         circles.ask(Side::Out, &placed.topic, send);
                     }
