@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use culex_codec::PacketId;
 use culex_core::client::{ClientError, Connection, Session};
 use culex_core::{Client, Delivery, Gone};
 use tokio::sync::watch;
@@ -89,6 +90,8 @@ pub(super) struct Link {
     letters: Pending<Delivery>,
     session: Session,
     subscriber: Subscriber,
+    /// Questions of ours without an answer, which no other connection sends again: the other side may close it for them.
+    questions: Vec<PacketId>,
     /// Connections that ended soon after they had begun, one after another.
     short_lived: u32,
 }
@@ -108,6 +111,7 @@ impl Link {
             letters: Pending::default(),
             session: Session::default(),
             subscriber,
+            questions: Vec::new(),
             short_lived: 0,
             shared,
         }
@@ -282,6 +286,9 @@ impl Link {
             self.say_goodbye(&mut connection).await;
         }
         self.session = connection.into_session();
+        for question in self.questions.drain(..) {
+            self.session.give_up(question);
+        }
         if let Some(echoes) = self.shared.echoes.as_ref().filter(|_| self.index == 0) {
             echoes.lock().end();
         }
