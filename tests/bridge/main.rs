@@ -13,6 +13,7 @@
 #[path = "../tls/authority.rs"]
 #[expect(dead_code, reason = "the tests of TLS need more of it")]
 mod authority;
+mod bind;
 mod block;
 mod command;
 mod diagnosis;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::parameters::{Parameters, Segments};
 use super::{Answer, Api, ApiProblem};
-use crate::bridge::NoBridge;
+use crate::bridge::{NoBridge, OrderError};
 
 pub(super) async fn list(State(api): State<Arc<Api>>, parameters: Parameters) -> Answer {
     parameters.only(&[])?;
@@ -44,6 +44,15 @@ pub(super) async fn resume(
     let bridges = api.bridges.as_ref().ok_or_else(|| NoBridge(name.clone()))?;
     bridges.resume(&name).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+impl From<OrderError> for ApiProblem {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::NoBridge(error) => error.into(),
+            OrderError::Late(_) => Self::new(StatusCode::GATEWAY_TIMEOUT, error.to_string()),
+        }
+    }
 }
 
 impl From<NoBridge> for ApiProblem {

@@ -73,12 +73,24 @@ impl Incoming {
         }
         let passage = shared.circles.as_ref().map_or(Passage::Goes, |circles| circles.comes_in(&message));
         match passage {
-            Passage::Goes | Passage::Asks | Passage::Closes(_) => {}
+            Passage::Goes | Passage::Asks | Passage::Strange | Passage::Closes(_) => {}
             Passage::Again => return Arrival::Again,
             Passage::Ends => return Arrival::Echo,
         }
-        let Some(placed) = shared.mappings.place_in(&message.topic) else { return Arrival::Unplaced };
-        let publication = Publication::new(placed.topic, message.payload, message.qos.min(placed.qos));
+        let Some(placed) = shared.mappings.place_in(&message.topic, &message.payload) else {
+            return Arrival::Unplaced;
+        };
+        if let Some(why) = placed.objection {
+            let mut letter = DeadLetter::new(placed.topic, placed.payload);
+            (letter.qos, letter.retain, letter.reason) = (message.qos, message.is_retained, why);
+            let (packet_id, letters) = (message.packet_id, Arc::clone(&shared.letters));
+            self.pending.push(async move {
+                let bytes = letter.payload.len();
+                Done { packet_id, bytes, outcome: keep(&letter, &letters).await }
+            });
+            return Arrival::Taken;
+        }
+        let publication = Publication::new(placed.topic, placed.payload, message.qos.min(placed.qos));
         let publication =
             if message.is_retained && placed.retain { publication.retained() } else { publication };
         let (packet_id, bytes) = (message.packet_id, publication.payload.len());
@@ -116,8 +128,12 @@ async fn settle(
         Err(PublishError::Gone(gone)) => Err(Unsettled::Gone(gone)),
         Err(error) => {
             letter.reason = format!("from the other broker, and not taken here: {error}");
-            letters.put(&letter).await?;
-            Ok(Outcome::DeadLettered)
+            keep(&letter, letters).await
         }
     }
+}
+
+async fn keep(letter: &DeadLetter, letters: &DeadLetters) -> Result<Outcome, Unsettled> {
+    letters.put(letter).await?;
+    Ok(Outcome::DeadLettered)
 }

@@ -9,6 +9,7 @@ use culex_core::{
     TopicPart,
 };
 
+use super::mapping::Way;
 use super::shared::Shared;
 use crate::config::{Bridge, BridgeQueue};
 use crate::integration::session::{self, FollowError};
@@ -48,7 +49,9 @@ pub(super) async fn connect(shared: &Shared, index: u16) -> Result<Local, LocalE
         Some(_) | None => builder,
     };
     let (client, inbox) = builder.connect().await?;
-    let wanted: Vec<_> = shared.mappings.outgoing.iter().map(|way| way.filter.as_str()).collect();
+    let mut wanted: Vec<_> = shared.mappings.outgoing.iter().flat_map(Way::filters).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
     // Whatever QoS goes over the wire, nothing that was promised here is lost before.
     session::follow(&client, &shared.admin, &wanted, QoS::ExactlyOnce).await?;
     Ok(Local { client, inbox })

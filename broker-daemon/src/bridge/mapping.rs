@@ -1,7 +1,9 @@
 //! What a topic is called on the other side.
 
+use bytes::Bytes;
 use culex_codec::{QoS, TopicFilter, TopicName};
 
+use super::loops::{filter_for_questions, grown_by, message_of, question_after};
 use crate::config::{Bridge, Mapping};
 
 /// The mappings of a bridge, ready for every message.
@@ -16,6 +18,8 @@ pub(super) struct Mappings {
 pub(super) struct Way {
     /// The filter where the messages come from.
     pub(super) filter: String,
+    /// For the questions that the filter keeps away ([`super::loops`]).
+    questions: Option<String>,
     strip: String,
     add: String,
     /// The highest QoS of its messages.
@@ -29,16 +33,23 @@ pub(super) struct Way {
 pub(super) struct Placed {
     /// Its topic on the other side.
     pub(super) topic: String,
+    /// Its payload: the same, but of a question whose message has another name there.
+    pub(super) payload: Bytes,
     /// The highest QoS.
     pub(super) qos: QoS,
     /// Whether RETAIN goes with it.
     pub(super) retain: bool,
+    /// Why it is not to go there.
+    pub(super) objection: Option<String>,
 }
 
 impl Mappings {
     pub(super) fn of(bridge: &Bridge) -> Self {
+        // Nothing goes round by AWS IoT, and each subscription there costs a right.
+        let questions = |filter: String| filter_for_questions(&filter).filter(|_| !bridge.is_aws_iot());
         let outgoing = |mapping: &Mapping| Way {
             filter: mapping.local_filter(),
+            questions: questions(mapping.local_filter()),
             strip: mapping.local_prefix.clone().unwrap_or_default(),
             add: mapping.remote_beginning(),
             qos: mapping.qos,
@@ -46,6 +57,7 @@ impl Mappings {
         };
         let incoming = |mapping: &Mapping| Way {
             filter: mapping.remote_filter(),
+            questions: questions(mapping.remote_filter()),
             strip: mapping.remote_prefix.clone().unwrap_or_default(),
             add: mapping.local_prefix.clone().unwrap_or_default(),
             qos: mapping.qos,
@@ -57,43 +69,66 @@ impl Mappings {
         }
     }
 
-    /// Where a local topic goes: the first mapping that it matches decides.
-    pub(super) fn place_out(&self, topic: &str) -> Option<Placed> {
-        self.outgoing.iter().find_map(|way| way.place(topic))
+    /// Where a local message goes: the first mapping that its topic matches decides.
+    pub(super) fn place_out(&self, topic: &str, payload: &Bytes) -> Option<Placed> {
+        place(&self.outgoing, topic, payload)
     }
 
-    /// Where a topic of the other side goes.
-    pub(super) fn place_in(&self, topic: &str) -> Option<Placed> {
-        self.incoming.iter().find_map(|way| way.place(topic))
+    /// Where a message of the other side goes.
+    pub(super) fn place_in(&self, topic: &str, payload: &Bytes) -> Option<Placed> {
+        place(&self.incoming, topic, payload)
     }
 
     /// Whether a topic of the other side comes in.
     pub(super) fn comes_in(&self, topic: &str) -> bool {
-        self.incoming.iter().any(|way| way.matches(topic))
+        self.incoming.iter().any(|way| way.filters().any(|filter| is_match(filter, topic)))
     }
 }
 
+fn place(ways: &[Way], topic: &str, payload: &Bytes) -> Option<Placed> {
+    let place = |topic: &str| ways.iter().find_map(|way| way.place(topic, payload));
+    place(topic).or_else(|| {
+        // A question goes where the message goes that it has followed.
+        let placed = place(&message_of(topic, payload)?)?;
+        let (topic, payload) = question_after(&placed.topic, payload)?;
+        Some(Placed { topic, payload, ..placed })
+    })
+}
+
+/// Whether a filter matches a topic. What is none matches nothing.
+fn is_match(filter: &str, topic: &str) -> bool {
+    let (Ok(filter), Ok(name)) = (TopicFilter::new(filter), TopicName::new(topic)) else { return false };
+    filter.matches(name)
+}
+
 impl Way {
-    fn matches(&self, topic: &str) -> bool {
-        let (Ok(filter), Ok(name)) = (TopicFilter::new(&self.filter), TopicName::new(topic)) else {
-            return false;
-        };
-        filter.matches(name)
+    /// What brings its messages, and questions.
+    pub(super) fn filters(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&*self.filter).chain(self.questions.as_deref())
     }
 
-    fn place(&self, topic: &str) -> Option<Placed> {
-        if !self.matches(topic) {
+    fn place(&self, topic: &str, payload: &Bytes) -> Option<Placed> {
+        if !is_match(&self.filter, topic) {
             return None;
         }
         // `a/#` matches `a` too, which has no name below `a/`.
         let rest = topic.strip_prefix(&*self.strip)?;
-        Some(Placed { topic: [&*self.add, rest].concat(), qos: self.qos, retain: self.retain })
+        let (topic, payload) = ([&*self.add, rest].concat(), payload.clone());
+        let objection = grown_by(&topic, &self.add).map(|round| {
+            format!(
+                "messages go round, and each round puts \"{}\" before the topic: give each direction its own prefix, or take one of \
+                 the ways away",
+                round.escape_debug()
+            )
+        });
+        Some(Placed { topic, payload, qos: self.qos, retain: self.retain, objection })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bridge::loops::{Questions, Side};
     use crate::config::RemoteAddress;
 
     fn mapping(filter: &str, local: &str, remote: &str) -> Mapping {
@@ -113,6 +148,32 @@ mod tests {
         Bridge { outgoing, incoming, ..Bridge::default() }
     }
 
+    fn out(mappings: &Mappings, topic: &str) -> Option<String> {
+        mappings.place_out(topic, &Bytes::new()).map(|placed| placed.topic)
+    }
+
+    fn into(mappings: &Mappings, topic: &str) -> Option<String> {
+        mappings.place_in(topic, &Bytes::new()).map(|placed| placed.topic)
+    }
+
+    #[test]
+    fn a_question_about_the_last_level_takes_the_way_of_its_message() {
+        let outgoing =
+            vec![mapping("b", "a/", "x/"), mapping("c", "a/", "y/"), mapping("", "one", "far/other")];
+        let mappings = Mappings::of(&Bridge { outgoing, ..Bridge::default() });
+        let filters: Vec<_> = mappings.outgoing.iter().flat_map(Way::filters).collect();
+        let question = "culex-loop-check";
+        let expected = ["a/b", "a/culex-loop-check", "a/c", "a/culex-loop-check", "one", question];
+        assert_eq!(filters, expected);
+        for (topic, there) in [("a/b", "x/b"), ("a/c", "y/c"), ("one", "far/other")] {
+            let (_, topics, payload) = Questions::new(7).ask("bridge", Side::Out, topic);
+            let placed = mappings.place_out(&topics[0], &payload.into()).unwrap();
+            assert!(placed.topic.ends_with(question), "{}", placed.topic);
+            assert_eq!(message_of(&placed.topic, &placed.payload).as_deref(), Some(there));
+            assert_eq!(out(&mappings, &topics[0]), None, "no question");
+        }
+    }
+
     #[test]
     fn topics_change_their_beginning() {
         let mappings = Mappings::of(&bridge());
@@ -127,7 +188,7 @@ mod tests {
             ("raw/1", Some("$aws/rules/r/p/raw/1")),
             ("$SYS/x", None),
         ] {
-            assert_eq!(mappings.place_out(topic).map(|placed| placed.topic).as_deref(), expected, "{topic}");
+            assert_eq!(out(&mappings, topic).as_deref(), expected, "{topic}");
         }
         for (topic, expected) in [
             ("site/cmd/1", Some("in/cmd/1")),
@@ -135,7 +196,7 @@ mod tests {
             ("exact", Some("exact")),
             ("site/cmd", Some("in/cmd")),
         ] {
-            assert_eq!(mappings.place_in(topic).map(|placed| placed.topic).as_deref(), expected, "{topic}");
+            assert_eq!(into(&mappings, topic).as_deref(), expected, "{topic}");
         }
     }
 
@@ -145,8 +206,8 @@ mod tests {
         let bridge = Bridge { incoming: outgoing.clone(), outgoing, ..Bridge::default() };
         let mappings = Mappings::of(&bridge);
         for topic in ["local/t", "local/t/", "local/t/a/b", "local/t//"] {
-            let there = mappings.place_out(topic).unwrap().topic;
-            assert_eq!(mappings.place_in(&there).unwrap().topic, topic);
+            let there = out(&mappings, topic).unwrap();
+            assert_eq!(into(&mappings, &there).unwrap(), topic);
         }
     }
 

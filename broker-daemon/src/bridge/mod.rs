@@ -12,7 +12,9 @@
 //! ```
 
 pub mod aws;
+mod connects;
 pub mod diagnosis;
+mod dial;
 mod incoming;
 mod left;
 mod link;
@@ -32,4 +34,4 @@ mod supervisor;
 
 pub use self::remote::{Connecting, Connector, Reached, check_files};
 pub(crate) use self::supervisor::host_name;
-pub use self::supervisor::{Bridges, Builder, NoBridge, Prepared};
+pub use self::supervisor::{Bridges, Builder, NoBridge, OrderError, Prepared};

@@ -163,16 +163,16 @@ impl Outgoing {
 
     /// A message from the inbox, which goes with these properties.
     pub(super) fn take(&mut self, delivery: Delivery, mappings: &Mappings, mark: &PropertiesBuf) -> Fate {
-        let Some(placed) = mappings.place_out(&delivery.topic) else {
+        let Some(placed) = mappings.place_out(&delivery.topic, &delivery.payload) else {
             delivery.ack();
             return Fate::Unplaced;
         };
-        if let Some(why) = self.rules.objection(&placed.topic, delivery.payload.len()) {
+        let objection = self.rules.objection(&placed.topic, placed.payload.len());
+        if let Some(why) = objection.or(placed.objection) {
             return Fate::Refused(Box::new(Refused::new(delivery, why, 0)));
         }
         let qos = delivery.qos.min(placed.qos).min(self.rules.qos_max);
-        let publication =
-            Publication::new(placed.topic, delivery.payload.clone(), qos).with_properties(mark.clone());
+        let publication = Publication::new(placed.topic, placed.payload, qos).with_properties(mark.clone());
         let publication =
             if delivery.is_retained && placed.retain { publication.retained() } else { publication };
         self.next = Some(Parcel { delivery, publication, closes: 0, refusals: 0 });

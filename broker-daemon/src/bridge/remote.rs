@@ -2,15 +2,15 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
 use culex_core::client::Socket;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::aws;
+use super::dial::dial;
 use crate::config::{Bridge, BridgeTls, ConfigError, RemoteAddress, TlsVersion};
 use crate::tls::client::{self, Roots, Settings};
 
@@ -55,6 +55,8 @@ pub trait Connector: Send + Sync {
 #[derive(Debug)]
 pub(super) struct Network {
     has_tls: bool,
+    /// The local address of connections.
+    own: Option<IpAddr>,
     /// One for each address of the bridge, in that order; none without TLS.
     secured: Vec<(RemoteAddress, client::Connector)>,
 }
@@ -65,15 +67,15 @@ impl Network {
     /// # Errors
     /// What is wrong with which file.
     pub(super) fn of(bridge: &Bridge) -> Result<Self, ConfigError> {
-        let has_tls = bridge.has_tls();
+        let (has_tls, own) = (bridge.has_tls(), bridge.bind_address);
         if !has_tls {
-            return Ok(Self { has_tls, secured: Vec::new() });
+            return Ok(Self { has_tls, own, secured: Vec::new() });
         }
         let default = BridgeTls::default();
         let tls = bridge.tls.as_ref().unwrap_or(&default);
         let secured =
             bridge.addresses.iter().map(|address| Ok((address.clone(), connector(bridge, tls, address)?)));
-        Ok(Self { has_tls, secured: secured.collect::<Result<_, ConfigError>>()? })
+        Ok(Self { has_tls, own, secured: secured.collect::<Result<_, ConfigError>>()? })
     }
 }
 
@@ -121,7 +123,7 @@ impl Connector for Network {
         Box::pin(async move {
             let connecting = async {
                 let port = address.port_or_default(self.has_tls);
-                let stream = TcpStream::connect((address.host.as_str(), port)).await?;
+                let stream = dial(self.own, &address.host, port).await?;
                 // A PUBACK must not wait for more to send.
                 stream.set_nodelay(true)?;
                 let our_end = stream.local_addr().ok();

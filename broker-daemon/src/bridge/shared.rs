@@ -10,11 +10,12 @@ use culex_core::{Admin, Broker, Client, QoS};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+use super::connects::{Connects, Turn};
 use super::loops::{Circles, Echoes, Questions};
 use super::mapping::Mappings;
 use super::remote::Connector;
 use super::rules::Rules;
-use crate::config::Bridge;
+use crate::config::{Bridge, RemoteAddress};
 use crate::integration::{DeadLetters, Meter, Standing};
 
 /// Why a connection is away that was paused.
@@ -42,25 +43,36 @@ pub(super) struct Shared {
     meter: Arc<Meter>,
     connector: Mutex<Arc<dyn Connector>>,
     entropy: AtomicU64,
-    links: Mutex<Vec<LinkState>>,
+    connects: Arc<Connects>,
+    links: watch::Sender<Vec<Known>>,
     /// Filters that the other side has refused, and why.
     refused: Mutex<Vec<String>>,
-    /// Local sessions that are there.
-    ready: watch::Sender<usize>,
     /// Something has changed that is published.
     pub(super) changed: Notify,
 }
 
 /// What is known of one connection.
-#[derive(Debug, Default, Clone)]
-pub(super) struct LinkState {
-    /// Where it is connected to.
-    pub(super) address: Option<String>,
-    /// Why it is not.
-    pub(super) why: String,
-    /// It is not tried again before somebody has changed something.
-    is_given_up: bool,
+#[derive(Debug, Default)]
+struct Known {
+    state: LinkState,
+    /// Its local client, once that has connected.
     client: Option<Client>,
+}
+
+/// How one connection is.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) enum LinkState {
+    /// It has not reached the other side yet.
+    #[default]
+    Starting,
+    /// Connected, to this address.
+    Up(String),
+    /// Away, and why; it is tried again.
+    Down(String),
+    /// Away, and why; trying again would not help.
+    GivenUp(String),
+    /// Away by order, until there is another one.
+    Paused,
 }
 
 /// What a bridge is made of.
@@ -74,15 +86,16 @@ pub(super) struct Parts<'a> {
     pub(super) entropy: u64,
     pub(super) packet_bytes_max: u32,
     pub(super) questions: &'a Arc<Questions>,
+    pub(super) connects: &'a Arc<Connects>,
 }
 
 impl Shared {
     pub(super) fn new(parts: Parts<'_>) -> Self {
-        let Parts { bridge, left, broker, meter, connector, host_name, entropy, packet_bytes_max, questions } =
+        let Parts { bridge, left, broker, meter, connector, host_name, entropy, packet_bytes_max, .. } =
             parts;
         let letters = DeadLetters::new(broker, &format!("bridge/{}", bridge.name));
         let rules = Rules::of(&bridge);
-        let circles = (!rules.is_aws).then(|| Circles::new(&bridge.name, Arc::clone(questions)));
+        let circles = (!rules.is_aws).then(|| Circles::new(&bridge.name, Arc::clone(parts.questions)));
         let marking = circles.as_ref().filter(|_| bridge.protocol.version().is_v5());
         Self {
             echoes: may_echo(&bridge, &rules).then(Mutex::default),
@@ -99,9 +112,9 @@ impl Shared {
             meter,
             connector: Mutex::new(connector),
             entropy: AtomicU64::new(entropy),
-            links: Mutex::new(vec![LinkState::default(); bridge.connections.into()]),
+            connects: Arc::clone(parts.connects),
+            links: watch::Sender::new((0..bridge.connections).map(|_| Known::default()).collect()),
             refused: Mutex::default(),
-            ready: watch::Sender::new(0),
             changed: Notify::new(),
             bridge,
         }
@@ -141,18 +154,40 @@ impl Shared {
         Publication::new(topic, if is_up { "1" } else { "0" }, QoS::AtLeastOnce).retained()
     }
 
-    pub(super) fn put_client(&self, index: u16, client: Client) {
-        if let Some(link) = self.links.lock().get_mut(usize::from(index)) {
-            let is_first = link.client.replace(client).is_none();
-            self.ready.send_modify(|ready| *ready += usize::from(is_first));
+    /// Resolves when a connection may send CONNECT to an address. Only AWS IoT minds how often.
+    pub(super) async fn turn(&self, index: u16, address: &RemoteAddress) -> Option<Turn<'_>> {
+        if !self.rules.is_aws {
+            return None;
         }
+        Some(self.connects.turn(&self.client_id(index), &address.to_string()).await)
+    }
+
+    pub(super) fn put_client(&self, index: u16, client: Client) {
+        self.links.send_modify(|links| {
+            if let Some(link) = links.get_mut(usize::from(index)) {
+                link.client = Some(client);
+            }
+        });
     }
 
     /// Resolves when every local session is there: from then on nothing that goes out is missed.
     pub(super) async fn is_ready(&self) {
-        let all = usize::from(self.bridge.connections);
-        // It is there as long as this is.
-        let _ = self.ready.subscribe().wait_for(|ready| *ready >= all).await;
+        self.until(|links| links.iter().all(|link| link.client.is_some())).await;
+    }
+
+    /// Resolves when every connection has ended by order.
+    pub(super) async fn is_paused(&self) {
+        self.until(|links| links.iter().all(|link| link.state == LinkState::Paused)).await;
+    }
+
+    /// Resolves when every connection is about to come back.
+    pub(super) async fn is_not_paused(&self) {
+        self.until(|links| links.iter().all(|link| link.state != LinkState::Paused)).await;
+    }
+
+    async fn until(&self, is_so: impl FnMut(&Vec<Known>) -> bool) {
+        // They are there as long as this is.
+        let _ = self.links.subscribe().wait_for(is_so).await;
     }
 
     /// Who publishes a topic here: the client whose own session would get it, because nobody gets what it has published.
@@ -162,55 +197,55 @@ impl Shared {
     }
 
     pub(super) fn client(&self, index: u16) -> Option<Client> {
-        self.links.lock().get(usize::from(index))?.client.clone()
+        self.links.borrow().get(usize::from(index))?.client.clone()
     }
 
     pub(super) fn link_is_up(&self, index: u16, address: &str) {
         tracing::info!(bridge = %self.bridge.name, link = index, "connected to {address}");
         self.refused.lock().clear();
-        self.change(index, |link| {
-            link.address = Some(address.to_owned());
-            link.why.clear();
-            link.is_given_up = false;
-        });
+        self.change(index, LinkState::Up(address.to_owned()));
     }
 
     pub(super) fn link_is_down(&self, index: u16, why: &str) {
-        self.change(index, |link| {
-            link.address = None;
-            why.clone_into(&mut link.why);
-            link.is_given_up = false;
-        });
+        self.change(index, LinkState::Down(why.to_owned()));
     }
 
     /// It is away, and trying again would not help.
     pub(super) fn link_is_given_up(&self, index: u16, why: &str) {
-        self.change(index, |link| {
-            link.address = None;
-            why.clone_into(&mut link.why);
-            link.is_given_up = true;
-        });
+        self.change(index, LinkState::GivenUp(why.to_owned()));
     }
 
     /// It is away by order, until there is another one.
     pub(super) fn link_is_paused(&self, index: u16) {
-        self.link_is_down(index, PAUSED);
+        self.change(index, LinkState::Paused);
     }
 
-    fn change(&self, index: u16, change: impl FnOnce(&mut LinkState)) {
-        let (standing, why) = {
-            let mut links = self.links.lock();
+    /// It is to come back. Who has paused it may have connected with its ClientId meanwhile.
+    pub(super) fn link_is_resumed(&self, index: u16) {
+        for address in &self.bridge.addresses {
+            self.connects.connected(&self.client_id(index), &address.to_string());
+        }
+        self.change(index, LinkState::Starting);
+    }
+
+    fn change(&self, index: u16, state: LinkState) {
+        self.links.send_modify(|links| {
             if let Some(link) = links.get_mut(usize::from(index)) {
-                change(link);
+                link.state = state;
             }
-            match links.iter().find(|link| link.address.is_none()) {
-                None => (Standing::Up, String::new()),
-                Some(link) if link.is_given_up => (Standing::Disabled, link.why.clone()),
-                Some(link) if link.why.is_empty() => (Standing::Starting, String::new()),
-                Some(link) if link.why == PAUSED => (Standing::Paused, link.why.clone()),
-                Some(link) => (Standing::Down, link.why.clone()),
-            }
-        };
+        });
+        // The first that is not connected speaks for all.
+        let (standing, why) = self
+            .links()
+            .into_iter()
+            .find_map(|state| match state {
+                LinkState::Up(_) => None,
+                LinkState::Starting => Some((Standing::Starting, String::new())),
+                LinkState::Down(why) => Some((Standing::Down, why)),
+                LinkState::GivenUp(why) => Some((Standing::Disabled, why)),
+                LinkState::Paused => Some((Standing::Paused, PAUSED.to_owned())),
+            })
+            .unwrap_or((Standing::Up, String::new()));
         self.meter.set_standing(standing, &why);
         self.changed.notify_one();
     }
@@ -242,9 +277,9 @@ impl Shared {
         }
     }
 
-    /// What is known of the connections.
+    /// How each connection is.
     pub(super) fn links(&self) -> Vec<LinkState> {
-        self.links.lock().clone()
+        self.links.borrow().iter().map(|link| link.state.clone()).collect()
     }
 }
 

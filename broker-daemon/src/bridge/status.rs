@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::link::Order;
 use super::local;
 use super::loops::Circles;
-use super::shared::Shared;
+use super::shared::{LinkState, Shared};
 use crate::integration::{Direction, Load, Outcome, Registration, Standing};
 
 /// How often queues are looked at.
@@ -176,16 +176,22 @@ fn advice(shared: &Shared) -> Option<String> {
 pub(super) fn view(shared: &Shared, queue: &Queue) -> Value {
     let bridge = &shared.bridge;
     let links = shared.links();
-    let up = links.iter().filter(|link| link.address.is_some()).count();
+    let up: Vec<_> = links
+        .iter()
+        .filter_map(|link| match link {
+            LinkState::Up(address) => Some(address),
+            LinkState::Starting | LinkState::Down(_) | LinkState::GivenUp(_) | LinkState::Paused => None,
+        })
+        .collect();
     let mut view = shared.meter().to_json();
     let addresses: Vec<_> = bridge.addresses.iter().map(ToString::to_string).collect();
     let own = json!({
         "name": bridge.name,
         "addresses": addresses,
-        "address": links.iter().find_map(|link| link.address.clone()),
+        "address": up.first(),
         "preset": if shared.rules.is_aws { "aws-iot" } else { "none" },
         "client_id": shared.client_id(0),
-        "connections": { "wanted": bridge.connections, "up": up },
+        "connections": { "wanted": bridge.connections, "up": up.len() },
         "queue": {
             "messages": queue.messages,
             "bytes": queue.bytes,

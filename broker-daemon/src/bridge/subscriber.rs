@@ -1,5 +1,8 @@
 //! Subscriptions at the other broker: few at a time, asked for again without an answer, and again after it has forgotten
 //! us.
+//!
+//! Filters for the questions of [`super::loops`] come last, and alone: what a broker thinks of them that wants every filter to
+//! be allowed is nobody's concern, and if it closes the connection instead of an answer they are not asked for again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,6 +11,8 @@ use culex_codec::{PacketId, QoS, RetainHandling, SubscriptionOptions, TopicFilte
 use culex_core::client::{ClientError, Connection};
 use tokio::time::Instant;
 
+use super::loops::is_for_questions;
+use super::mapping::Way;
 use super::shared::Shared;
 
 /// Time for SUBACK.
@@ -30,6 +35,8 @@ pub(super) enum Trouble {
 #[derive(Debug)]
 pub(super) struct Subscriber {
     filters: Vec<(String, QoS)>,
+    /// Those for questions.
+    questions: Vec<(String, QoS)>,
     /// Filters of one SUBSCRIBE.
     at_once: usize,
     /// The other side had them all, in the lifetime of this bridge.
@@ -48,13 +55,24 @@ struct Asked {
     last: Instant,
 }
 
+impl Asked {
+    fn is_for_questions(&self) -> bool {
+        self.filters.iter().all(|(filter, _)| is_for_questions(filter))
+    }
+}
+
 impl Subscriber {
     /// Those of the connection with this number; the first has them all.
     pub(super) fn new(shared: &Shared, index: u16) -> Self {
         let qos_max = shared.rules.qos_max;
-        let ways = shared.mappings.incoming.iter().filter(|_| index == 0);
+        let ways = || shared.mappings.incoming.iter().filter(|_| index == 0);
+        let mut questions: Vec<_> =
+            ways().flat_map(Way::filters).filter(|filter| is_for_questions(filter)).collect();
+        questions.sort_unstable();
+        questions.dedup();
         Self {
-            filters: ways.map(|way| (way.filter.clone(), way.qos.min(qos_max))).collect(),
+            filters: ways().map(|way| (way.filter.clone(), way.qos.min(qos_max))).collect(),
+            questions: questions.into_iter().map(|filter| (filter.to_owned(), QoS::AtLeastOnce)).collect(),
             at_once: shared.rules.filters_per_subscribe,
             is_subscribed: false,
             is_session_present: false,
@@ -65,12 +83,16 @@ impl Subscriber {
 
     /// A connection has begun.
     pub(super) fn begin(&mut self, is_session_present: bool) {
-        self.asked = None;
+        if self.asked.take().is_some_and(|asked| asked.is_for_questions()) {
+            self.questions.clear();
+        }
         self.is_session_present = is_session_present;
         self.todo.clear();
         if !(is_session_present && self.is_subscribed) {
             // What an earlier life of this bridge has subscribed to there is not known.
-            self.todo.extend(self.filters.chunks(self.at_once).map(<[_]>::to_vec));
+            for filters in [&self.filters, &self.questions] {
+                self.todo.extend(filters.chunks(self.at_once).map(<[_]>::to_vec));
+            }
         }
     }
 
@@ -119,7 +141,8 @@ impl Subscriber {
     ) {
         let Some(asked) = self.asked.take_if(|asked| asked.packet_ids.contains(&packet_id)) else { return };
         let is_refused = |code: Option<&u8>| code.is_none_or(|code| *code >= FAILURE);
-        for (place, filter) in asked.filters.iter().enumerate() {
+        let wanted = if asked.is_for_questions() { &[][..] } else { &asked.filters };
+        for (place, filter) in wanted.iter().enumerate() {
             if is_refused(codes.get(place)) {
                 let code =
                     codes.get(place).map_or_else(|| "no answer".to_owned(), |code| format!("{code:#04x}"));

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::connects::Connects;
 use super::link::{Link, Order};
 use super::loops::Questions;
 use super::remote::{Connector, Network};
@@ -20,7 +21,7 @@ use crate::integration::Integrations;
 
 /// Time for the local sessions of a bridge.
 const STARTING: Duration = Duration::from_secs(5);
-/// Time for a bridge to say goodbye.
+/// Time for a bridge to say goodbye, and to do what is ordered.
 const STOPPING: Duration = Duration::from_secs(10);
 
 /// The bridges of a broker. A cheap handle: clones mean the same ones.
@@ -34,6 +35,7 @@ struct Inner {
     seed: Option<u64>,
     packet_bytes_max: u32,
     questions: Arc<Questions>,
+    connects: Arc<Connects>,
     running: Mutex<BTreeMap<String, Running>>,
 }
 
@@ -55,6 +57,20 @@ pub struct Prepared(Vec<(Bridge, Arc<dyn Connector>)>);
 #[error("there is no bridge {0}")]
 pub struct NoBridge(pub String);
 
+/// Why an order is not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OrderError {
+    /// There is nobody to do it.
+    #[error(transparent)]
+    NoBridge(#[from] NoBridge),
+    /// The bridge of this name is still at it after 10 s, and goes on.
+    #[error(
+        "the bridge {0} has not done so within 10 s, and still tries; `culex bridge status` says how it is"
+    )]
+    Late(String),
+}
+
 impl Builder {
     /// Bridges of this broker, which are entered among these integrations.
     pub fn new(broker: &Broker, integrations: &Integrations) -> Self {
@@ -66,6 +82,7 @@ impl Builder {
             seed: None,
             packet_bytes_max: culex_core::limits::Limits::default().packet_bytes,
             questions: Arc::new(Questions::new(bits() << 64 | bits())),
+            connects: Arc::default(),
             running: Mutex::default(),
         })
     }
@@ -167,6 +184,7 @@ impl Bridges {
             entropy,
             packet_bytes_max: inner.packet_bytes_max,
             questions: &inner.questions,
+            connects: &inner.connects,
         }));
         let (orders, order) = watch::channel(Order::Run);
         let link = |index| tokio::spawn(Link::new(Arc::clone(&shared), index, order.clone()).run());
@@ -175,27 +193,30 @@ impl Bridges {
         Running { shared, orders, tasks }
     }
 
-    /// Ends the connections of a bridge until [`Self::resume`]; messages wait meanwhile.
+    /// Ends the connections of a bridge until [`Self::resume`]; messages wait meanwhile. When this returns they have ended.
     ///
     /// # Errors
-    /// [`NoBridge`].
-    pub async fn pause(&self, name: &str) -> Result<(), NoBridge> {
-        self.order(name, Order::Pause).await
+    /// [`OrderError`].
+    pub async fn pause(&self, name: &str) -> Result<(), OrderError> {
+        let shared = self.order(name, Order::Pause).await?;
+        timeout(STOPPING, shared.is_paused()).await.map_err(|_| OrderError::Late(name.to_owned()))
     }
 
-    /// Connects a bridge again that was paused.
+    /// Connects a bridge again that was paused. When this returns it has begun with that; the first CONNECT to AWS IoT comes
+    /// a second later, because somebody else may have used the ClientId meanwhile.
     ///
     /// # Errors
-    /// [`NoBridge`].
-    pub async fn resume(&self, name: &str) -> Result<(), NoBridge> {
-        self.order(name, Order::Run).await
+    /// [`OrderError`].
+    pub async fn resume(&self, name: &str) -> Result<(), OrderError> {
+        let shared = self.order(name, Order::Run).await?;
+        timeout(STOPPING, shared.is_not_paused()).await.map_err(|_| OrderError::Late(name.to_owned()))
     }
 
-    async fn order(&self, name: &str, order: Order) -> Result<(), NoBridge> {
+    async fn order(&self, name: &str, order: Order) -> Result<Arc<Shared>, NoBridge> {
         let running = self.0.running.lock().await;
         let bridge = running.get(name).ok_or_else(|| NoBridge(name.to_owned()))?;
         bridge.orders.send_replace(order);
-        Ok(())
+        Ok(Arc::clone(&bridge.shared))
     }
 
     /// Everything about every bridge, by name.

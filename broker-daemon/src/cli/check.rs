@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::acl::Acl;
 use crate::bridge;
 use crate::cli::human;
-use crate::config::{Config, ConfigError, Environment};
+use crate::config::{Config, ConfigError, Environment, Place, Problem, WithFaults};
 use crate::exit::Exit;
 use crate::tls::{HttpTls, Secured};
 use crate::users::PasswordFile;
@@ -28,11 +28,12 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let file = arguments.config.as_deref().or(arguments.file.as_deref());
-    let (config, notes) = match Config::load_with_notes(file, &Environment::of_process()) {
-        Ok(loaded) => loaded,
+    let WithFaults { config, notes, wrong } = match Config::load_with_faults(file, &Environment::of_process())
+    {
+        Ok(read) => read,
         Err(error) => return complain(&faults_of(Exit::Failed, &error)),
     };
-    let faults = faults(&config);
+    let faults = faults(&config, wrong.as_ref());
     if !faults.is_empty() {
         return complain(&faults);
     }
@@ -47,12 +48,16 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 /// What is wrong, and the exit code that it stands for.
 type Fault = (Exit, String);
 
-/// A configuration is as correct as the files that it names: all that a start would read are read.
-fn faults(config: &Config) -> Vec<Fault> {
-    let mut faults = Vec::new();
+/// What is wrong with the configuration, and with the files that it names: all that a start would read are read, as far as
+/// it says which.
+fn faults(config: &Config, wrong: Option<&ConfigError>) -> Vec<Fault> {
+    let written = wrong.map(ConfigError::problems).unwrap_or_default();
+    let mut faults = wrong.map(|wrong| faults_of(Exit::Failed, wrong)).unwrap_or_default();
     let mut add = |exit, read: Result<(), ConfigError>| {
         if let Err(error) = read {
-            faults.extend(faults_of(exit, &error));
+            let new =
+                error.problems().iter().filter(|found| !written.iter().any(|known| is_same(known, found)));
+            faults.extend(new.map(|problem| (exit, problem.to_string())));
         }
     };
     add(Exit::Failed, read_users(config));
@@ -64,6 +69,12 @@ fn faults(config: &Config) -> Vec<Fault> {
         faults.push((Exit::Failed, error.to_string()));
     }
     faults
+}
+
+/// Whether what is wrong with a file was said where the configuration names it.
+fn is_same(known: &Problem, found: &Problem) -> bool {
+    let Place::File { file } = &found.place else { return false };
+    known.help == found.help && known.message.contains(file)
 }
 
 fn faults_of(exit: Exit, error: &ConfigError) -> Vec<Fault> {

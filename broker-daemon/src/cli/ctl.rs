@@ -164,6 +164,10 @@ pub(super) fn run_dead_letters(arguments: &DeadLetterArguments) -> Exit {
 }
 
 fn ask_and_print(how: &How, request: Request) -> Exit {
+    if let Err(error) = how.which.is_one() {
+        human::complain(error);
+        return Exit::Usage;
+    }
     super::run_async(async {
         match ask(how, request).await {
             Ok(text) => super::print(&text),
@@ -197,6 +201,26 @@ async fn ask(how: &How, (method, target, shape): Request) -> Result<String, Stri
 }
 
 impl Which {
+    /// Whether at most one broker is named: `clap` does not compare what stands before a sub-command with what stands behind
+    /// it.
+    ///
+    /// # Errors
+    /// Which two options name brokers.
+    fn is_one(&self) -> Result<(), String> {
+        let options = [
+            ("--socket", self.socket.is_some()),
+            ("--data-dir", self.data_dir.is_some()),
+            ("--port", self.port.is_some()),
+        ];
+        let mut said = options.iter().filter(|(_, is_said)| *is_said).map(|(option, _)| option);
+        match (said.next(), said.next()) {
+            (Some(first), Some(second)) => Err(format!(
+                "{first} and {second} cannot be used together: each of them says which broker is meant; leave one out"
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Its control socket, where nothing was said that of this configuration.
     pub(super) fn socket(&self, mut config: Config) -> Result<PathBuf, String> {
         if let Some(socket) = &self.socket {

@@ -97,6 +97,15 @@ fn values<T>(setting: &Setting<T>) -> Vec<(String, Fate)> {
             (text("127.0.0.1"), Refused),
             ("9883".to_owned(), Refused),
         ],
+        Setting::Ip { .. } => vec![
+            (text("192.0.2.7"), Taken),
+            (text("::1"), Taken),
+            (text("0.0.0.0"), Refused),
+            (text("224.0.0.1"), Refused),
+            (text("192.0.2.7:0"), Refused),
+            (text("localhost"), Refused),
+            ("7".to_owned(), Refused),
+        ],
         Setting::Mode { .. } => vec![
             (text("0"), Taken),
             (text("777"), Taken),

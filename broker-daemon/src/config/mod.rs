@@ -96,6 +96,17 @@ pub struct Config {
     pub pid_file: Option<PathBuf>,
 }
 
+/// A configuration as far as it could be read, and what is wrong with it.
+#[derive(Debug)]
+pub(crate) struct WithFaults {
+    /// Where a value is wrong it has the default.
+    pub(crate) config: Config,
+    /// What the user should know of a file in mosquitto's format.
+    pub(crate) notes: Vec<Note>,
+    /// All mistakes; `None` if it is correct.
+    pub(crate) wrong: Option<ConfigError>,
+}
+
 /// Who may come in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -238,6 +249,12 @@ impl Default for Config {
     }
 }
 
+impl WithFaults {
+    fn correct(self) -> Result<(Config, Vec<Note>), ConfigError> {
+        self.wrong.map_or(Ok((self.config, self.notes)), Err)
+    }
+}
+
 impl Config {
     /// Reads a configuration, or takes the defaults without a `file`, which have the HTTP API, and applies the overrides of `environment`. The file
     /// is TOML or mosquitto's, see [`Format`].
@@ -257,41 +274,56 @@ impl Config {
         file: Option<&Path>,
         environment: &Environment,
     ) -> Result<(Self, Vec<Note>), ConfigError> {
+        Self::load_with_faults(file, environment)?.correct()
+    }
+
+    /// As much of a configuration as can be read, for those who look for all mistakes and run nothing with it.
+    ///
+    /// # Errors
+    /// If none of it can be read.
+    pub(crate) fn load_with_faults(
+        file: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<WithFaults, ConfigError> {
         let Some(path) = file else {
-            let mut report = Report::default();
             let mut draft = validate::Draft::default();
             draft.config.http = Some(HttpSettings::default());
-            return Ok((Self::complete(draft, environment, &mut report)?, Vec::new()));
+            return Ok(Self::complete(draft, environment, Report::default()));
         };
         let source = Source::read(path).map_err(|complaint| {
             let place = Place::File { file: path.display().to_string() };
             ConfigError::alone(Problem { place, message: complaint.message, help: complaint.help })
         })?;
-        Self::from_source(&source, environment, mosquitto::Machine::this)
+        Self::of_source(&source, environment, mosquitto::Machine::this)
     }
 
+    #[cfg(test)]
     fn from_source(
         source: &Source,
         environment: &Environment,
         machine: impl FnOnce() -> mosquitto::Machine,
     ) -> Result<(Self, Vec<Note>), ConfigError> {
+        Self::of_source(source, environment, machine)?.correct()
+    }
+
+    fn of_source(
+        source: &Source,
+        environment: &Environment,
+        machine: impl FnOnce() -> mosquitto::Machine,
+    ) -> Result<WithFaults, ConfigError> {
         let mut report = Report::default();
         let format = Format::of(source)?;
         let (draft, notes) = match format {
             Format::Toml => (raw::read(source, environment, &mut report)?, Vec::new()),
             Format::Mosquitto => mosquitto::read(source, machine(), &mut report),
         };
-        let config = Self::complete(draft, environment, &mut report);
-        config.map(|config| (config, notes)).map_err(|error| error.in_format(format))
+        let WithFaults { config, wrong, .. } = Self::complete(draft, environment, report);
+        Ok(WithFaults { config, notes, wrong: wrong.map(|error| error.in_format(format)) })
     }
 
-    fn complete(
-        mut draft: validate::Draft,
-        environment: &Environment,
-        report: &mut Report,
-    ) -> Result<Self, ConfigError> {
-        environment.apply(&mut draft, report);
-        let config = validate::validate(draft, report);
-        std::mem::take(report).finish(config)
+    fn complete(mut draft: validate::Draft, environment: &Environment, mut report: Report) -> WithFaults {
+        environment.apply(&mut draft, &mut report);
+        let config = validate::validate(draft, &mut report);
+        WithFaults { config, notes: Vec::new(), wrong: report.finish(()).err() }
     }
 }

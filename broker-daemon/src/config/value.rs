@@ -1,6 +1,6 @@
 //! Values as people write them: `20`, `"64KiB"`, `"500ms"`, `"unlimited"`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use culex_core::Address;
@@ -89,6 +89,20 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     }
 }
 
+/// An address of a computer: not one that stands for all of them, or for a group.
+///
+/// # Errors
+/// If the text is none.
+pub(crate) fn ip_address(text: &str) -> Result<IpAddr, Complaint> {
+    let address =
+        text.parse().ok().filter(|address: &IpAddr| !address.is_unspecified() && !address.is_multicast());
+    address.ok_or_else(|| {
+        let complaint = Complaint::new(format!("\"{}\" is no address of a computer", text.escape_debug()));
+        complaint
+            .help("write an IPv4 or IPv6 address of this computer, such as \"192.0.2.7\", without a port")
+    })
+}
+
 /// An address to listen on.
 pub(crate) fn address(text: &str) -> Result<Address, Complaint> {
     let text = text.trim();
@@ -111,9 +125,7 @@ pub(crate) fn address(text: &str) -> Result<Address, Complaint> {
         (_, _) if text.parse::<std::net::Ipv6Addr>().is_ok() => {
             complaint.help(format!("write \"[{text}]:1883\""))
         }
-        (_, _) if text.parse::<std::net::IpAddr>().is_ok() => {
-            complaint.help(format!("write \"{text}:1883\""))
-        }
+        (_, _) if text.parse::<IpAddr>().is_ok() => complaint.help(format!("write \"{text}:1883\"")),
         (_, _) => complaint.help("for example \"127.0.0.1:1883\" or \"[::1]:1883\""),
     })
 }

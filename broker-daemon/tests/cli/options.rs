@@ -34,6 +34,12 @@ fn wrong_command_lines_are_explained() {
         (&["sub", "-t", "a", "-F", "%k"], "%k is not a conversion"),
         (&["sub", "-t", "a", "-C", "0"], "0 is not in"),
         (&["sub"], "--topic"),
+        (&["ctl", "--socket", "a", "-p", "1", "status"], "cannot be used with"),
+        (&["ctl", "--socket", "a", "status", "-p", "1"], "--socket and --port cannot be used together"),
+        (&["ctl", "-p", "1", "status", "--data-dir", "a"], "--data-dir and --port cannot be used together"),
+        (&["ctl", "--data-dir", "a", "dead-letters", "list", "--socket", "a"], "--socket and --data-dir"),
+        (&["webhook", "dlq", "-p", "1", "list", "--socket", "a"], "--socket and --port"),
+        (&["bridge", "status", "--socket", "a", "-p", "1"], "cannot be used with"),
     ] {
         check(arguments, 2, expected);
     }

@@ -1,7 +1,9 @@
 //! The broker's start and end.
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
+use crate::certificates::Authority;
 use crate::harness::{Broker, Running, Subscriber, Tools, culex, run, run_ok, text};
 
 #[test]
@@ -183,6 +185,27 @@ fn a_check_names_every_file_that_cannot_be_used() {
     }
     let (code, stderr) = check(hook);
     assert_eq!(code, Some(4), "{stderr}");
+
+    // What is wrong in the configuration hides nothing: both in one run.
+    let wrong = "[limits]\nin_fligth = 1\n";
+    let (code, stderr) = check(&format!("{wrong}{others}{hook}"));
+    assert_eq!(code, Some(1), "{stderr}");
+    for expected in ["did you mean `in_flight`?", "no-users", "no-acl", "no-page-crt", "no-crt", "no-hook-ca"]
+    {
+        assert!(stderr.contains(expected), "{expected}: {stderr}");
+    }
+
+    // A file is named once, where the configuration names it.
+    let (own_certificate, own_key) = Authority::new().identity("client");
+    let (certificate, key) = (folder.path().join("client.crt"), folder.path().join("client.key"));
+    std::fs::write(&certificate, own_certificate).unwrap();
+    std::fs::write(&key, own_key).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, stderr) = check(&format!(
+        "[[bridge]]\nname = \"a\"\naddress = \"127.0.0.1:9\"\n[[bridge.out]]\nfilter = \"x\"\n[bridge.tls]\n\
+         certificate = {certificate:?}\nkey = {key:?}\n"
+    ));
+    assert_eq!((code, stderr.matches("every user of this computer").count()), (Some(1), 1), "{stderr}");
 }
 
 #[test]

@@ -43,6 +43,16 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Ctrl-C; gives how it ended, and what it had still to say.
+    fn interrupt(mut self) -> (Option<i32>, String) {
+        let signal = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        assert!(signal.success());
+        let code = self.child.wait().unwrap().code();
+        (code, self.lines.iter().collect::<Vec<_>>().join("\n"))
+    }
+}
+
 /// Whoever says nothing for so long says nothing any more.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -106,11 +116,19 @@ fn the_guide_works_as_it_is_written() {
         "{said}"
     );
     assert!(said.contains("Everything that was tried works."), "{said}");
+    assert!(said.contains("The running bridge comes back in a second"), "{said}");
+    let status = culex(folder, &["bridge", "status", "--data-dir", "data", "--json"]).output().unwrap();
+    let status = String::from_utf8_lossy(&status.stdout);
+    assert!(!status.contains("\"state\":\"paused\""), "{status}");
     states.find("/state 0");
     states.find("/state 1");
 
-    run(folder, &["bridge", "pause", "aws", "--data-dir", "data"], 0);
-    let said = run(folder, &with, 0);
+    let quick = ["bridge", "test", "-c", "culex.toml", "aws", "--data-dir", "data", "--hold", "0"];
+    run(folder, &quick, 0);
+    for order in ["pause", "resume", "pause", "resume", "pause"] {
+        run(folder, &["bridge", order, "aws", "--data-dir", "data"], 0);
+    }
+    let said = run(folder, &quick, 0);
     assert!(said.contains("Nothing to pause: it was paused before."), "{said}");
     states.find("/state 0");
     let said = run(folder, &["bridge", "status", "--data-dir", "data"], 0);
@@ -119,6 +137,10 @@ fn the_guide_works_as_it_is_written() {
     states.find("/state 1");
     let said = run(folder, &["bridge", "status", "--data-dir", "data", "--json"], 0);
     assert!(said.contains("\"state\":\"up\""), "{said}");
+    // Above all AIC-CON-06: nobody has connected too soon after another.
+    let (code, rest) = emulator.interrupt();
+    assert_eq!(code, Some(0), "{rest}");
+    assert!(!rest.contains("AIC-"), "{rest}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use culex::aws_emulator::Emulator;
 use culex_core::Broker;
+use tokio::time::Instant;
 
 use super::cloud::{AWS, Cloud, OUT};
 
@@ -61,6 +62,47 @@ async fn aic_con_06_19_retries_with_a_backoff_that_grows_and_is_never_the_same()
     }
 }
 
+/// Whoever orders, and whatever is changed meanwhile.
+#[tokio::test(start_paused = true)]
+async fn aic_con_06_orders_in_quick_succession_connect_once_a_second() {
+    let cloud = Cloud::start(&out("")).await;
+    cloud.up().await;
+    let bridges = &cloud.here.bridges;
+    for _ in 0..3 {
+        bridges.pause("aws").await.unwrap();
+        assert_eq!(cloud.view().await["state"], "paused", "it says so when it is away");
+        bridges.resume("aws").await.unwrap();
+        assert_eq!(cloud.view().await["state"], "starting", "and when it is about to come back");
+        bridges.pause("aws").await.unwrap();
+        bridges.resume("aws").await.unwrap();
+        cloud.until_state("up", 2 * SECOND).await;
+    }
+    for keep_alive in [70, 80, 90] {
+        cloud.follow(&out(&format!("keep_alive = \"{keep_alive}s\""))).await;
+        cloud.until_state("up", 2 * SECOND).await;
+    }
+    let times = cloud.attempts();
+    assert_eq!(times.len(), 7, "{times:?}");
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] > SECOND), "{times:?}");
+    cloud.no_violations();
+}
+
+/// Somebody else has used the ClientId while the bridge was paused, as `culex bridge test` does.
+#[tokio::test(start_paused = true)]
+async fn aic_con_06_a_resumed_bridge_waits_for_whoever_paused_it() {
+    let cloud = Cloud::start(&out("")).await;
+    cloud.up().await;
+    cloud.pass(5 * SECOND).await;
+    cloud.here.bridges.pause("aws").await.unwrap();
+    cloud.pass(5 * SECOND).await;
+    let resumed = Instant::now();
+    cloud.here.bridges.resume("aws").await.unwrap();
+    cloud.until_state("up", 2 * SECOND).await;
+    let last = *cloud.attempts().last().unwrap();
+    assert!(last - resumed > SECOND, "{:?}", last - resumed);
+    cloud.no_violations();
+}
+
 #[tokio::test(start_paused = true)]
 async fn aic_con_19_begins_anew_only_after_thirty_seconds() {
     let cloud = Cloud::start(&out("")).await;
@@ -78,7 +120,7 @@ async fn aic_con_19_begins_anew_only_after_thirty_seconds() {
     cloud.pass(31 * SECOND).await;
     cloud.emulator.cut_all();
     cloud.until_state("down", SECOND).await;
-    let lost = tokio::time::Instant::now();
+    let lost = Instant::now();
     cloud.up().await;
     assert!(lost.elapsed() <= 3 * SECOND, "{:?}", lost.elapsed());
     cloud.no_violations();
@@ -114,7 +156,7 @@ async fn a_connection_without_pingresp_is_given_up() {
     let cloud = Cloud::start(&out("keep_alive = \"60s\"")).await;
     cloud.up().await;
     cloud.change(|scenario| scenario.no_pingresp = true);
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     cloud.until_state("down", 100 * SECOND).await;
     assert!(began.elapsed() <= 91 * SECOND, "60 s of silence and 30 s for the answer: {:?}", began.elapsed());
     cloud.change(|scenario| scenario.no_pingresp = false);

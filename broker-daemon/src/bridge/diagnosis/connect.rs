@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use culex_codec::ProtocolVersion;
 use culex_core::client::{self, ClientError, Connection, Reason, Refusal, Session, Socket};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::{Cause, Diagnosis, Finding, Stage, Step};
+use crate::bridge::dial::dial;
 use crate::tls::probe::{Fault, fault_of};
 
 /// Time for TCP, TLS and CONNACK each, as in AWS's own clients.
@@ -83,7 +83,7 @@ impl Diagnosis<'_> {
         let Some(way) = &self.way else { return Err(Refused::Closed) };
         let port = way.address.port_or_default(way.probe.is_some());
         let opening = async {
-            let stream = TcpStream::connect((way.address.host.as_str(), port)).await?;
+            let stream = dial(self.bridge.bind_address, &way.address.host, port).await?;
             stream.set_nodelay(true)?;
             match &way.probe {
                 Some(probe) => probe.secure(stream).await.map(|stream| Box::new(stream) as Box<dyn Socket>),

@@ -156,7 +156,7 @@ impl Diagnosis<'_> {
     /// AWS takes one CONNECT a second of a ClientId (AIC-CON-06).
     async fn pace(&mut self) {
         if let Some(last) = self.last_connect.filter(|_| self.is_aws()) {
-            tokio::time::sleep_until(last + aws::CONNECT_GAP + Duration::from_millis(100)).await;
+            tokio::time::sleep_until(last + aws::CONNECT_GAP).await;
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The name of the other broker, whether it is found, and whether somebody answers there.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{Cause, Diagnosis, Finding, Stage, Step, Stop};
+use crate::bridge::dial::dial;
 use crate::config::{PORT, RemoteAddress};
 
 /// Time for a name, and for TCP.
@@ -70,7 +71,7 @@ impl Diagnosis<'_> {
         let mut found = None;
         let (addresses, has_tls) = (self.bridge.addresses.clone(), self.bridge.has_tls());
         for address in &addresses {
-            match reach(address, address.port_or_default(has_tls)).await {
+            match reach(self.bridge.bind_address, address, address.port_or_default(has_tls)).await {
                 Ok(text) => {
                     self.good(Stage::Network, text);
                     found = found.or(Some(address));
@@ -109,6 +110,11 @@ impl Diagnosis<'_> {
                     .proof(format!("nc -vz {} {port}", address.host));
                 (format!("{} refuses connections on port {port}", address.host), finding)
             }
+            Unreached::Own(error) => {
+                let mend = "correct `bind_address`, or leave it out; `ip address` lists the addresses of this computer";
+                let finding = Finding::new(Cause::Network, error, mend);
+                (format!("{} is not reached from there", address.host), finding)
+            }
             Unreached::Other(error) => {
                 let why = format!("no way to {} port {port}: {error}", address.host);
                 let mend = if port == 8883 {
@@ -127,17 +133,19 @@ impl Diagnosis<'_> {
 enum Unreached {
     NoName(String),
     Refused,
+    /// The local address of the connection cannot be what it shall be.
+    Own(String),
     Other(String),
 }
 
-async fn reach(address: &RemoteAddress, port: u16) -> Result<String, Unreached> {
+async fn reach(own: Option<IpAddr>, address: &RemoteAddress, port: u16) -> Result<String, Unreached> {
     let lookup = tokio::net::lookup_host((address.host.as_str(), port));
-    let found: Vec<_> = match timeout(NETWORK_TIMEOUT, lookup).await {
-        Ok(Ok(found)) => found.collect(),
+    match timeout(NETWORK_TIMEOUT, lookup).await {
+        Ok(Ok(_)) => {}
         Ok(Err(error)) => return Err(Unreached::NoName(crate::cli::human::io(&error))),
         Err(_) => return Err(Unreached::NoName("no name server answers".to_owned())),
-    };
-    match timeout(NETWORK_TIMEOUT, TcpStream::connect(found.as_slice())).await {
+    }
+    match timeout(NETWORK_TIMEOUT, dial(own, &address.host, port)).await {
         Ok(Ok(stream)) => {
             let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
             let is_same = address.to_string() == peer;
@@ -148,6 +156,9 @@ async fn reach(address: &RemoteAddress, port: u16) -> Result<String, Unreached> 
             })
         }
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err(Unreached::Refused),
+        Ok(Err(error)) if own.is_some() && error.kind() == io::ErrorKind::AddrNotAvailable => {
+            Err(Unreached::Own(error.to_string()))
+        }
         Ok(Err(error)) => Err(Unreached::Other(crate::cli::human::io(&error))),
         Err(_) => Err(Unreached::Other("no answer within 10 s".to_owned())),
     }

@@ -1,13 +1,14 @@
 //! TLS: who the other broker is, what it speaks, and whether it takes our certificate.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::files::Own;
 use super::{Cause, Diagnosis, Finding, Stage, Step, Way};
+use crate::bridge::dial::dial;
 use crate::bridge::remote;
 use crate::config::{BridgeTls, RemoteAddress};
 use crate::tls::client::{Roots, Settings};
@@ -35,7 +36,7 @@ impl Diagnosis<'_> {
                 return self.stop(Stage::Server, "TLS cannot begin", finding);
             }
         };
-        let secured = secure(&probe, &address).await;
+        let secured = secure(&probe, self.bridge.bind_address, &address).await;
         let shown = probe.shown();
         let sight = Sight { shown: &shown, settings: &settings, address: &address };
         let fault = match secured {
@@ -284,10 +285,10 @@ struct Sight<'a> {
 }
 
 /// A handshake for its own sake; gives the version of TLS.
-async fn secure(probe: &Probe, address: &RemoteAddress) -> io::Result<Option<String>> {
+async fn secure(probe: &Probe, own: Option<IpAddr>, address: &RemoteAddress) -> io::Result<Option<String>> {
     let handshake = async {
         let port = address.port_or_default(true);
-        let stream = TcpStream::connect((address.host.as_str(), port)).await?;
+        let stream = dial(own, &address.host, port).await?;
         let stream = probe.secure(stream).await?;
         let version = stream.get_ref().1.protocol_version();
         Ok(version.map(|version| format!("{version:?}").replace("TLSv1_", "TLS 1.")))

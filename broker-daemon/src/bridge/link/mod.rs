@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use culex_codec::PacketId;
 use culex_core::client::{ClientError, Connection, Session};
 use culex_core::{Client, Delivery, Gone};
 use tokio::sync::watch;
@@ -89,6 +90,8 @@ pub(super) struct Link {
     letters: Pending<Delivery>,
     session: Session,
     subscriber: Subscriber,
+    /// Questions of ours without an answer, which no other connection sends again: the other side may close it for them.
+    questions: Vec<PacketId>,
     /// Connections that ended soon after they had begun, one after another.
     short_lived: u32,
 }
@@ -108,6 +111,7 @@ impl Link {
             letters: Pending::default(),
             session: Session::default(),
             subscriber,
+            questions: Vec::new(),
             short_lived: 0,
             shared,
         }
@@ -153,6 +157,7 @@ impl Link {
         self.outgoing = Outgoing::new(self.shared.rules.clone());
         self.session = Session::default();
         sleep(STAGGER * u32::from(self.index)).await;
+        let mut is_paused = false;
         loop {
             let order = *self.orders.borrow_and_update();
             let delay = match order {
@@ -162,7 +167,13 @@ impl Link {
                 }
                 Order::Pause => {
                     self.shared.link_is_paused(self.index);
+                    is_paused = true;
                     None
+                }
+                Order::Run if is_paused => {
+                    self.shared.link_is_resumed(self.index);
+                    is_paused = false;
+                    continue;
                 }
                 Order::Run => match self.attempt(&client, &mut waiting).await {
                     Ok(Next::Again(delay)) => Some(delay),
@@ -275,6 +286,9 @@ impl Link {
             self.say_goodbye(&mut connection).await;
         }
         self.session = connection.into_session();
+        for question in self.questions.drain(..) {
+            self.session.give_up(question);
+        }
         if let Some(echoes) = self.shared.echoes.as_ref().filter(|_| self.index == 0) {
             echoes.lock().end();
         }

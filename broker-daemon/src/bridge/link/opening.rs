@@ -30,6 +30,8 @@ pub(super) async fn open(
     let mut why = "no address".to_owned();
     for address in &shared.bridge.addresses {
         let connector = shared.connector();
+        // Until CONNECT has been answered, or given up.
+        let _turn = shared.turn(index, address).await;
         let Reached { stream, our_end } = match connector.connect(address).await {
             Ok(reached) => reached,
             Err(error) => {

@@ -23,10 +23,16 @@ impl Link {
         let bytes = delivery.payload.len();
         if let Some(circles) = &shared.circles {
             match circles.goes_out(&delivery) {
-                Passage::Goes | Passage::Closes(_) => {}
+                Passage::Goes | Passage::Strange | Passage::Closes(_) => {}
                 Passage::Asks => {
-                    if let Some(placed) = shared.mappings.place_out(&delivery.topic) {
-                        let send = |question| connection.publish(question).is_ok();
+                    if let Some(placed) = shared.mappings.place_out(&delivery.topic, &delivery.payload) {
+                        let send = |question| match connection.publish(question) {
+                            Ok(sent) => {
+                                self.questions.extend(sent);
+                                true
+                            }
+                            Err(_) => false,
+                        };
                         circles.ask(Side::Out, &placed.topic, send);
                     }
                 }
@@ -55,6 +61,7 @@ impl Link {
             Event::Published { packet_id, reason } => {
                 let shared = Arc::clone(&self.shared);
                 let meter = shared.meter();
+                self.questions.retain(|question| *question != packet_id);
                 match self.outgoing.answered(packet_id, &reason) {
                     Answer::Taken(bytes, latency) => {
                         meter.count(Direction::Out, Outcome::Delivered, bytes);

@@ -84,15 +84,22 @@ impl Circles {
                 tracing::warn!(bridge = %self.bridge, "messages go round: {}; {ADVICE}", words(side, by));
             }
             Passage::Again => self.drops("see what was said of it before, or `culex bridge status`"),
+            Passage::Strange => {
+                tracing::warn!(bridge = %self.bridge, "{}", suspicion(side, topic));
+            }
             Passage::Goes | Passage::Asks | Passage::Ends => {}
         }
         passage
     }
 
     /// Sends a question after a message to this topic; `send` says whether that was possible.
-    pub(in crate::bridge) fn ask(&self, side: Side, topic: &str, send: impl FnOnce(Publication) -> bool) {
-        let (number, topic, payload) = self.questions.ask(&self.bridge, side, topic);
-        if send(Publication::new(topic, payload, QoS::AtLeastOnce)) {
+    pub(in crate::bridge) fn ask(&self, side: Side, topic: &str, mut send: impl FnMut(Publication) -> bool) {
+        let (number, topics, payload) = self.questions.ask(&self.bridge, side, topic);
+        let mut is_asked = false;
+        for topic in topics {
+            is_asked |= send(Publication::new(topic, payload.clone(), QoS::AtLeastOnce));
+        }
+        if is_asked {
             self.gate(side).lock().asked(number, Instant::now());
         }
     }
@@ -104,8 +111,13 @@ impl Circles {
             let gate = self.gate(side).lock();
             gate.closed_by(now).map(|by| format!("messages go round: {}; {ADVICE}", words(side, by)))
         });
-        let found: Vec<_> = found.into_iter().flatten().collect();
-        json!({ "dropped": self.dropped.load(Ordering::Relaxed), "found": found })
+        let suspected = [Side::Out, Side::In].map(|side| {
+            let gate = self.gate(side).lock();
+            gate.suspect(now).map(|topic| suspicion(side, topic))
+        });
+        let [found, suspected] =
+            [found, suspected].map(|list| list.into_iter().flatten().collect::<Vec<_>>());
+        json!({ "dropped": self.dropped.load(Ordering::Relaxed), "found": found, "suspected": suspected })
     }
 
     const fn gate(&self, side: Side) -> &Mutex<Gate> {
@@ -133,6 +145,19 @@ fn author_of(origin: &Origin) -> Author<'_> {
         None if origin.number.is_some() => Author::Host,
         None => Author::Unknown,
     }
+}
+
+/// What may be, in words.
+fn suspicion(side: Side, topic: &str) -> String {
+    let way = match side {
+        Side::Out => "goes out",
+        Side::In => "comes in",
+    };
+    format!(
+        "the same message on topic \"{}\" {way} very often, and nothing is dropped: if nobody publishes it so often, messages go \
+         round by a bridge of another broker; give each direction its own prefix, or take one of the ways away",
+        topic.escape_debug()
+    )
 }
 
 /// What was found, in words.

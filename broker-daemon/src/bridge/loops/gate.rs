@@ -6,6 +6,9 @@
 //!     └───────────────────────── 10 minutes later ────────┴─────────────────────────────────────┘
 //! ```
 //!
+//! A question that does not come back says nothing where a filter of a foreign broker lets no question through. So a message
+//! that passes very often all the same is told of, and not touched.
+//!
 //! Closed, each message passes once, and when it comes back by the way that the question took, it goes no further. Who
 //! publishes the same message again and again by another way is not touched; by the same way the two cannot be told apart,
 //! and as many go on as were published.
@@ -22,6 +25,8 @@ use super::questions::{Questions, Return};
 /// The same message so often within two halves is asked after.
 const OFTEN: u32 = 8;
 const HALF: Duration = Duration::from_secs(30);
+/// The same message so often, although a question has not come back, is told of.
+const VERY_OFTEN: u32 = 1000;
 /// Messages that are counted in one half; with more it is shorter.
 const COUNTED_MAX: usize = 16_384;
 /// Between two questions; twice as long after each that did not come back.
@@ -44,6 +49,17 @@ pub(in crate::bridge) struct Gate {
     again_at: Option<Instant>,
     pause: Duration,
     closed: Option<Closed>,
+    suspect: Option<Suspect>,
+}
+
+/// A topic with a message that passes very often.
+#[derive(Debug)]
+struct Suspect {
+    topic: Box<str>,
+    /// When it was found.
+    since: Instant,
+    /// When it passed last.
+    last: Instant,
 }
 
 #[derive(Debug)]
@@ -71,6 +87,8 @@ pub(in crate::bridge) enum Passage {
     Goes,
     /// It goes on, and it is worth asking whether it goes round: [`Gate::asked`].
     Asks,
+    /// It goes on, and passes so often that it should be told of, once: [`Gate::suspect`].
+    Strange,
     /// It goes on, and from now on messages do not go round: the question came back like this.
     Closes(Return),
     /// It was here before and goes no further.
@@ -89,6 +107,7 @@ impl Default for Gate {
             again_at: None,
             pause: PAUSE_MIN,
             closed: None,
+            suspect: None,
         }
     }
 }
@@ -116,8 +135,29 @@ impl Gate {
             *self = Self { closed: Some(Closed { by: by.clone(), since: now, passed }), ..Self::default() };
             return Passage::Closes(by);
         }
-        let is_often = self.count(topic, payload, now) >= OFTEN;
-        if is_often && self.again_at.is_none_or(|at| now >= at) { Passage::Asks } else { Passage::Goes }
+        let count = self.count(topic, payload, now);
+        if count >= OFTEN && self.again_at.is_none_or(|at| now >= at) {
+            return Passage::Asks;
+        }
+        if count >= VERY_OFTEN && self.is_strange(topic, now) { Passage::Strange } else { Passage::Goes }
+    }
+
+    /// Notes a message that passes very often; gives whether that is news.
+    fn is_strange(&mut self, topic: &str, now: Instant) -> bool {
+        if let Some(known) =
+            self.suspect.as_mut().filter(|known| now.saturating_duration_since(known.since) < CLOSED)
+        {
+            known.last = now;
+            return false;
+        }
+        self.suspect = Some(Suspect { topic: topic.into(), since: now, last: now });
+        true
+    }
+
+    /// The topic of a message that passes very often, so that it may go round.
+    pub(in crate::bridge) fn suspect(&self, now: Instant) -> Option<&str> {
+        let suspect = self.suspect.as_ref()?;
+        (now.saturating_duration_since(suspect.last) < 2 * HALF).then_some(&suspect.topic)
     }
 
     /// A question with this number was sent.
@@ -187,10 +227,29 @@ mod tests {
                     gate.asked(questions.ask("a", Side::In, X.0).0, now);
                     asked.push(second);
                 }
-                other @ (Passage::Closes(_) | Passage::Again | Passage::Ends) => panic!("{other:?}"),
+                other @ (Passage::Closes(_) | Passage::Again | Passage::Ends | Passage::Strange) => {
+                    panic!("{other:?}")
+                }
             }
         }
         assert_eq!(asked, [7, 67, 187, 427, 907, 1867, 3787]);
+    }
+
+    #[test]
+    fn what_passes_very_often_is_told_of_once_and_passes() {
+        let (start, questions, mut gate) = (Instant::now(), Questions::new(1), Gate::default());
+        let mut told = 0;
+        for n in 0..20 * VERY_OFTEN {
+            let now = start + n * Duration::from_millis(20);
+            match gate.pass(X, Author::Unknown, &questions, now) {
+                Passage::Goes => {}
+                Passage::Asks => gate.asked(questions.ask("a", Side::Out, X.0).0, now),
+                Passage::Strange => told += 1,
+                other @ (Passage::Closes(_) | Passage::Again | Passage::Ends) => panic!("{other:?}"),
+            }
+        }
+        let end = start + 20 * VERY_OFTEN * Duration::from_millis(20);
+        assert_eq!((told, gate.suspect(end), gate.suspect(end + 2 * HALF)), (1, Some("t"), None));
     }
 
     #[test]
@@ -208,10 +267,10 @@ mod tests {
     fn closed(questions: &Questions, now: Instant) -> Gate {
         let mut gate = Gate::default();
         while gate.pass(X, Author::Unknown, questions, now) == Passage::Goes {}
-        let (number, topic, payload) = questions.ask("a", Side::Out, X.0);
+        let (number, topics, payload) = questions.ask("a", Side::Out, X.0);
         gate.asked(number, now);
         assert_eq!(gate.pass(X, Author::Unknown, questions, now), Passage::Goes, "no answer yet");
-        questions.goes_out(&topic, payload.as_bytes(), Author::Client("p"));
+        questions.goes_out(&topics[0], payload.as_bytes(), Author::Client("p"));
         let by = Return::Published(Some("p".into()));
         assert_eq!(gate.pass(X, Author::Unknown, questions, now), Passage::Closes(by));
         gate

@@ -1,18 +1,75 @@
 //! Messages that ask whether messages go round, of all bridges of a broker.
 //!
-//! A question follows a message that came too often: its topic is that of the message with another name in the last
-//! level, so that it goes where the message goes, as far as filters end with `+` or `#`.
+//! A question follows a message that came too often: its topic is that of the message with another name in one level, so
+//! that it goes where the message goes as far as filters have a wildcard there. It is sent once for each of the last levels.
+//! Where a filter of ours fixes the last level, a question about that level goes by a filter of its own: the payload has the
+//! level that it stands for, so the question is placed as the message would be.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::gate::Author;
 
-/// The last level of the topic of a question.
+/// One level of the topic of a question.
 const LEVEL: &str = "culex-loop-check";
-/// What the payload begins with; broker and number follow.
+/// What the payload begins with; broker, number and the last level of the message follow.
 const BEGINNING: &str = "Do messages go round? Asked by the MQTT broker Culex, bridge question ";
+/// So many levels, from the last on, have another name in a question of their own.
+const LEVELS_MAX: usize = 4;
+
+/// A filter for the questions that `filter` keeps away, because it fixes the last level; `None` if it does not.
+pub(in crate::bridge) fn filter_for_questions(filter: &str) -> Option<String> {
+    let (levels, last) = split_last(filter);
+    (!matches!(last, "+" | "#")).then(|| format!("{levels}{LEVEL}"))
+}
+
+/// Whether a filter is for questions alone.
+pub(in crate::bridge) fn is_for_questions(filter: &str) -> bool {
+    split_last(filter).1 == LEVEL
+}
+
+/// The topic of the message that a question about its last level has followed; `None` if it is something else.
+pub(in crate::bridge) fn message_of(topic: &str, payload: &[u8]) -> Option<String> {
+    let (levels, level) = split_last(topic);
+    let text = Text::read(payload).filter(|_| level == LEVEL)?;
+    Some(format!("{levels}{}", text.last))
+}
+
+/// Topic and payload of the same question behind a message that has another topic now.
+pub(in crate::bridge) fn question_after(topic: &str, payload: &[u8]) -> Option<(String, Bytes)> {
+    let (levels, last) = split_last(topic);
+    let text = Text { last, ..Text::read(payload)? };
+    Some((format!("{levels}{LEVEL}"), text.write().into()))
+}
+
+/// A topic or filter without its last level, and that.
+fn split_last(topic: &str) -> (&str, &str) {
+    let last = topic.rfind('/').map_or(0, |at| at + 1);
+    topic.split_at_checked(last).unwrap_or_default()
+}
+
+/// The payload of a question.
+struct Text<'a> {
+    broker: &'a str,
+    number: &'a str,
+    last: &'a str,
+}
+
+impl<'a> Text<'a> {
+    fn read(payload: &'a [u8]) -> Option<Self> {
+        let rest = std::str::from_utf8(payload).ok()?.strip_prefix(BEGINNING)?;
+        let (broker, rest) = rest.split_once('/')?;
+        let (number, last) = rest.split_once('/')?;
+        (!last.contains('/')).then_some(Self { broker, number, last })
+    }
+
+    fn write(&self) -> String {
+        let Self { broker, number, last } = self;
+        format!("{BEGINNING}{broker}/{number}/{last}")
+    }
+}
 
 /// Which way a message passes a bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,17 +127,21 @@ impl Questions {
         &self.broker
     }
 
-    /// A new question of a bridge in place of its last one on this side, behind a message to `topic`: number, topic, payload.
-    pub(in crate::bridge) fn ask(&self, bridge: &str, side: Side, topic: &str) -> (u64, String, String) {
+    /// A new question of a bridge in place of its last one on this side, behind a message to `topic`: its number, its topics,
+    /// its payload.
+    pub(in crate::bridge) fn ask(&self, bridge: &str, side: Side, topic: &str) -> (u64, Vec<String>, String) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut asked = self.asked.lock();
         asked.retain(|question| (&*question.bridge, question.side) != (bridge, side));
         asked.push(Question { number, bridge: bridge.into(), side, came_back: None });
-        let topic = match topic.rsplit_once('/') {
-            Some((levels, _)) => format!("{levels}/{LEVEL}"),
-            None => LEVEL.to_owned(),
+        let levels: Vec<_> = topic.split('/').collect();
+        let without = |at: usize| {
+            let renamed = levels.iter().enumerate().map(|(n, level)| if n == at { LEVEL } else { *level });
+            renamed.collect::<Vec<_>>().join("/")
         };
-        (number, topic, format!("{BEGINNING}{}/{number}", self.broker))
+        let topics = (0..levels.len()).rev().take(LEVELS_MAX).map(without).collect();
+        let text = Text { broker: &self.broker, number: &number.to_string(), last: split_last(topic).1 };
+        (number, topics, text.write())
     }
 
     /// How a question came back, if it did.
@@ -116,11 +177,10 @@ impl Questions {
     }
 
     fn look(&self, topic: &str, payload: &[u8], then: impl FnOnce(&mut Question) -> Kind) -> Kind {
-        if !topic.ends_with(LEVEL) {
+        if !topic.contains(LEVEL) {
             return Kind::Passes;
         }
-        let rest = std::str::from_utf8(payload).ok().and_then(|text| text.strip_prefix(BEGINNING));
-        let Some((broker, number)) = rest.and_then(|rest| rest.split_once('/')) else { return Kind::Passes };
+        let Some(Text { broker, number, .. }) = Text::read(payload) else { return Kind::Passes };
         if broker != self.broker {
             return Kind::Passes;
         }
@@ -140,19 +200,20 @@ mod tests {
     #[test]
     fn a_question_that_goes_out_comes_back_by_a_client_or_another_bridge() {
         let questions = Questions::new(7);
-        let (first, topic, payload) = questions.ask("a", Side::Out, "t/x/1");
-        assert_eq!(topic, "t/x/culex-loop-check");
-        let payload = payload.as_bytes();
-        assert_eq!(questions.comes_in(&topic, payload, "a"), Kind::Ends);
+        let (first, topics, payload) = questions.ask("a", Side::Out, "t/x/1");
+        assert_eq!(topics, ["t/x/culex-loop-check", "t/culex-loop-check/1", "culex-loop-check/x/1"]);
+        let (topic, payload) = (&*topics[1], payload.as_bytes());
+        assert_eq!(questions.comes_in(topic, payload, "a"), Kind::Ends);
         assert_eq!(questions.answer(first), None, "an echo");
-        assert_eq!(questions.comes_in(&topic, payload, "b"), Kind::Ends);
+        assert_eq!(questions.comes_in(topic, payload, "b"), Kind::Ends);
         assert_eq!(questions.answer(first), Some(Return::Over("b".into())));
-        assert_eq!(questions.goes_out(&topic, payload, Author::Client("c")), Kind::Ends);
+        assert_eq!(questions.goes_out(topic, payload, Author::Client("c")), Kind::Ends);
         assert_eq!(questions.answer(first), Some(Return::Published(Some("c".into()))));
-        let (second, topic, _) = questions.ask("a", Side::Out, "t");
-        assert_eq!((&*topic, questions.answer(first), questions.answer(second)), (LEVEL, None, None));
+        let (second, topics, _) = questions.ask("a", Side::Out, "t");
+        assert_eq!((questions.answer(first), questions.answer(second)), (None, None));
+        assert_eq!(topics, [LEVEL]);
         assert_eq!(
-            questions.goes_out(&topic, payload, Author::Unknown),
+            questions.goes_out(LEVEL, payload, Author::Unknown),
             Kind::Ends,
             "an old one goes no further"
         );
@@ -161,8 +222,8 @@ mod tests {
     #[test]
     fn a_question_that_comes_in_goes_on_until_it_comes_in_again() {
         let questions = Questions::new(7);
-        let (number, topic, payload) = questions.ask("a", Side::In, "t/1");
-        let payload = payload.as_bytes();
+        let (number, topics, payload) = questions.ask("a", Side::In, "t/1");
+        let (topic, payload) = (topics[0].clone(), payload.as_bytes());
         assert_eq!(questions.goes_out(&topic, payload, Author::Unknown), Kind::Passes);
         assert_eq!(questions.comes_in(&topic, payload, "b"), Kind::Ends);
         assert_eq!(questions.answer(number), None, "not where it was asked");
@@ -173,7 +234,8 @@ mod tests {
     #[test]
     fn what_others_send_passes() {
         let (questions, others) = (Questions::new(7), Questions::new(8));
-        let (_, topic, payload) = others.ask("a", Side::Out, "t/1");
+        let (_, topics, payload) = others.ask("a", Side::Out, "t/1");
+        let topic = topics[0].clone();
         questions.ask("a", Side::Out, "t/1");
         for payload in [&*payload, "", "hello", BEGINNING] {
             assert_eq!(questions.comes_in(&topic, payload.as_bytes(), "b"), Kind::Passes, "{payload}");
@@ -183,5 +245,34 @@ mod tests {
                 "{payload}"
             );
         }
+    }
+
+    #[test]
+    fn a_question_goes_where_its_message_goes() {
+        let (_, topics, payload) = Questions::new(7).ask("a", Side::Out, "t/1");
+        let payload = payload.as_bytes();
+        assert_eq!(message_of(&topics[0], payload).as_deref(), Some("t/1"));
+        assert_eq!(message_of(&topics[1], payload), None, "another level");
+        assert_eq!(message_of("t/1", payload), None);
+        assert_eq!(message_of(&topics[0], b"hello"), None, "somebody else's");
+        let (topic, payload) = question_after("far/2", payload).unwrap();
+        assert_eq!(message_of(&topic, &payload).as_deref(), Some("far/2"));
+        assert_eq!((question_after("t/1", b"hello"), split_last("")), (None, ("", "")));
+    }
+
+    #[test]
+    fn a_filter_that_fixes_the_last_level_has_another_one_for_questions() {
+        for (filter, expected) in [
+            ("a/b", Some("a/culex-loop-check")),
+            ("+/b", Some("+/culex-loop-check")),
+            ("b", Some("culex-loop-check")),
+            ("a/", Some("a/culex-loop-check")),
+            ("a/+", None),
+            ("a/#", None),
+            ("#", None),
+        ] {
+            assert_eq!(filter_for_questions(filter).as_deref(), expected, "{filter}");
+        }
+        assert!(is_for_questions("a/culex-loop-check") && !is_for_questions("culex-loop-check/a"));
     }
 }

@@ -83,9 +83,11 @@ async fn ask(arguments: &Arguments) -> Result<(String, bool), String> {
         if let Some(advice) = bridge.get("advice").and_then(Value::as_str) {
             let _ = writeln!(text, "{name}: {advice}");
         }
-        let found = bridge.pointer("/going_round/found").and_then(Value::as_array);
-        for found in found.into_iter().flatten().filter_map(Value::as_str) {
-            let _ = writeln!(text, "{name}: {found}");
+        for list in ["/going_round/found", "/going_round/suspected"] {
+            let said = bridge.pointer(list).and_then(Value::as_array);
+            for said in said.into_iter().flatten().filter_map(Value::as_str) {
+                let _ = writeln!(text, "{name}: {said}");
+            }
         }
         if let Some(days) = bridge.get("certificate_days").and_then(Value::as_i64).filter(|days| *days < 30) {
             let _ = writeln!(text, "{name}: its certificate ends in {days} days");

@@ -71,10 +71,16 @@ async fn test(arguments: &Arguments, bridge: &Bridge, config: Config) -> Exit {
         rows = diagnose(bridge, &options, |row| say(&format!("{row}\n"))) => Some(rows),
         () = interrupt.wait() => None,
     };
+    let was_paused = paused.is_some();
     let resumed = match paused {
         Some(paused) => paused.resume().await,
         None => Ok(()),
     };
+    if was_paused && resumed.is_ok() && bridge.is_aws_iot() {
+        say(
+            "\nThe running bridge comes back in a second: AWS IoT takes one CONNECT a second of a client id.\n",
+        );
+    }
     if let Err(error) = resumed {
         human::complain(format_args!(
             "the bridge stays paused, `culex bridge resume {}` brings it back: {error}",

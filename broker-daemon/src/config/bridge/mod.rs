@@ -6,6 +6,7 @@ mod check;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Bridge {
     pub name: String,
     /// Where the other broker is; the first that can be reached is taken.
     pub addresses: Vec<RemoteAddress>,
+    /// The local address of its connections; `None`: the system chooses.
+    pub bind_address: Option<IpAddr>,
     /// Whose rules hold there, as it was written; see [`Self::is_aws_iot`].
     pub preset: Preset,
     /// How connections are secured; `None` is plain TCP, unless the preset wants TLS.
@@ -212,6 +215,7 @@ impl Default for Bridge {
         Self {
             name: String::new(),
             addresses: Vec::new(),
+            bind_address: None,
             preset: Preset::default(),
             tls: None,
             user: None,

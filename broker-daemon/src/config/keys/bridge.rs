@@ -24,6 +24,12 @@ pub(crate) const BRIDGE: &[Key<Bridge>] = &[
         doc: "The other broker, or several, of which the first is taken that can be reached. Without a port 1883, with TLS 8883.",
     },
     Key {
+        name: "bind_address",
+        setting: Setting::Ip { field: |bridge| &mut bridge.bind_address },
+        doc: "The local address of its connections, where the other broker or a firewall wants a certain one. Without it the \
+              system chooses. Only addresses of its family are connected to.",
+    },
+    Key {
         name: "preset",
         setting: Setting::Choice {
             words: Preset::WORDS,

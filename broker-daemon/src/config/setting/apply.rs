@@ -11,7 +11,7 @@ use culex_core::{Address, MountPoint, Network, Threads};
 use crate::config::bridge::remote_address;
 use crate::config::problem::Complaint;
 use crate::config::setting::{NumberField, Setting, THREADS_MAX};
-use crate::config::value::{Input, Unit, address, duration, number};
+use crate::config::value::{Input, Unit, address, duration, ip_address, number};
 
 impl<T> Setting<T> {
     /// Puts a written value into its field.
@@ -84,6 +84,7 @@ impl<T> Setting<T> {
                 *field(target) = networks.collect::<Result<_, _>>()?;
             }
             Self::MountPoint { field } => *field(target) = Some(mount_point(self.text(input)?)?),
+            Self::Ip { field } => *field(target) = Some(ip_address(self.text(input)?)?),
             Self::Threads { field } => *field(target) = threads(input).ok_or_else(|| self.mismatch(input))?,
         }
         Ok(())

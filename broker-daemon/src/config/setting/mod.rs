@@ -3,7 +3,7 @@
 mod apply;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub(crate) enum Setting<T> {
     Address { field: fn(&mut T) -> &mut Address },
     /// An IP address and port.
     Socket { field: fn(&mut T) -> &mut SocketAddr },
+    /// An IP address, or not said.
+    Ip { field: fn(&mut T) -> &mut Option<IpAddr> },
     /// A directory or file, or not said.
     Path { field: fn(&mut T) -> &mut Option<PathBuf> },
     /// A word, or not said.
@@ -106,6 +108,7 @@ impl<T> Setting<T> {
             Self::Switch { .. } => "true or false".to_owned(),
             Self::Address { .. } => "address with port, or \"unix:PATH\"".to_owned(),
             Self::Socket { .. } => "address with port".to_owned(),
+            Self::Ip { .. } => "IP address".to_owned(),
             Self::Mode { .. } => "text of octal digits".to_owned(),
             Self::Networks { .. } => "network or list of networks".to_owned(),
             Self::Path { .. } => "path".to_owned(),
@@ -134,6 +137,7 @@ impl<T> Setting<T> {
             | Self::Switch { .. }
             | Self::Address { .. }
             | Self::Socket { .. }
+            | Self::Ip { .. }
             | Self::Path { .. }
             | Self::Text { .. }
             | Self::Word { .. }
@@ -163,6 +167,7 @@ impl<T> Setting<T> {
             | Self::MountPoint { .. }
             | Self::Paths { .. }
             | Self::Socket { .. }
+            | Self::Ip { .. }
             | Self::Mode { .. }
             | Self::Networks { .. }
             | Self::Texts { .. }
@@ -211,6 +216,7 @@ impl<T> Setting<T> {
             Self::Switch { field } => field(&mut section).map(|switch| switch.to_string()),
             Self::Address { field } => Some(write_text(&field(&mut section).to_string())),
             Self::Socket { field } => Some(write_text(&field(&mut section).to_string())),
+            Self::Ip { field } => field(&mut section).map(|address| write_text(&address.to_string())),
             Self::Path { field } => {
                 field(&mut section).as_ref().map(|path| write_text(&path.display().to_string()))
             }

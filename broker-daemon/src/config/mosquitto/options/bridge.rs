@@ -5,6 +5,7 @@ use std::time::Duration;
 use culex_core::client::Secret;
 
 use crate::config::problem::Complaint;
+use crate::config::value::ip_address;
 use crate::config::{BridgeProtocol, TlsVersion};
 
 use super::super::bridge::{TheirBridge, addresses, topic};
@@ -147,12 +148,7 @@ pub(super) const OPTIONS: &[OptionOf] = &[
     ignored("local_cleansession", "what goes out waits in any case while the other broker is away"),
     ignored("local_username", "here a bridge is a part of the broker and asked for nothing"),
     ignored("local_password", "here a bridge is a part of the broker and asked for nothing"),
-    OptionOf {
-        name: "bridge_bind_address",
-        scope: Scope::Bridge,
-        meaning: Meaning::Refused("remove it, and let the routes of the system decide"),
-        doc: "a connection has the local address that the system gives it",
-    },
+    text("bridge_bind_address", "`bind_address`; an address, not a name", bind_address),
     ignored("bridge_reload_type", "a changed bridge connects anew at once"),
     ignored("bridge_tcp_keepalive", "pings tell whether the other broker is there"),
     ignored("bridge_tcp_user_timeout", "pings tell whether the other broker is there"),
@@ -184,6 +180,11 @@ fn keep_alive(reading: &mut Reading, seconds: i64) -> Outcome {
         reading.note(format!("`keepalive_interval {seconds}` is {taken} here"));
     }
     reading.bridge("keep_alive", |theirs| theirs.draft.bridge.keep_alive = Duration::from_secs(taken))
+}
+
+fn bind_address(reading: &mut Reading, text: &str) -> Outcome {
+    let address = ip_address(text)?;
+    reading.bridge("bind_address", |theirs| theirs.draft.bridge.bind_address = Some(address))
 }
 
 fn user(reading: &mut Reading, name: &str) -> Outcome {
