@@ -16,6 +16,8 @@ pub(crate) struct LaneCells {
     /// Turns by how long they took: up to each of [`TURN_BOUNDS`] and above the one before it, then the rest.
     turns: [AtomicU64; TURN_BOUNDS.len() + 1],
     turn_nanos: AtomicU64,
+    /// MQTT Control Packets of its shard, in and out.
+    packets: AtomicU64,
 }
 
 /// Durations that turns are counted by, as [`TURNS`] names them.
@@ -34,6 +36,7 @@ impl Default for LaneCells {
             stats: [const { AtomicU64::new(0) }; Stats::COUNT],
             turns: Default::default(),
             turn_nanos: AtomicU64::new(0),
+            packets: AtomicU64::new(0),
         }
     }
 }
@@ -43,6 +46,13 @@ impl LaneCells {
         for (cell, value) in self.stats.iter().zip(stats.values()) {
             cell.store(value, Ordering::Relaxed);
         }
+        self.packets.store(stats.packets_received.wrapping_add(stats.packets_sent), Ordering::Relaxed);
+    }
+
+    /// MQTT Control Packets that it has carried, and how long its turns took for them.
+    pub(crate) fn done(&self) -> (u64, Duration) {
+        let nanos = self.turn_nanos.load(Ordering::Relaxed);
+        (self.packets.load(Ordering::Relaxed), Duration::from_nanos(nanos))
     }
 
     /// A turn is over.

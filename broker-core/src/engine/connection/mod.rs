@@ -13,6 +13,7 @@ mod admission;
 mod outbound;
 mod pace;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use culex_codec::ProtocolVersion;
@@ -143,7 +144,8 @@ impl Connection {
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     slots: Slots<Connection>,
-    touched: Vec<ConnectionKey>,
+    /// Those that got bytes, in the order in which they did.
+    touched: VecDeque<ConnectionKey>,
     pool: BufferPool,
     pub(crate) heads: Heads,
     pub(crate) packets_sent: u64,
@@ -184,10 +186,11 @@ impl Connections {
         self.slots.iter().map(|(slot, generation, _)| ConnectionKey { slot, generation }).collect()
     }
 
-    /// The next connection that got bytes since it was last asked for.
+    /// The next connection that got bytes since it was last asked for. Who got them first comes first: a message leaves before
+    /// the acknowledgement for its publisher.
     pub(crate) fn next_touched(&mut self) -> Option<ConnectionKey> {
         loop {
-            let key = self.touched.pop()?;
+            let key = self.touched.pop_front()?;
             if let Some(connection) = self.get_mut(key) {
                 connection.is_touched = false;
                 return Some(key);

@@ -124,7 +124,7 @@ impl Connections {
         }
         if !connection.is_touched {
             connection.is_touched = true;
-            self.touched.push(key);
+            self.touched.push_back(key);
         }
         true
     }
@@ -147,7 +147,7 @@ impl Connections {
         let Some(connection) = self.slots.get_mut(key.slot, key.generation) else { return };
         if !connection.is_touched {
             connection.is_touched = true;
-            self.touched.push(key);
+            self.touched.push_back(key);
         }
     }
 }

@@ -24,6 +24,9 @@ impl Shard {
     pub(super) fn send_more(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
         self.send_queued(turn, key);
         let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
+        if session.feeds.is_empty() {
+            return;
+        }
         let Some(connection_key) = session.connection else { return };
         let Some(connection) = self.connections.get(connection_key) else { return };
         let has_room = connection.state == State::Open

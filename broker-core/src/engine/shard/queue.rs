@@ -162,7 +162,9 @@ impl Shard {
     fn send_from_memory(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
         loop {
             let Some(session) = self.sessions.get_mut(key.slot, key.generation) else { return };
-            let Some(connection_key) = session.connection else { return };
+            let Some(connection_key) = session.connection.filter(|_| session.sender.has_next()) else {
+                return;
+            };
             let Some(connection) = self.connections.get(connection_key) else { return };
             if connection.state != State::Open
                 || connection.outbox.len() as u64 >= self.limits.outbox_bytes.get()

@@ -254,6 +254,7 @@ impl BrokerBuilder {
             Neighbours { mailboxes: mailboxes.clone(), commons, events: hub, hooks: Arc::clone(&hooks) },
             clock,
             self.movement,
+            metrics.lanes.clone(),
             on_failure(failed.clone(), false),
         );
         let mut threads = worker::start(team, lanes).map_err(StartError::System)?;

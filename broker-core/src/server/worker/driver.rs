@@ -10,6 +10,7 @@ use super::super::clock::tick_of;
 use super::super::lane::{Lane, Stage};
 use super::busy_poll::{BusyPoll, LOOK_MAX};
 use super::load::{GATHER_WINDOW, MOVE_PAUSE, SPREAD_WINDOW, Window, busiest};
+use super::trial::{Step, Trial};
 use super::{Lanes, Movement, Team};
 
 /// The lanes that one thread holds.
@@ -22,6 +23,8 @@ pub(super) struct Driver<'a> {
     busy_poll: BusyPoll,
     /// The lead's sleep when the window began.
     lead_slept: Duration,
+    /// Whether spreading pays. For the lead.
+    trial: Trial,
     now: Duration,
     /// All that had come by then was reported by the own lane's poll.
     polled: Tick,
@@ -47,6 +50,7 @@ impl<'a> Driver<'a> {
             window: Window::new(now),
             busy_poll: BusyPoll::default(),
             lead_slept: team.lead_sleep.slept(now),
+            trial: Trial::default(),
             now,
             polled: Tick(0),
             #[cfg(test)]
@@ -115,11 +119,12 @@ impl<'a> Driver<'a> {
         shortest
     }
 
-    /// A home that is quiet has to wake up once to notice it.
+    /// A home that is quiet has to wake up once to notice it, and the lead to end a trial.
     fn look_again(&self) -> Option<Duration> {
-        let is_home = self.own.lane.id().0 > 0;
         let is_adaptive = matches!(self.team.movement, Movement::Chosen(Lanes::Adaptive));
-        (is_home && is_adaptive).then_some(GATHER_WINDOW)
+        let is_home = self.own.lane.id().0 > 0;
+        let window = if is_home { GATHER_WINDOW } else { SPREAD_WINDOW };
+        (is_adaptive && (is_home || self.trial.is_on())).then_some(window)
     }
 
     /// Waits in the own lane's poll. `false` if the poll is broken, and with it all that depends on it.
@@ -204,14 +209,19 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// The guest that should be at home, by the load of the last window. For the lead.
+    /// The guest that should be at home, by the load of the last window. For the lead, which also calls those back that
+    /// are there for nothing.
     pub(super) fn spread_one(&mut self) -> Option<Box<Lane>> {
         let place = match self.team.movement {
-            Movement::Chosen(Lanes::Adaptive) => self.busiest_guest()?,
+            Movement::Chosen(Lanes::Adaptive) => self.excess_guest()?,
             Movement::Chosen(Lanes::Spread) => return None,
             #[cfg(test)]
             Movement::Every(rounds, moves) => {
-                if !self.rounds.is_multiple_of(rounds) || self.guests.is_empty() {
+                if !self.rounds.is_multiple_of(rounds) {
+                    return None;
+                }
+                if self.guests.is_empty() {
+                    self.team.recall();
                     return None;
                 }
                 moves.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -224,19 +234,30 @@ impl<'a> Driver<'a> {
         }
         let mut guest = self.guests.swap_remove(place);
         guest.lane.moved_at = Some(self.now);
+        self.team.end_recall();
         Some(guest.lane)
     }
 
-    fn busiest_guest(&mut self) -> Option<usize> {
-        if self.guests.is_empty() || self.window.length(self.now) < SPREAD_WINDOW {
+    fn excess_guest(&mut self) -> Option<usize> {
+        let lanes = self.team.neighbours.mailboxes.len();
+        if lanes < 2 || self.window.length(self.now) < SPREAD_WINDOW {
             return None;
         }
         let is_busy = self.window.is_busy(self.now);
         self.window = Window::new(self.now);
-        let lanes = std::iter::once(&mut self.own).chain(&mut self.guests);
-        let loads: Vec<_> = lanes.map(|held| std::mem::take(&mut held.lane.load)).collect();
-        let place = busiest(&loads).filter(|_| is_busy)?.checked_sub(1)?;
-        self.guests.get(place).filter(|guest| may_move(&guest.lane, self.now)).map(|_| place)
+        let held = std::iter::once(&mut self.own).chain(&mut self.guests);
+        let loads: Vec<_> = held.map(|held| std::mem::take(&mut held.lane.load)).collect();
+        let place = busiest(&loads).filter(|_| is_busy).and_then(|place| place.checked_sub(1));
+        let place = place
+            .filter(|place| self.guests.get(*place).is_some_and(|guest| may_move(&guest.lane, self.now)));
+        match self.trial.look(self.team.reading(self.now), place.is_some(), loads.len() == lanes) {
+            Step::Stay => None,
+            Step::Send => place,
+            Step::Recall => {
+                self.team.recall();
+                None
+            }
+        }
     }
 
     /// Whether the lead may have the lane back. For a home.
@@ -244,11 +265,14 @@ impl<'a> Driver<'a> {
         if self.own.lane.stage() != Stage::Working {
             return false;
         }
+        if self.team.is_recalled() {
+            return true;
+        }
         match self.team.movement {
             Movement::Chosen(Lanes::Adaptive) => {}
             Movement::Chosen(Lanes::Spread) => return false,
             #[cfg(test)]
-            Movement::Every(rounds, _) => return self.rounds >= rounds,
+            Movement::Every(..) => return false,
         }
         if self.window.length(self.now) < GATHER_WINDOW {
             return false;

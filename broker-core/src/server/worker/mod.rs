@@ -18,6 +18,8 @@
 //! Nothing is lost when a lane moves: its mailbox wakes its own poll, which moves with it; nesting a poll reports what
 //! it has already; and a new holder looks at everything before it sleeps.
 //!
+//! Lanes that were sent home and carry less there than before are recalled: see [`trial`].
+//!
 //! A lane whose shard has failed is closed, and those on the same thread go on.
 
 mod busy_poll;
@@ -25,26 +27,32 @@ mod driver;
 mod load;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::clock::Clock;
 use super::lane::{Lane, Neighbours};
+use super::metrics::LaneCells;
 
 use self::driver::Driver;
 use self::load::SleepCell;
+use self::trial::Reading;
 
 /// When lanes have a thread to themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Lanes {
     /// One thread drives all of them until it has no time left to sleep and several have many clients to serve at
-    /// once; then lanes get their own threads, until they are quiet again. The least CPU for little traffic, and all
-    /// cores for much.
+    /// once; then lanes get their own threads, until they are quiet again. If that carries fewer messages than before,
+    /// because other programs need the cores, one thread goes on alone, and it is tried again later. The least CPU for
+    /// little traffic, and all cores for much.
     #[default]
     Adaptive,
     /// Always. For measurements, and where a constant load makes the choice beforehand.
@@ -55,7 +63,8 @@ pub enum Lanes {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Movement {
     Chosen(Lanes),
-    /// Whatever the load, after so many rounds of the thread; the moves to a home are counted.
+    /// Whatever the load, after so many rounds of the lead a lane goes home, or all are recalled if it has none to send; the
+    /// moves to a home are counted.
     #[cfg(test)]
     Every(u32, &'static std::sync::atomic::AtomicU64),
 }
@@ -72,6 +81,10 @@ pub(crate) struct Team {
     clock: Clock,
     movement: Movement,
     lead_sleep: SleepCell,
+    /// What each lane counts.
+    cells: Vec<Arc<LaneCells>>,
+    /// Homes give their lanes back. Whoever misses a change does with the next round.
+    is_recalled: AtomicBool,
     /// Told why, when a lane or a worker has failed.
     on_failure: Box<dyn Fn(String) + Send + Sync>,
 }
@@ -81,9 +94,37 @@ impl Team {
         neighbours: Neighbours,
         clock: Clock,
         movement: Movement,
+        cells: Vec<Arc<LaneCells>>,
         on_failure: Box<dyn Fn(String) + Send + Sync>,
     ) -> Arc<Self> {
-        Arc::new(Self { neighbours, clock, movement, lead_sleep: SleepCell::default(), on_failure })
+        let (lead_sleep, is_recalled) = (SleepCell::default(), AtomicBool::new(false));
+        Arc::new(Self { neighbours, clock, movement, lead_sleep, cells, is_recalled, on_failure })
+    }
+
+    /// What all lanes have done, until the last turn of each.
+    fn reading(&self, at: Duration) -> Reading {
+        let mut reading = Reading { at, packets: 0, worked: Duration::ZERO };
+        for cells in &self.cells {
+            let (packets, worked) = cells.done();
+            reading.packets = reading.packets.saturating_add(packets);
+            reading.worked = reading.worked.saturating_add(worked);
+        }
+        reading
+    }
+
+    fn is_recalled(&self) -> bool {
+        self.is_recalled.load(Ordering::Relaxed)
+    }
+
+    /// Who gets a lane from now on may keep it.
+    fn end_recall(&self) {
+        self.is_recalled.store(false, Ordering::Relaxed);
+    }
+
+    /// Has all homes give their lanes back, those that sleep too.
+    fn recall(&self) {
+        self.is_recalled.store(true, Ordering::Relaxed);
+        self.neighbours.mailboxes.iter().skip(1).for_each(|mailbox| mailbox.wake());
     }
 }
 

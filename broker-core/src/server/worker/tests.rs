@@ -9,7 +9,7 @@ use super::super::broker::{Broker, BrokerBuilder, Threads};
 use super::super::lane::tests::PANIC;
 use super::*;
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Server {
     runtime: Runtime,
