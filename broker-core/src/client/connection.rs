@@ -31,6 +31,8 @@ pub struct Connection {
     ping_timeout: Duration,
     /// Of the last packet, or of a PINGREQ without an answer.
     last_sent: Instant,
+    /// Since when the Server is read; `None` while it is not ([`Self::hold`]).
+    reads_since: Option<Instant>,
 }
 
 /// Bytes read at a time.
@@ -89,8 +91,8 @@ impl Connection {
         timeout(options.connect_timeout, handshake).await.unwrap_or_else(|_| Err(timed_out(options)))
     }
 
-    /// As [`Self::over`], with a Session that is there still if that fails; otherwise it is the connection's, until
-    /// [`Self::into_session`].
+    /// As [`Self::over`], with a Session that is there still if that fails or this future is dropped; otherwise it is the
+    /// connection's, until [`Self::into_session`].
     ///
     /// # Errors
     /// As [`Self::over`].
@@ -100,17 +102,15 @@ impl Connection {
         session: &mut Session,
     ) -> Result<Self, ClientError> {
         let mut connection = Self::attached(stream, options, std::mem::take(session));
+        let mut lent = Lent { session, connection: &mut connection, is_kept: false };
         let handshake = async {
-            connection.protocol.connect(options)?;
-            connection.accepted().await
+            lent.connection.protocol.connect(options)?;
+            lent.connection.accepted().await
         };
-        match timeout(options.connect_timeout, handshake).await.unwrap_or_else(|_| Err(timed_out(options))) {
-            Ok(()) => Ok(connection),
-            Err(error) => {
-                *session = connection.into_session();
-                Err(error)
-            }
-        }
+        timeout(options.connect_timeout, handshake).await.unwrap_or_else(|_| Err(timed_out(options)))?;
+        lent.is_kept = true;
+        drop(lent);
+        Ok(connection)
     }
 
     async fn handshake(
@@ -137,6 +137,7 @@ impl Connection {
             keep_alive: None,
             ping_timeout: options.ping_timeout,
             last_sent: Instant::now(),
+            reads_since: Some(Instant::now()),
         }
     }
 
@@ -199,7 +200,7 @@ impl Connection {
 
     /// Sends a message that is in flight once more over this connection, with DUP: for a Server that drops what comes too
     /// fast and never acknowledges it. False if it is not in flight any more, and in 5.0, where a message is sent again over
-    /// another connection alone ([MQTT-4.4.0-1] of 5.0).
+    /// another connection alone ([MQTT-4.4.0-1] of 5.0). It ends in [`Event::Written`] too.
     ///
     /// # Errors
     /// [`ClientError::WindowFull`] while too much waits to be written. The connection goes on.
@@ -252,11 +253,24 @@ impl Connection {
     /// # Errors
     /// Any error is the end of the connection.
     pub async fn event(&mut self) -> Result<Event, ClientError> {
+        // No answer could be read before.
+        self.reads_since.get_or_insert_with(Instant::now);
         loop {
             if let Some(event) = self.protocol.poll_event() {
                 return Ok(event);
             }
             self.step().await?;
+        }
+    }
+
+    /// Writes, keeps the connection alive and reads nothing, for an owner who can take no event now; resolves with the end of
+    /// the connection. Whether the Server answers is not known meanwhile. Dropping this future loses nothing.
+    pub async fn hold(&mut self) -> ClientError {
+        self.reads_since = None;
+        loop {
+            if let Err(error) = self.move_bytes(0).await {
+                return error;
+            }
         }
     }
 
@@ -357,10 +371,14 @@ impl Connection {
     /// When the next PINGREQ is due [MQTT-3.1.2-23], or when the Server has not answered the last one.
     fn deadlines(&self) -> (Option<Instant>, Option<Instant>) {
         let Some(keep_alive) = self.keep_alive else { return (None, None) };
-        if self.protocol.is_ping_answered() {
-            (Some(self.last_sent + keep_alive), None)
-        } else {
-            (None, Some(self.last_sent + self.ping_timeout.min(keep_alive / 2)))
+        match self.reads_since {
+            Some(reads_since) if !self.protocol.is_ping_answered() => {
+                let asked = self.last_sent.max(reads_since);
+                (None, Some(asked + self.ping_timeout.min(keep_alive / 2)))
+            }
+            // Behind what is not written yet a PINGREQ is of no use.
+            None if !self.protocol.wire.out.is_empty() => (None, None),
+            Some(_) | None => (Some(self.last_sent + keep_alive), None),
         }
     }
 }
@@ -369,6 +387,22 @@ async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+/// A Session that a connection has from its CONNECT on, and that goes back unless the Server accepts: also if nobody waits
+/// for that any more.
+struct Lent<'a> {
+    session: &'a mut Session,
+    connection: &'a mut Connection,
+    is_kept: bool,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            std::mem::swap(self.session, &mut self.connection.protocol.session);
+        }
     }
 }
 

@@ -121,7 +121,10 @@ impl Protocol {
             u8::from(is_retained),
             packet_id.map_or(0, PacketId::get),
         );
-        if self.is_draining {
+        // What was taken before is brought to its end.
+        let is_taken = qos == QoS::ExactlyOnce
+            && packet_id.is_some_and(|id| self.session.receiver.is_awaiting_pubrel(id));
+        if self.is_draining && !is_taken {
             // Without an acknowledgement the Server keeps it for the next connection of this Session.
             return Ok(());
         }
@@ -260,6 +263,7 @@ impl Protocol {
             Some(SendAction::PubRel) => self.wire.pub_rel(packet_id)?,
             None => return Ok(false),
         }
+        self.is_written_wanted = true;
         Ok(true)
     }
 

@@ -33,6 +33,12 @@ impl Session {
         self.sender.on_puback(packet_id).is_ok() || self.sender.on_pubrec(packet_id, true).is_ok()
     }
 
+    /// Notes a QoS 2 message that was dealt with after its connection had ended: when the Server sends it again, it is
+    /// acknowledged and does not come a second time.
+    pub fn took(&mut self, packet_id: PacketId) {
+        self.receiver.restore(packet_id);
+    }
+
     /// QoS 1 and 2 messages without a final acknowledgement.
     pub fn in_flight(&self) -> usize {
         self.sender.in_flight_len()

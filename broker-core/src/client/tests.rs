@@ -214,6 +214,22 @@ fn what_was_not_acknowledged_is_sent_again_in_order() {
 }
 
 #[test]
+fn a_session_is_still_there_if_nobody_waits_for_its_connection() {
+    run(async {
+        let (mut connection, _theirs) = connected(&persistent(), Session::default(), &[0x20, 2, 0, 0]).await;
+        connection.publish(message(QoS::AtLeastOnce)).unwrap();
+        let mut session = connection.into_session();
+        let (ours, _theirs) = duplex(1024);
+        let (options, moment) = (persistent(), std::time::Duration::from_millis(1));
+        let resuming = Connection::resume_over(Box::new(ours), &options, &mut session);
+        tokio::time::timeout(moment, resuming).await.expect_err("nobody answers");
+        assert_eq!(session.in_flight(), 1);
+        let (mut connection, mut theirs) = connected(&options, session, &[0x20, 2, 1, 0]).await;
+        expect(&mut connection, &mut theirs, b"\x3a\x06\0\x01t\0\x01x").await;
+    });
+}
+
+#[test]
 fn a_smaller_window_sends_the_rest_again_as_it_gets_room() {
     run(async {
         let (mut connection, theirs) = connected(&persistent(), Session::default(), &[0x20, 2, 1, 0]).await;
@@ -266,17 +282,55 @@ fn disconnect_ends_what_began_and_takes_nothing_new() {
         let (mut connection, mut theirs) = clean().await;
         theirs.write_all(b"\x34\x06\0\x01t\0\x07x").await.unwrap();
         assert!(matches!(connection.event().await.unwrap(), Event::Message(_)));
-        let server = async {
-            let mut rec = [0; 4];
-            theirs.read_exact(&mut rec).await.unwrap();
-            assert_eq!(rec, [0x50, 2, 0, 7]);
-            theirs.write_all(b"\x34\x06\0\x01t\0\x08x\x62\x02\0\x07").await.unwrap();
-            let mut rest = Vec::new();
-            theirs.read_to_end(&mut rest).await.unwrap();
-            assert_eq!(rest, [0x70, 2, 0, 7, 0xe0, 0]);
-        };
+        let server = release_7(&mut theirs, b"\x34\x06\0\x01t\0\x08x\x62\x02\0\x07");
         let (disconnected, ()) = tokio::join!(connection.disconnect(), server);
         disconnected.unwrap();
+    });
+}
+
+/// Waits for PUBREC of message 7, sends these packets, PUBREL of it among them, and expects PUBCOMP, DISCONNECT and the end.
+async fn release_7(theirs: &mut DuplexStream, packets: &[u8]) {
+    let mut rec = [0; 4];
+    theirs.read_exact(&mut rec).await.unwrap();
+    assert_eq!(rec, [0x50, 2, 0, 7]);
+    theirs.write_all(packets).await.unwrap();
+    let mut rest = Vec::new();
+    theirs.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, [0x70, 2, 0, 7, 0xe0, 0]);
+}
+
+/// A message whose PUBREC was lost with the connection is not new: the Server waits for it.
+#[test]
+fn disconnect_ends_what_an_earlier_connection_began() {
+    run(async {
+        let (mut connection, mut theirs) =
+            connected(&persistent(), Session::default(), &[0x20, 2, 1, 0]).await;
+        theirs.write_all(b"\x34\x06\0\x01t\0\x07x").await.unwrap();
+        assert!(matches!(connection.event().await.unwrap(), Event::Message(_)));
+        let session = connection.into_session();
+        let (connection, mut theirs) = connected(&persistent(), session, &[0x20, 2, 1, 0]).await;
+        theirs.write_all(b"\x3c\x06\0\x01t\0\x07x").await.unwrap();
+        let server = release_7(&mut theirs, &[0x62, 2, 0, 7]);
+        let (disconnected, ()) = tokio::join!(connection.disconnect(), server);
+        disconnected.unwrap();
+    });
+}
+
+/// Whoever sends again has to know when there is room for more.
+#[test]
+fn what_is_sent_again_is_told_when_it_is_written() {
+    run(async {
+        let (mut connection, mut theirs) = clean().await;
+        let payload = vec![0; 100 << 10];
+        let packet_id =
+            connection.publish(Publication::new("t", payload, QoS::AtLeastOnce)).unwrap().unwrap();
+        let sink = tokio::spawn(async move { tokio::io::copy(&mut theirs, &mut tokio::io::sink()).await });
+        assert_eq!(connection.event().await.unwrap(), Event::Written);
+        while connection.resend(packet_id).is_ok() {}
+        assert!(matches!(connection.resend(packet_id), Err(ClientError::WindowFull)));
+        assert_eq!(connection.event().await.unwrap(), Event::Written);
+        assert!(connection.resend(packet_id).unwrap());
+        sink.abort();
     });
 }
 
@@ -306,6 +360,32 @@ fn a_ping_keeps_the_connection_and_its_lack_ends_it() {
             expect(&mut connection, &mut theirs, &[0xc0, 0]).await;
             theirs.write_all(&[0xd0, 0]).await.unwrap();
         }
+        expect(&mut connection, &mut theirs, &[0xc0, 0]).await;
+        assert!(matches!(connection.event().await, Err(ClientError::Silent)));
+    });
+}
+
+#[test]
+fn a_connection_that_is_held_is_kept_and_not_read() {
+    run(async {
+        let (mut connection, mut theirs) = clean().await;
+        theirs.write_all(b"\x30\x04\0\x01tx").await.unwrap();
+        for _ in 0..3 {
+            let mut ping = [0; 2];
+            tokio::select! {
+                biased;
+                error = connection.hold() => panic!("{error}"),
+                read = theirs.read_exact(&mut ping) => { read.unwrap(); }
+            }
+            assert_eq!(ping, [0xc0, 0]);
+        }
+        assert!(matches!(connection.event().await.unwrap(), Event::Message(_)));
+        // The answers may be on their way.
+        let (event, _) = tokio::join!(connection.event(), async {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            theirs.write_all(&[0xd0, 0, 0xd0, 0, 0xd0, 0, 0x30, 4, 0, 1, b't', b'y']).await.unwrap();
+        });
+        assert!(matches!(event.unwrap(), Event::Message(_)));
         expect(&mut connection, &mut theirs, &[0xc0, 0]).await;
         assert!(matches!(connection.event().await, Err(ClientError::Silent)));
     });

@@ -262,6 +262,7 @@ fn a_message_is_sent_again_over_the_same_connection_in_3_1_1_alone() {
         let packet_id = connection.publish(message(QoS::AtLeastOnce)).unwrap().unwrap();
         assert_eq!(connection.event().await.unwrap(), Event::Written);
         assert!(connection.resend(packet_id).unwrap());
+        assert_eq!(connection.event().await.unwrap(), Event::Written);
         let twice = b"\x32\x06\0\x01t\0\x01x\x3a\x06\0\x01t\0\x01x";
         expect(&mut connection, &mut theirs, twice).await;
         theirs.write_all(&[0x40, 2, 0, 1]).await.unwrap();
