@@ -214,14 +214,23 @@ impl World {
         self.bind(admission)
     }
 
+    /// Every shard has these limits from now on.
+    pub fn set_limits(&mut self, limits: &Limits) {
+        self.limits = limits.clone();
+        for shard in 0..self.shards.len() {
+            let (shard, limits) = (u16::try_from(shard).unwrap_or(u16::MAX), limits.clone());
+            self.turn(shard, move |shard, _| shard.set_limits(limits));
+        }
+    }
+
     /// A CONNECT through a listener with terms of its own.
     ///
     /// # Errors
     /// The broker refuses it.
     pub fn connect_through(&mut self, connect: &wire::Connect, terms: &Arc<Terms>) -> Result<Peer, Refusal> {
         let number = self.accept();
-        let mut admission = admission(connect, number, &terms.limits)?;
-        admission.enter(Arc::clone(terms))?;
+        let mut admission = admission(connect, number, terms.limits_or(&self.limits))?;
+        admission.enter(Arc::clone(terms), &self.limits)?;
         self.bind(admission)
     }
 

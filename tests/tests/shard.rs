@@ -379,4 +379,13 @@ fn keep_alive_counts_complete_packets_only_but_a_large_one_has_time_to_come(shar
     assert!(!world.is_closed(peer));
     world.advance(20_000);
     assert!(world.is_closed(peer));
+    // When it is whole, it is good for no more than any other packet.
+    let peer = connected(&mut world, &connect);
+    world.send(peer, &large[..20 << 10]);
+    world.advance(15_001);
+    world.send(peer, &large[20 << 10..]);
+    world.advance(14_999);
+    assert!(!world.is_closed(peer));
+    world.advance(2);
+    assert!(world.is_closed(peer));
 }

@@ -25,6 +25,8 @@ culex_tests::on_shards!(
     the_reserved_topics_are_out_of_reach,
     a_topic_that_grows_too_long_closes,
     limits_of_a_listener_hold_for_its_connections_alone,
+    a_packet_that_its_listener_allows_has_room,
+    without_limits_of_its_own_a_listener_has_those_of_now,
     limits_of_a_listener_hold_for_the_queue_until_its_client_comes_in_elsewhere,
 );
 
@@ -36,7 +38,7 @@ fn at_most(n: u64) -> Limit {
 
 fn mounted(text: &str) -> Arc<Terms> {
     let mount_point = Some(MountPoint::new(text).expect("a mount point"));
-    Arc::new(Terms { limits: Limits::default(), mount_point })
+    Arc::new(Terms { limits: None, mount_point })
 }
 
 fn world(shards: u16) -> World {
@@ -280,7 +282,7 @@ fn limits_of_a_listener_hold_for_its_connections_alone(shards: u16) {
         messages_per_second: at_most(5),
         ..Limits::default()
     };
-    let small = Arc::new(Terms { limits, mount_point: None });
+    let small = Arc::new(Terms { limits: Some(limits), mount_point: None });
     let keep_alive = |keep_alive| Connect { keep_alive, ..Connect::new("small") };
     let refusal = Refusal::KeepAlive { keep_alive_s: 61, max_s: 60 };
     assert_eq!(world.connect_through(&keep_alive(61), &small), Err(refusal));
@@ -307,10 +309,41 @@ fn limits_of_a_listener_hold_for_its_connections_alone(shards: u16) {
     assert_eq!(world.take_packets(peer).len(), 5);
 }
 
+fn a_packet_that_its_listener_allows_has_room(shards: u16) {
+    let limits = Limits { packet_bytes: 1000, partial_total_bytes: at_most(1000), ..Limits::default() };
+    let mut world = World::new(shards, &limits, Store::Open);
+    let large = Limits { packet_bytes: 5000, ..Limits::default() };
+    let terms = Arc::new(Terms { limits: Some(large), mount_point: None });
+    let reader = plain(&mut world, "reader", "t");
+    let peer = through(&mut world, &Connect::new("large"), &terms);
+    let packet = Publish::new("t", "x".repeat(4000)).encode();
+    let (begin, rest) = packet.split_at(3000);
+    world.send(peer, begin);
+    assert!(!world.is_closed(peer));
+    world.send(peer, rest);
+    assert_eq!(world.take_packets(reader).len(), 1);
+    // Two of them are more than there is room for.
+    let other = through(&mut world, &Connect::new("other"), &terms);
+    world.send(peer, begin);
+    world.send(other, begin);
+    assert_eq!(
+        [peer, other].map(|peer| world.is_closed(peer)).iter().filter(|is| **is).count(),
+        usize::from(shards == 1)
+    );
+}
+
+fn without_limits_of_its_own_a_listener_has_those_of_now(shards: u16) {
+    let mut world = world(shards);
+    let peer = through(&mut world, &Connect::new("below"), &mounted("house/"));
+    world.set_limits(&Limits { packet_bytes: 100, ..Limits::default() });
+    world.send(peer, &Publish::new("t", "x".repeat(100)).encode());
+    assert!(world.is_closed(peer));
+}
+
 fn limits_of_a_listener_hold_for_the_queue_until_its_client_comes_in_elsewhere(shards: u16) {
     let mut world = world(shards);
     let limits = Limits { queue_messages: at_most(2), in_flight: 1, ..Limits::default() };
-    let small = Arc::new(Terms { limits, mount_point: None });
+    let small = Arc::new(Terms { limits: Some(limits), mount_point: None });
     let stored = through(&mut world, &Connect::new("stored").persistent(), &small);
     world.send(stored, &wire::subscribe(1, &[("t", 1)]));
     world.lose(stored);

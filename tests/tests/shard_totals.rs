@@ -150,3 +150,24 @@ fn what_is_complete_is_no_unfinished_packet() {
     }
     assert!(!world.is_closed(peer));
 }
+
+/// Whoever keeps up is served without room in the sum. That is not the debt of the next queue that drops its oldest.
+#[test]
+fn one_message_costs_a_full_queue_about_one() {
+    const READERS: usize = 50;
+    let limits =
+        Limits { queue_total_bytes: at_most(100_000), when_full: WhenFull::DropOldest, ..Limits::default() };
+    let (mut world, publisher) = with_queues(&limits, 1, 700);
+    let (before, ..) = total(&world);
+    assert!(before > 500, "{before}");
+    for number in 0..READERS {
+        let reader = connected(&mut world, &Connect::new(&format!("reader-{number}")));
+        world.send(reader, &wire::subscribe(1, &[("t", 1)]));
+    }
+    for _ in 0..3 {
+        world.send(publisher, &Publish::new("t", "x".repeat(99)).qos(1, 1).encode());
+    }
+    // Each reader has one in flight.
+    let (after, ..) = total(&world);
+    assert!(after >= before + READERS as u64 - 6, "{before} before, {after} after");
+}

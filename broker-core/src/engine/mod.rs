@@ -35,6 +35,6 @@ pub use connection::{Admission, Will, admit};
 pub use options::{QueueLimits, SessionOptions, TopicPart};
 pub use origin::Origin;
 pub use terms::{MountPoint, MountPointError, Terms};
-pub use topics::TopicLimits;
 #[cfg(feature = "server")]
-pub(crate) use topics::{is_of_host, is_reserved};
+pub(crate) use topics::is_reserved;
+pub use topics::{TopicLimits, is_of_host};

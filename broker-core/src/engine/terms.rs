@@ -21,16 +21,22 @@ use crate::limits::Limits;
 pub struct Terms {
     /// Of these count: `packet_bytes`, `topic_levels`, `topic_bytes`, `subscriptions_per_session`, `in_flight`,
     /// `incoming_in_flight`, `queue_messages`, `queue_bytes`, `max_keep_alive`, `messages_per_second`, `bytes_per_second`,
-    /// and before CONNECT `pre_auth_bytes` and `connect_timeout`. All others are those of the broker.
-    pub limits: Limits,
+    /// and before CONNECT `pre_auth_bytes` and `connect_timeout`. All others are those of the broker, and so are these if
+    /// there are none.
+    pub limits: Option<Limits>,
     /// What stands before every topic of its clients.
     pub mount_point: Option<MountPoint>,
 }
 
 impl Terms {
-    /// The limits of whoever has these terms, where `all` are those of the broker.
+    /// The limits that hold with these terms, where `all` are those of the broker.
+    pub fn limits_or<'a>(&'a self, all: &'a Limits) -> &'a Limits {
+        self.limits.as_ref().unwrap_or(all)
+    }
+
+    /// The same for somebody who may have none.
     pub(crate) fn limits<'a>(terms: &'a Option<Arc<Self>>, all: &'a Limits) -> &'a Limits {
-        terms.as_deref().map_or(all, |terms| &terms.limits)
+        terms.as_deref().map_or(all, |terms| terms.limits_or(all))
     }
 
     pub(crate) fn mount_point(terms: &Option<Arc<Self>>) -> Option<&MountPoint> {

@@ -46,7 +46,7 @@ pub(crate) fn is_reserved(topic: &str) -> bool {
 
 /// Whether only clients of the host publish and subscribe there: `topic` is a Topic Name or Topic Filter. A wildcard at the
 /// first level does not reach it [MQTT-4.7.2-1].
-pub(crate) fn is_of_host(topic: &str) -> bool {
+pub fn is_of_host(topic: &str) -> bool {
     topic == "$CULEX" || topic.starts_with("$CULEX/")
 }
 

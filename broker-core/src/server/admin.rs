@@ -245,20 +245,26 @@ impl Admin {
     /// # Errors
     /// [`AdminError::Stopped`].
     pub async fn set_access_control(&self, rules: Option<Arc<dyn AccessControl>>) -> Result<(), AdminError> {
-        for lane in &*self.lanes {
-            let rules = rules.clone();
-            ask(lane, move |shard, _| shard.set_access_control(rules)).await?;
-        }
-        Ok(())
+        self.change_all(move |shard| shard.set_access_control(rules.clone())).await
     }
 
     /// Gives every shard these limits, which are those of one shard.
     pub(super) async fn set_limits(&self, limits: &Limits) -> Result<(), AdminError> {
+        let limits = limits.clone();
+        self.change_all(move |shard| shard.set_limits(limits.clone())).await
+    }
+
+    /// Changes every shard: one that has failed keeps no other from it.
+    async fn change_all(
+        &self,
+        change: impl Fn(&mut Shard) + Clone + Send + 'static,
+    ) -> Result<(), AdminError> {
+        let mut all = Ok(());
         for lane in &*self.lanes {
-            let limits = limits.clone();
-            ask(lane, move |shard, _| shard.set_limits(limits)).await?;
+            let change = change.clone();
+            all = all.and(ask(lane, move |shard, _| change(shard)).await);
         }
-        Ok(())
+        all
     }
 
     /// Resolves when every lane has had a turn and the store's thread has come round, in a time that a broker at work

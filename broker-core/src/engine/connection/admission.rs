@@ -48,15 +48,20 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// It came in where these terms hold. To be called once, before anybody is asked about its will.
+    /// It came in where these terms hold, at a broker with these limits. To be called once, before anybody is asked about
+    /// its will.
     ///
     /// # Errors
     /// [`Refusal::WillTopic`].
-    pub fn enter(&mut self, terms: Arc<Terms>) -> Result<(), Refusal> {
+    pub fn enter(&mut self, terms: Arc<Terms>, all: &Limits) -> Result<(), Refusal> {
         if let (Some(mount), Some(will)) = (&terms.mount_point, &mut self.will) {
             let topic = mount.join(&will.topic).map_err(|_| Refusal::WillTopic)?;
-            TopicLimits::from(&terms.limits).check(&topic).map_err(|_| Refusal::WillTopic)?;
+            TopicLimits::from(terms.limits_or(all)).check(&topic).map_err(|_| Refusal::WillTopic)?;
             will.topic = topic.into();
+        }
+        // A limit of the broker alone.
+        if !self.clean_start {
+            self.session_expiry_s = all.session_expiry_s();
         }
         self.terms = Some(terms);
         Ok(())

@@ -185,19 +185,7 @@ impl Shard {
             self.full.known.push((shard, session));
         }
         self.stats.publishers_waiting = 0;
-        for key in std::mem::take(&mut self.full.parked) {
-            let Some(connection) = self.connections.get_mut(key) else { continue };
-            if connection.parked != Some(WaitsFor::Queue) {
-                continue;
-            }
-            connection.parked = None;
-            // The time was not the client's.
-            connection.last_packet = turn.now.tick;
-            connection.note_wait();
-            if connection.is_reading() {
-                self.effects.push_back(Effect::Resume { connection: key });
-            }
-        }
+        self.unpark(turn.now.tick, WaitsFor::Queue);
     }
 }
 

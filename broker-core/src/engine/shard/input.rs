@@ -171,10 +171,12 @@ impl Shard {
             connection.last_packet = turn.now.tick;
         }
         let Some(deadline) = connection.silence_deadline() else { return };
+        // What is left of a packet may come at once, and then the deadline is earlier again.
+        let next_look = Tick(turn.now.tick.0.saturating_add(u64::from(connection.silence_max_ms)));
         if deadline <= turn.now.tick {
             self.close(turn, key, CloseReason::KeepAlive); // [MQTT-3.1.2-24]
         } else {
-            self.arm_keep_alive(key, deadline);
+            self.arm_keep_alive(key, deadline.min(next_look));
         }
     }
 

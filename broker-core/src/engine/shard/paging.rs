@@ -229,7 +229,8 @@ impl Shard {
         if let Some(session) = self.session_mut(key) {
             settle(session);
         }
-        self.send_queued(turn, key);
+        // If nothing of it is left, no acknowledgement comes that Retained Messages would go on with.
+        self.send_more(turn, key);
     }
 
     /// Messages that were in flight get their bodies; says how many cannot be had.

@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 
 use crate::engine::error::CloseReason;
 use crate::engine::keys::ConnectionKey;
+use crate::engine::terms::Terms;
 
 use super::{Shard, Turn};
 
@@ -35,12 +36,17 @@ impl Shard {
         let sum = self.stats.partial_bytes.saturating_sub(u64::from(before));
         self.stats.partial_bytes = sum + u64::from(connection.partial_bytes);
         if self.limits.partial_total_bytes.is_exceeded_by(self.stats.partial_bytes) {
-            self.close_costliest(turn);
+            // A shard's part has room for the largest packet of the broker. That of a listener may be larger.
+            let own = Terms::limits(&connection.terms, &self.limits).packet_bytes;
+            let total = self.limits.partial_total_bytes.get();
+            let max = if own > self.limits.packet_bytes { total.max(own.into()) } else { total };
+            if self.stats.partial_bytes > max {
+                self.close_costliest(turn, max);
+            }
         }
     }
 
-    fn close_costliest(&mut self, turn: &mut Turn<'_>) {
-        let max = self.limits.partial_total_bytes.get();
+    fn close_costliest(&mut self, turn: &mut Turn<'_>, max: u64) {
         let mut holders: Vec<_> = self.connections.partial_costs(turn.now.tick).collect();
         holders.sort_unstable_by_key(|(cost, key)| Reverse((*cost, key.slot)));
         for (_, key) in holders {

@@ -57,8 +57,13 @@ impl Shard {
 
     /// Whether the queue takes one more.
     fn make_room(&mut self, turn: &Turn<'_>, key: SessionKey, newest: &Queued, waits: bool) -> bool {
+        let mut freed = 0;
         loop {
             let Some(full) = self.full_for(turn, key, newest.bytes()) else { return true };
+            if matches!(full, Full::Total) && freed > 0 && freed >= newest.bytes() {
+                // It takes the place of what went for it. What others have beyond their room is not its debt.
+                return true;
+            }
             if self.drop_aged(turn, key) {
                 continue;
             }
@@ -78,6 +83,7 @@ impl Shard {
                 self.gate.record(Record::Done { session, entry });
             }
             if let Some((oldest, is_on_disk)) = oldest {
+                freed += oldest.bytes();
                 if is_on_disk {
                     self.paging.note_gone(&mut self.stats, 1, oldest.bytes());
                 }

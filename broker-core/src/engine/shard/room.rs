@@ -88,18 +88,7 @@ impl Shard {
             self.waiting.full_since = now;
             self.look_again_at(now.after(self.limits.stall_max));
         }
-        for key in std::mem::take(&mut self.waiting.parked) {
-            let Some(connection) = self.connections.get_mut(key) else { continue };
-            if connection.parked != Some(WaitsFor::Store) {
-                continue;
-            }
-            connection.parked = None;
-            connection.last_packet = now;
-            connection.note_wait();
-            if connection.is_reading() {
-                self.effects.push_back(Effect::Resume { connection: key });
-            }
-        }
+        self.unpark(now, WaitsFor::Store);
     }
 
     /// Whether this CONNECT has to wait until the store has room: [`Shard::handle_attach`] would make it keep something
@@ -254,6 +243,27 @@ impl Shard {
             parked.retain(|key| connections.get(*key).is_some_and(|other| other.parked == Some(what)));
         }
         parked.push(key);
+    }
+
+    /// Whoever waits for this is looked at again, in the order in which they came.
+    pub(super) fn unpark(&mut self, now: Tick, what: WaitsFor) {
+        let parked = match what {
+            WaitsFor::Store => &mut self.waiting.parked,
+            WaitsFor::Queue => &mut self.full.parked,
+        };
+        for key in std::mem::take(parked) {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            if connection.parked != Some(what) {
+                continue;
+            }
+            connection.parked = None;
+            // The time was not the client's.
+            connection.last_packet = now;
+            connection.note_wait();
+            if connection.is_reading() {
+                self.effects.push_back(Effect::Resume { connection: key });
+            }
+        }
     }
 
     /// A 5.0 PUBLISH that was not taken because nothing can be kept, and its client is told.

@@ -257,14 +257,17 @@ impl BrokerBuilder {
             metrics.lanes.clone(),
             on_failure(failed.clone(), false),
         );
-        let mut threads = worker::start(team, lanes).map_err(StartError::System)?;
-        if let (Some(store), Some(queue)) = (store, &metrics.store) {
+        let start = |(store, queue): (_, &Arc<_>)| {
             let (queue, mailboxes) = (Arc::clone(queue), mailboxes.clone());
             let on_failure = on_failure(failed, true);
-            // It ends when the lanes have, so it is joined last.
-            let committer = Committer { store, queue, mailboxes, clock, events: events.clone(), on_failure };
-            threads.push(committer.start().map_err(StartError::System)?);
-        }
+            Committer { store, queue, mailboxes, clock, events: events.clone(), on_failure }.start()
+        };
+        let committer =
+            store.zip(metrics.store.as_ref()).map(start).transpose().map_err(StartError::System)?;
+        // If this fails there are no lanes any more, and without them the store's thread ends.
+        let mut threads = worker::start(team, lanes).map_err(StartError::System)?;
+        // It ends when the lanes have, so it is joined last.
+        threads.extend(committer);
         let front_door = Arc::new(FrontDoor {
             rooms: Rooms::new(&self.limits, Arc::clone(&metrics)),
             limits: RwLock::new(Arc::new(self.limits)),

@@ -39,7 +39,6 @@ impl Broker {
     /// stays, and counts. Address, permissions and device are those that it was opened with. `false` if there is no such
     /// listener. See [`Login::listener`](crate::hooks::Login::listener) for the number.
     pub fn change_listener(&self, number: usize, listener: Listener) -> bool {
-        let limits = self.inner.front_door.limits();
-        self.inner.listening.lock().change(number, listener, &limits)
+        self.inner.listening.lock().change(number, listener)
     }
 }

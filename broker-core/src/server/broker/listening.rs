@@ -10,7 +10,6 @@ use tokio::task::JoinHandle;
 use super::super::listener::{Entrance, Listener, ListeningSocket};
 use super::builder::with_driver;
 use super::{Broker, Inner, StartError};
-use crate::limits::Limits;
 
 /// All listeners that are open.
 #[derive(Default)]
@@ -76,8 +75,9 @@ impl Broker {
     /// way in is closed.
     pub async fn close_listeners(&self, numbers: &[usize]) {
         let closed = self.inner.listening.lock().take(numbers);
+        // All first: whoever does not wait for the end has ended them.
+        closed.iter().for_each(|open| open.accepting.abort());
         for Open { accepting, .. } in closed {
-            accepting.abort();
             // It was ended, which is what it says.
             let _ = accepting.await;
         }
@@ -111,9 +111,9 @@ impl Listening {
     }
 
     /// Whoever comes in there finds it so from now on; `false` if there is no such listener.
-    pub(super) fn change(&mut self, number: usize, listener: Listener, limits: &Limits) -> bool {
+    pub(super) fn change(&mut self, number: usize, listener: Listener) -> bool {
         let Some(open) = self.open.iter().find(|open| open.number == number) else { return false };
-        open.entrance.send_modify(|entrance| *entrance = Arc::new(entrance.changed(listener, limits)));
+        open.entrance.send_modify(|entrance| *entrance = Arc::new(entrance.changed(listener)));
         true
     }
 
@@ -134,7 +134,7 @@ impl Listening {
 
     fn begin(&mut self, broker: &Inner, number: usize, socket: ListeningSocket, listener: Listener) {
         let address = socket.local_addr();
-        let entrance = Arc::new(Entrance::new(number, listener, &broker.front_door.limits()));
+        let entrance = Arc::new(Entrance::new(number, listener));
         let (entrance, found) = watch::channel(entrance);
         let (mut accepting, mut closing) = (broker.accepting.subscribe(), broker.closing.subscribe());
         let front_door = Arc::clone(&broker.front_door);

@@ -70,7 +70,8 @@ impl Broker {
         BrokerBuilder::default()
     }
 
-    /// All counters and gauges.
+    /// All counters and gauges. Each shard brings its own up to date at the end of a turn, and before it answers
+    /// [`Admin`](super::Admin); so what an acknowledgement has just said may be counted a turn later.
     pub fn metrics(&self) -> Snapshot {
         self.inner.metrics.snapshot()
     }

@@ -30,7 +30,7 @@ const IN_FLIGHT_MAX: u16 = 100;
 const INBOX_MESSAGES: u16 = 1024;
 const INBOX_BYTES: usize = 4 << 20;
 /// Bytes of a packet beyond the limit `packet_bytes` where the host itself publishes.
-const HOST_BYTES: u32 = 64 << 10;
+const HOST_BYTES: u32 = 512 << 10;
 /// [MQTT-2.2.3]: Remaining Length has at most that.
 const PACKET_BYTES_MAX: u32 = 268_435_455;
 const PEER: &str = "in-process";
@@ -213,7 +213,7 @@ impl ClientBuilder {
         let limits = inner.front_door.limits();
         let (topic_limits, has_host_topics) = (TopicLimits::from(&*limits), self.has_host_topics);
         let terms = has_host_topics.then(|| Arc::new(host_terms(&limits)));
-        let packet_bytes_max = terms.as_ref().map_or(limits.packet_bytes, |terms| terms.limits.packet_bytes);
+        let packet_bytes_max = Terms::limits(&terms, &limits).packet_bytes;
         let newcomer = Newcomer {
             front_door: Arc::clone(&inner.front_door),
             kept: Arc::clone(&inner.kept),
@@ -280,7 +280,7 @@ impl IntoFuture for ClientBuilder {
 /// What the host keeps about a message has room beside the largest message.
 fn host_terms(limits: &Limits) -> Terms {
     let packet_bytes = limits.packet_bytes.saturating_add(HOST_BYTES).min(PACKET_BYTES_MAX);
-    Terms { limits: Limits { packet_bytes, ..limits.clone() }, mount_point: None }
+    Terms { limits: Some(Limits { packet_bytes, ..limits.clone() }), mount_point: None }
 }
 
 /// A client before CONNACK.
@@ -313,9 +313,10 @@ impl Newcomer {
 
     async fn attach(self) -> Result<Driver, ConnectError> {
         let mut hold = self.hold().await;
-        let session = hold.as_mut().map_or_else(Session::default, Hold::take_session);
+        // Before the session is taken: without room for the client it stays where it is.
         let (number, permit) =
             self.front_door.number_and_permit(&Peer::from(PEER), None).map_err(ServeError::TooMany)?;
+        let session = hold.as_mut().map_or_else(Session::default, Hold::take_session);
         let admission = self.admission(number);
         let (end, stream) = pipe();
         let fate = stream.fate();

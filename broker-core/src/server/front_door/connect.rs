@@ -151,7 +151,7 @@ impl FrontDoor {
         let admission = admit(&connect, generated_client_id, limits, caller.number, label);
         let mut admission = admission.map_err(refused)?;
         if let Some(terms) = caller.terms() {
-            admission.enter(Arc::clone(terms)).map_err(refused)?;
+            admission.enter(Arc::clone(terms), &caller.all).map_err(refused)?;
         }
         #[cfg(feature = "tls")]
         let is_certified = beginning.certified.apply(&mut admission)?;

@@ -97,7 +97,7 @@ impl Caller {
 
     /// The limits that hold for it.
     fn limits(&self) -> &Limits {
-        self.terms().map_or(&self.all, |terms| &terms.limits)
+        self.terms().map_or(&self.all, |terms| terms.limits_or(&self.all))
     }
 }
 

@@ -17,7 +17,6 @@ const WRITES_BEFORE_STORE: usize = 32;
 
 impl Lane {
     pub(super) fn end_turn(&mut self, turn: &mut Turn<'_>, neighbours: &Neighbours) {
-        let mut has_stored = false;
         loop {
             self.shard.end_turn();
             let mut is_done = true;
@@ -28,10 +27,17 @@ impl Lane {
             if is_done {
                 break;
             }
-            has_stored = true;
+            self.is_store_waiting = true;
         }
         // Writing closes nothing, so nothing is left to be carried out after it.
-        self.write_touched(has_stored);
+        self.write_touched();
+    }
+
+    /// Lets the store begin with what was handed over, if it was not told yet.
+    pub(crate) fn wake_store(&mut self) {
+        if std::mem::take(&mut self.is_store_waiting) {
+            self.store.wake();
+        }
     }
 
     fn carry_out(&mut self, turn: &mut Turn<'_>, neighbours: &Neighbours, effect: Effect) {
@@ -78,7 +84,7 @@ impl Lane {
         }
     }
 
-    fn write_touched(&mut self, mut has_stored: bool) {
+    fn write_touched(&mut self) {
         let mut writes = 0;
         loop {
             while let Some(key) = self.shard.next_touched() {
@@ -89,16 +95,12 @@ impl Lane {
                 }
                 self.write(key);
                 writes += 1;
-                if has_stored && writes == WRITES_BEFORE_STORE {
-                    has_stored = false;
-                    self.store.wake();
+                if writes == WRITES_BEFORE_STORE {
+                    self.wake_store();
                 }
             }
             let Some(key) = self.pipes.pop() else { break };
             self.write(key);
-        }
-        if has_stored {
-            self.store.wake();
         }
     }
 

@@ -97,6 +97,8 @@ pub(crate) struct Lane {
     stage: Stage,
     /// `Settle` was handled in this turn.
     is_settling: bool,
+    /// The store does not know yet of what it was handed.
+    is_store_waiting: bool,
     /// Something was sent to another lane since this one settled last.
     has_sent: bool,
     departure: Arc<Departure>,
@@ -181,6 +183,7 @@ impl Lane {
             catching_up: (Tick(0), 0),
             stage: Stage::Working,
             is_settling: false,
+            is_store_waiting: false,
             has_sent: false,
             departure,
             load: Load::default(),
@@ -280,7 +283,11 @@ impl Lane {
                 LaneMessage::StoreRoom => {}
                 LaneMessage::Shard(message) => self.shard.handle_message(turn, message),
                 LaneMessage::PipeReady(key) => self.note_pipe(key),
-                LaneMessage::Visit(visit) => visit(&mut self.shard, turn),
+                LaneMessage::Visit(visit) => {
+                    // Whoever has the answer finds what came before it in the metrics.
+                    self.cells.publish(&self.shard.stats());
+                    visit(&mut self.shard, turn);
+                }
                 LaneMessage::Settle => {
                     self.settle();
                     // What follows belongs to the next round.

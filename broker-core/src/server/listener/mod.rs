@@ -211,19 +211,15 @@ pub(crate) struct Entrance {
 }
 
 impl Entrance {
-    /// Of a broker with these limits.
-    pub(crate) fn new(number: usize, mut listener: Listener, limits: &Limits) -> Self {
+    pub(crate) fn new(number: usize, mut listener: Listener) -> Self {
         let (own, mount_point) = (listener.limits.take(), listener.mount_point.take());
         let is_other = own.is_some() || mount_point.is_some();
-        let terms = is_other.then(|| {
-            let limits = own.unwrap_or_else(|| limits.clone());
-            Arc::new(Terms { limits, mount_point })
-        });
+        let terms = is_other.then(|| Arc::new(Terms { limits: own, mount_point }));
         Self { number, listener, connections: Arc::default(), terms }
     }
 
     /// The same place as this listener has it.
-    pub(crate) fn changed(&self, listener: Listener, limits: &Limits) -> Self {
-        Self { connections: Arc::clone(&self.connections), ..Self::new(self.number, listener, limits) }
+    pub(crate) fn changed(&self, listener: Listener) -> Self {
+        Self { connections: Arc::clone(&self.connections), ..Self::new(self.number, listener) }
     }
 }

@@ -51,8 +51,8 @@ pub enum Durability {
     /// what was acknowledged.
     #[default]
     Power,
-    /// An acknowledgement is given when the operating system has what it promises, and the disk gets it once a second. A
-    /// killed process loses nothing; a power cut may lose the last second.
+    /// An acknowledgement is given when the operating system has what it promises. The disk gets it once a second while
+    /// something is written, and within ten seconds after it. A killed process loses nothing; a power cut may lose so much.
     Kill,
 }
 

@@ -94,6 +94,10 @@ impl<'a> Driver<'a> {
         if !self.guests.is_empty() {
             self.turns(|lane, _| lane.has_mail());
         }
+        // The last, because its thread takes this core from the lanes that have not had their turn.
+        for held in std::iter::once(&mut self.own).chain(&mut self.guests) {
+            held.lane.wake_store();
+        }
         self.guests.retain(Held::is_alive);
         let lanes = std::iter::once(&self.own).chain(&self.guests);
         self.busy_poll.note_round(lanes.map(|held| held.lane.partners.strangers()).sum());

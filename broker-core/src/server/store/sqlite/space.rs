@@ -52,7 +52,7 @@ impl Reserve {
     pub(super) fn cover(&mut self, log: u64) -> io::Result<()> {
         self.wanted = self.wanted.max(log).min(RESERVE_MAX);
         match self.make() {
-            Err(error) if !is_lack(&error) => Err(error),
+            Err(error) if !is_for_later(&error) => Err(error),
             // What it is for happens later, if at all.
             Ok(()) | Err(_) => Ok(()),
         }
@@ -97,6 +97,14 @@ impl Reserve {
         let removed = fs::remove_file(&path);
         probed.and(removed)
     }
+}
+
+/// ENFILE, EMFILE.
+const NO_DESCRIPTOR: [i32; 2] = [23, 24];
+
+/// Whether what could not be done now may be done some time: there is no space, or connections have all descriptors.
+fn is_for_later(error: &io::Error) -> bool {
+    is_lack(error) || error.raw_os_error().is_some_and(|number| NO_DESCRIPTOR.contains(&number))
 }
 
 fn fill(mut file: &File, bytes: u64) -> io::Result<()> {
