@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use culex_core::{AdminError, Broker, OpenedListeners, StartError};
 use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 
 use crate::acl::{Acl, AclError, Rules};
 use crate::api::Live;
@@ -18,7 +19,7 @@ use crate::users::{Anonymous, PasswordFile, Users};
 use crate::webhook::{self, Webhooks};
 
 /// Reads the configuration as the start did, command line included.
-type Read = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+type Read = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 
 /// Knows what the broker runs with, and how to read it again.
 pub struct Reloader {
@@ -75,7 +76,7 @@ impl Reloader {
         let listeners = config.listeners.iter().cloned().zip(0..).collect();
         let current = Current { config, listeners, secured };
         let (bridges, webhooks) = (OnceLock::new(), OnceLock::new());
-        Self { read: Box::new(read), current: Mutex::new(current), users, http, bridges, webhooks }
+        Self { read: Arc::new(read), current: Mutex::new(current), users, http, bridges, webhooks }
     }
 
     /// What was read last.
@@ -109,7 +110,10 @@ impl Reloader {
     pub async fn reload(&self, broker: &Broker) -> Result<Vec<Change>, ReloadError> {
         let mut current = self.current.lock().await;
         let _reloading = Reloading::begin();
-        let new = (self.read)().map_err(ReloadError::Config)?;
+        // Names of listeners may be looked up, which takes its time; everybody is served meanwhile.
+        let read = Arc::clone(&self.read);
+        let new = spawn_blocking(move || read()).await.map_err(|_| AdminError::Stopped)?;
+        let new = new.map_err(ReloadError::Config)?;
         let rules = rules(&new)?;
         let secured = current.secured.load_again(&new).map_err(ReloadError::Config)?;
         let bridges = Prepared::read(&new).map_err(ReloadError::Config)?;
@@ -210,8 +214,8 @@ impl Current {
             }
         }
         opened.accept();
-        broker.close_listeners(&gone).await;
         self.listeners = new;
+        broker.close_listeners(&gone).await;
     }
 }
 

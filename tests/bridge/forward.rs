@@ -1,9 +1,11 @@
 //! Messages over a bridge between two brokers of ours, in one process.
 
+use culex::integration::DeadLetter;
 use culex_core::client::Publication;
 use culex_core::{Cursor, QoS};
+use tokio::time::timeout;
 
-use crate::kit::{Ear, Here, InMemory, broker};
+use crate::kit::{Ear, Here, InMemory, PATIENCE, broker};
 
 const BRIDGE: &str = "[[bridge]]\nname = \"b\"\naddress = \"there\"\nnotifications_local_only = true\n";
 
@@ -302,4 +304,14 @@ async fn the_state_is_published_as_mosquitto_does() {
 
 fn nix_host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned()
+}
+
+/// Dead letters that are replayed go through the bridge's session like anything else, in their order.
+#[tokio::test]
+async fn a_bridge_takes_no_dead_letter_back() {
+    let (here, there) = (Here::start().await, broker().await);
+    here.run(&toml(WAYS), &InMemory::to(&there)).await;
+    here.until_up().await;
+    let handed = here.integrations.hand_back("bridge/b", DeadLetter::new("shed/sensors/1", "21.5"));
+    assert_eq!(timeout(PATIENCE, handed).await.expect("it answers at once"), None);
 }

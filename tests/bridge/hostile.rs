@@ -2,6 +2,7 @@
 //! as soon as the other side is a broker again, everything arrives.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use culex::bridge::{Connector, Prepared};
@@ -12,6 +13,8 @@ use tokio::time::timeout;
 use crate::kit::{Ear, Here, PATIENCE, Script, bridges_of, broker};
 
 const CONNACK: &[u8] = b"\x20\x02\0\0";
+/// A level of the topics of questions about circles.
+const QUESTION: &[u8] = b"culex-loop-check";
 
 /// What the other side writes after it has read CONNECT, and whether it closes then.
 const BEHAVIOURS: &[(&str, &[&[u8]], bool)] = &[
@@ -162,4 +165,63 @@ async fn no_change_of_a_topic_leads_to_what_is_the_brokers_own() {
     assert_eq!(near.hear().await.topic, "t", "the one before it must not come");
     let view = here.until("both", |view| view["in"]["delivered"] == 1 && view["in"]["dead_lettered"] == 1);
     assert_eq!(view.await["state"], "up");
+}
+
+/// A remote that closes the connection whenever a question about circles comes, as for a topic that it does not allow: it
+/// gets none again with the messages that had no answer.
+#[tokio::test]
+async fn a_question_that_the_remote_closes_for_is_not_sent_again() {
+    const MESSAGES: usize = 8;
+    let (here, there) = (Here::start().await, broker().await);
+    let script = Script::default();
+    let toml = "[[bridge]]\nname = \"b\"\naddress = \"x\"\nreconnect_max = \"1s\"\nnotifications_local_only = true\n\
+                [[bridge.out]]\nfilter = \"t/#\"\n[[bridge.in]]\nfilter = \"t/#\"\n";
+    let way = |bridge| (bridge, Arc::new(script.clone()) as Arc<dyn Connector>);
+    let mut far = Ear::at(&there, "far", "t/#").await;
+    let (near, _inbox) = here.broker.client("near").await.unwrap();
+    here.bridges.follow(Prepared::new(bridges_of(toml).into_iter().map(way))).await;
+    let questions = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&questions);
+    let peer = tokio::spawn(async move {
+        loop {
+            let (ours, theirs) = tokio::io::duplex(64 << 10);
+            there.serve(theirs, "a bridge").unwrap();
+            seen.fetch_add(pass_until_a_question(script.next().await, ours).await, Ordering::Release);
+        }
+    });
+    for _ in 0..MESSAGES {
+        near.publish("t/x", "the same", QoS::AtLeastOnce).await.unwrap();
+    }
+    here.until("closed for it", |_| questions.load(Ordering::Acquire) > 0).await;
+    here.until_up().await;
+    near.publish("t/x", "the last", QoS::AtLeastOnce).await.unwrap();
+    let heard = async {
+        let mut before = 0;
+        while far.hear().await.payload != "the last" {
+            before += 1;
+        }
+        before
+    };
+    assert!(timeout(PATIENCE, heard).await.expect("it arrives") >= MESSAGES);
+    assert_eq!(questions.load(Ordering::Acquire), 1);
+    peer.abort();
+}
+
+/// Passes everything on both ways until one of both closes, or what the bridge sends has a question in it: that is not
+/// passed on. Says how many there were.
+async fn pass_until_a_question(bridge: DuplexStream, broker: DuplexStream) -> usize {
+    let (mut from_bridge, mut to_bridge) = tokio::io::split(bridge);
+    let (mut from_broker, mut to_broker) = tokio::io::split(broker);
+    let back = tokio::spawn(async move { tokio::io::copy(&mut from_broker, &mut to_bridge).await });
+    let mut chunk = vec![0; 64 << 10];
+    let mut found = 0;
+    while let Ok(read @ 1..) = from_bridge.read(&mut chunk).await {
+        let sent = &chunk[..read];
+        found = usize::from(sent.windows(QUESTION.len()).any(|window| window == QUESTION));
+        if found > 0 || to_broker.write_all(sent).await.is_err() {
+            break;
+        }
+    }
+    back.abort();
+    found
 }

@@ -27,4 +27,5 @@ mod mosquitto;
 mod network;
 mod of_mosquitto;
 mod rings;
+mod scripted;
 mod secured;

@@ -90,6 +90,25 @@ fn a_thousand_random_topics_through_http_are_read_by_mqtt() {
 }
 
 #[test]
+fn null_is_a_payload_and_none_is_empty() {
+    let program = Program::with_users("");
+    let mut client = subscriber(&program, "#");
+    for (body, payload) in [
+        (json!({ "topic": "a", "payload": null, "qos": 1 }), &b"null"[..]),
+        (json!({ "topic": "b", "payload": null, "payload_encoding": "json", "qos": 1 }), b"null"),
+        (json!({ "topic": "c", "qos": 1 }), b""),
+    ] {
+        let answer = program.send(Request::post("/api/v1/publish", &body), ADMIN);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let Received::Publish(got) = client.receive() else { panic!("no message: {body}") };
+        assert_eq!(got.payload, payload, "{body}");
+        client.send(wire::puback(got.id.unwrap()));
+    }
+    let text = json!({ "topic": "d", "payload": null, "payload_encoding": "text" });
+    assert_eq!(program.send(Request::post("/api/v1/publish", &text), ADMIN).status, 400);
+}
+
+#[test]
 fn what_mqtt_retains_http_reads_as_it_is() {
     let program = Program::with_users("");
     let mut client = subscriber(&program, "nothing");

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::program::{PATIENCE, Publisher, QUICK, broker, ctl, eventually, webhook};
+use crate::program::{PATIENCE, Publisher, QUICK, broker, ctl, culex, eventually, webhook};
 use crate::receiver::{Receiver, Request, say};
 
 fn topics(requests: &[Request]) -> Vec<String> {
@@ -132,6 +132,41 @@ fn gone_is_for_ever() {
         payloads(&receiver.wait("all that waited", |requests| requests.len() >= before + 9)[before..]);
     arrived.sort_unstable();
     assert_eq!(arrived, (1..10).collect::<Vec<_>>());
+}
+
+/// Other requests of the same moment may be answered otherwise, and later.
+#[test]
+fn who_is_gone_stays_in_the_list() {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let receiver = Receiver::new(move |request, stream| {
+        if request.json()["payload"] == "held" {
+            let _ = held.lock().unwrap().recv_timeout(PATIENCE);
+            say(stream, 200, "", "");
+        } else {
+            say(stream, 410, "", "");
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker(folder.path(), &webhook(&receiver.url(), &format!("concurrency = 16\n{QUICK}")));
+    let mut publisher = Publisher::connect(&broker);
+    let listed = || -> serde_json::Value {
+        let data = folder.path().display().to_string();
+        let output = culex(&["webhook", "status", "--json", "--data-dir", &data]);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["items"][0].clone()
+    };
+    assert!(publisher.publish("sensors/held", "held"));
+    receiver.wait("the one that is held", |requests| requests.len() == 1);
+    // Some of them are in other lanes.
+    for number in 0..8 {
+        assert!(publisher.publish(&format!("sensors/{number}"), "gone"));
+    }
+    eventually("it is disabled", || listed()["state"] == "disabled");
+    release.send(()).unwrap();
+    eventually("the one that was held is taken", || listed()["out"]["delivered"] == 1);
+    eventually("it is disabled all the same", || listed()["state"] == "disabled");
+    publisher.ping();
+    assert_eq!(listed()["state"], "disabled");
 }
 
 #[test]

@@ -7,6 +7,7 @@
     reason = "these functions are tests, though clippy sees functions"
 )]
 
+mod block;
 mod configuration;
 mod crash;
 mod events;

@@ -37,9 +37,13 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn connect(broker: &Broker) -> Self {
+        Self::named(broker, "publisher")
+    }
+
+    pub(crate) fn named(broker: &Broker, client_id: &str) -> Self {
         let mut client = Client::open(broker.addr);
         client.patience(PATIENCE);
-        client.send(Connect::new("publisher").encode());
+        client.send(Connect::new(client_id).encode());
         assert!(matches!(client.next_within(PATIENCE), Next::Packet(Received::ConnAck { .. })));
         Self { client, next: 0 }
     }

@@ -17,7 +17,7 @@ use culex_tests::http::read_body;
 use rcgen::{CertificateParams, IsCa, KeyPair};
 
 use crate::flask::Flask;
-use crate::program::{PATIENCE, Publisher, QUICK, broker, culex, eventually, text, webhook};
+use crate::program::{PATIENCE, Publisher, QUICK, broker, ctl, culex, eventually, text, webhook};
 
 /// A CA and what it signed for `localhost`: `ca.crt`, `server.crt`, `server.key`, and `client.crt`, `client.key`.
 fn certificates(folder: &Path) {
@@ -146,6 +146,34 @@ fn a_service_that_wants_a_certificate_gets_ours_and_without_one_nothing_is_lost(
     without.terminate();
     without.wait(PATIENCE);
     let _with = broker(&data, &webhook(&url, &format!("{QUICK}[webhook.tls]\n{ca}\n{own}")));
+    let body: serde_json::Value = serde_json::from_slice(&bodies.recv_timeout(PATIENCE).unwrap()).unwrap();
+    assert_eq!(body["payload"], 1);
+}
+
+#[test]
+fn a_renewed_certificate_holds_from_a_reload_on() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let (addr, bodies) = strict_service(folder.path());
+    let renewed =
+        ["client.crt", "client.key"].map(|name| (name, fs::read(folder.path().join(name)).unwrap()));
+    // Of a CA that the service does not know.
+    let foreign = tempfile::tempdir().unwrap();
+    certificates(foreign.path());
+    for (name, _) in &renewed {
+        fs::copy(foreign.path().join(name), folder.path().join(name)).unwrap();
+    }
+    let [ca, certificate, key] = ["ca.crt", "client.crt", "client.key"].map(|name| path(folder.path(), name));
+    let tls = format!("{QUICK}[webhook.tls]\nca_file = {ca:?}\ncertificate = {certificate:?}\nkey = {key:?}");
+    let url = format!("https://localhost:{}/webhook", addr.port());
+    let data = folder.path().join("data");
+    let running = broker(&data, &webhook(&url, &tls));
+    assert!(Publisher::connect(&running).publish("sensors/a", "1"));
+    eventually("it says so", || running.log().contains("messages wait"));
+    for (name, content) in &renewed {
+        fs::write(folder.path().join(name), content).unwrap();
+    }
+    ctl(&data, &["reload"]);
     let body: serde_json::Value = serde_json::from_slice(&bodies.recv_timeout(PATIENCE).unwrap()).unwrap();
     assert_eq!(body["payload"], 1);
 }

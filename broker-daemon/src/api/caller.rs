@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use culex_core::access::{AccessControl, Identity, Rights};
 use culex_core::codec::{TopicFilter, TopicName};
+use culex_core::engine::is_of_host;
 use culex_core::hooks::Decision;
 
 use super::publisher::client_id;
@@ -171,11 +172,34 @@ impl Caller {
     }
 
     pub(super) fn may_receive(&self, topic: &str) -> bool {
+        // What the host keeps there, dead letters among it, is for operators.
+        if self.role < Role::Admin && is_of_host(topic) {
+            return false;
+        }
         let Some(rights) = &self.rights else { return true };
         TopicName::new(topic).is_ok_and(|topic| rights.may_receive(topic))
     }
 
     pub(super) fn may_subscribe(&self, filter: TopicFilter<'_>) -> bool {
         self.rights.as_ref().is_none_or(|rights| rights.may_subscribe(filter))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_keeps_is_for_operators() {
+        let live = Live::default();
+        for (role, may) in
+            [(Role::Client, false), (Role::Viewer, false), (Role::Admin, true), (Role::Owner, true)]
+        {
+            let caller = Caller::new(role, None, &live);
+            for topic in ["$CULEX", "$CULEX/dead-letters/webhook/x/0123456789abcdef01234567"] {
+                assert_eq!(caller.may_receive(topic), may, "{role:?} {topic}");
+            }
+            assert!(caller.may_receive("$CULEXA") && caller.may_receive("a/$CULEX"));
+        }
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use culex_core::{Cursor, SessionInfo};
-use serde_json::{Value, json};
+use culex_core::Cursor;
+use serde_json::json;
 
 use super::caller::Caller;
 use super::parameters::{Parameters, Segments};
 use super::{Answer, Api, ApiProblem, view};
+use crate::integration::Queue;
 
 const PAGE: &[&str] = &["after", "limit"];
 /// Sessions that one page of the list of all subscriptions looks at.
@@ -117,16 +118,11 @@ pub(super) async fn webhooks(State(api): State<Arc<Api>>, parameters: Parameters
     let mut items = Vec::new();
     for (full_name, meter) in api.integrations.list() {
         let Some(name) = full_name.strip_prefix("webhook/") else { continue };
-        let mut sessions = Vec::new();
-        for client_id in &*api.integrations.sessions(&full_name) {
-            sessions.extend(api.admin.session(client_id).await?);
-        }
-        let figure = |of: fn(&SessionInfo) -> u64| Value::from(sessions.iter().map(of).sum::<u64>());
+        let queue = Queue::of(&api.admin, &*api.integrations.sessions(&full_name)).await?;
         let mut item = meter.to_json();
         if let Some(fields) = item.as_object_mut() {
             fields.insert("name".to_owned(), name.into());
-            fields.insert("queue_messages".to_owned(), figure(|session| session.queue_messages));
-            fields.insert("queue_bytes".to_owned(), figure(|session| session.queue_bytes));
+            fields.insert("queue".to_owned(), queue.to_json().into());
         }
         items.push(item);
     }

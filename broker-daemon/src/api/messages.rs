@@ -15,7 +15,7 @@ use culex_core::{Cursor, PublishError};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ const BATCH_MAX: usize = 1000;
 #[serde(deny_unknown_fields)]
 struct Written<'a> {
     topic: String,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "written")]
     payload: Option<&'a RawValue>,
     #[serde(default)]
     payload_encoding: Option<Encoding>,
@@ -43,6 +43,11 @@ struct Written<'a> {
     qos: u8,
     #[serde(default)]
     retain: bool,
+}
+
+/// What is there, `null` too.
+fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// What `payload` is.
@@ -153,6 +158,13 @@ pub(super) async fn publish_batch(
             // They begin in their order, so they are published in it.
             let results: Vec<_> =
                 publications.into_iter().map(publish).collect::<FuturesOrdered<_>>().collect().await;
+            // None was taken for now: that is no answer to be remembered, and all may be sent again.
+            let is_busy = |one: &Result<(), ApiProblem>| {
+                one.as_ref().is_err_and(|problem| problem.status() == StatusCode::SERVICE_UNAVAILABLE)
+            };
+            if let Some(Err(problem)) = results.first().filter(|_| results.iter().all(is_busy)) {
+                return Err(problem.clone());
+            }
             let results: Vec<_> = results.into_iter().map(result).collect();
             Ok(Answered::ok(json!({ "results": results })))
         }

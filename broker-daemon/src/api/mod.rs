@@ -71,8 +71,8 @@ pub struct Api {
     /// The number of the next stream.
     streams: AtomicU64,
     slowest: Slowest,
-    /// When the broker last gave a sign of life.
-    probed: Mutex<Option<tokio::time::Instant>>,
+    /// When the broker was last asked for a sign of life, and what came of it.
+    probed: Mutex<Option<(tokio::time::Instant, Result<(), ApiProblem>)>>,
 }
 
 impl Api {

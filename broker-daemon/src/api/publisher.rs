@@ -81,3 +81,49 @@ impl Publisher {
         Ok(connected)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use culex_core::QoS;
+    use culex_core::limits::{Limit, WhenFull};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_a_full_queue_is_told_so_after_a_while() {
+        let broker = Broker::builder().without_listener().start().await.unwrap();
+        let connect = || {
+            let limit = Limit::at_most(1).unwrap();
+            let client = broker.client("integration").persistent(Duration::MAX);
+            client.queue_limits(limit, Limit::Unlimited, WhenFull::Block).connect()
+        };
+        let (client, inbox) = connect().await.unwrap();
+        client.subscribe("t", QoS::AtLeastOnce).await.unwrap();
+        drop((client, inbox));
+        let message = |payload: &'static str| Publication::new("t", payload, QoS::AtLeastOnce);
+        let publisher = Publisher::new(broker.clone());
+        publisher.publish(None, message("first")).await.unwrap();
+        let is_full = async || broker.admin().session("integration").await.unwrap().unwrap().queue_is_full;
+        while !is_full().await {
+            tokio::task::yield_now().await;
+        }
+
+        // Nobody takes anything, so nothing but time can end it.
+        tokio::time::pause();
+        let problem = publisher.publish(None, message("second")).await.unwrap_err();
+        tokio::time::resume();
+        assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(problem.detail().contains("the queue of a bridge that makes publishers wait"), "{problem:?}");
+
+        // It is taken when there is room, and not twice.
+        let (_client, mut inbox) = connect().await.unwrap();
+        let take_all = async {
+            for expected in ["first", "second", "third"] {
+                assert_eq!(inbox.next().await.unwrap().payload, expected);
+            }
+        };
+        let (third, ()) = tokio::join!(publisher.publish(None, message("third")), take_all);
+        third.unwrap();
+    }
+}

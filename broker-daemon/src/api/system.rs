@@ -83,7 +83,11 @@ pub(super) async fn config(State(api): State<Arc<Api>>, parameters: Parameters) 
 }
 
 pub(super) async fn reload(State(api): State<Arc<Api>>) -> Answer {
-    match api.reloader.reload(&api.broker).await {
+    // To its end, also if whoever asked goes away meanwhile: half of it would be neither the old nor the new.
+    let reloading = tokio::spawn(async move { api.reloader.reload(&api.broker).await });
+    let failed =
+        |_| ApiProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "the reload failed; the log has more");
+    match reloading.await.map_err(failed)? {
         Ok(changes) => Ok(Json(json!({ "changes": changes.iter().map(view::change).collect::<Vec<_>>() }))),
         Err(error) => Err(ApiProblem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
     }
@@ -97,13 +101,17 @@ pub(super) async fn healthz() -> Json<Value> {
 /// Every lane and the store answer.
 pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Answer {
     let mut last = api.probed.lock().await;
-    let now = Instant::now();
-    if last.is_none_or(|at| now.saturating_duration_since(at) >= PROBE_MEMORY) {
-        match timeout(PROBE_TIMEOUT, api.admin.probe()).await {
-            Ok(Ok(())) => *last = Some(now),
-            Ok(Err(error)) => return Err(ApiProblem::busy(error.to_string())),
-            Err(_) => return Err(ApiProblem::busy("the lanes or the store have not answered within 5 s")),
-        }
+    let is_old = |(at, _): &(Instant, _)| at.elapsed() >= PROBE_MEMORY;
+    if last.as_ref().is_none_or(is_old) {
+        let probed = match timeout(PROBE_TIMEOUT, api.admin.probe()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(ApiProblem::busy(error.to_string())),
+            Err(_) => Err(ApiProblem::busy("the lanes or the store have not answered within 5 s")),
+        };
+        *last = Some((Instant::now(), probed));
+    }
+    if let Some((_, Err(problem))) = &*last {
+        return Err(problem.clone());
     }
     Ok(Json(json!({ "status": "ready" })))
 }

@@ -3,12 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::server::Acceptor;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -18,6 +19,9 @@ use super::https;
 use super::registry::{Fingerprint, PeerIdentity};
 use super::tls::{Role, Secure, Speaks};
 use super::violations::Action;
+
+/// How long nobody is accepted after that has failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why an emulator cannot start.
 #[derive(Debug, Error)]
@@ -56,11 +60,14 @@ pub(super) async fn accept_all(listener: TcpListener, role: Role, secure: Arc<Se
     loop {
         tokio::select! {
             accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else {
+                    // No descriptor is left: it would fail again at once.
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                };
                 let connections_max = shared.lock().limits.connections;
                 let is_out = shared.lock().scenario.outage || connections.len() >= connections_max;
-                if let Ok((stream, _)) = accepted
-                    && !is_out
-                {
+                if !is_out {
                     connections.spawn(serve(stream, role, Arc::clone(&secure), Arc::clone(&shared)));
                 }
             }

@@ -11,9 +11,22 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 /// # Errors
 /// What the last address said, or that this computer has no such address.
 pub(super) async fn dial(own: Option<IpAddr>, host: &str, port: u16) -> io::Result<TcpStream> {
-    let Some(own) = own else { return TcpStream::connect((host, port)).await };
+    let found: Vec<_> = lookup_host((host, port)).await?.collect();
+    dial_one_of(own, host, &found).await
+}
+
+/// As [`dial`], to the addresses that were found for `host`.
+///
+/// # Errors
+/// As of [`dial`].
+pub(super) async fn dial_one_of(
+    own: Option<IpAddr>,
+    host: &str,
+    found: &[SocketAddr],
+) -> io::Result<TcpStream> {
+    let Some(own) = own else { return TcpStream::connect(found).await };
     let mut last = None;
-    for address in lookup_host((host, port)).await?.filter(|found| found.is_ipv4() == own.is_ipv4()) {
+    for address in found.iter().copied().filter(|found| found.is_ipv4() == own.is_ipv4()) {
         let socket = if own.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.bind(SocketAddr::new(own, 0)).map_err(|error| {
             let why = culex_core::client::describe_io(&error);

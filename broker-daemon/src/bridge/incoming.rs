@@ -5,7 +5,7 @@
 //!                                                    └─ refused ─► dead letter, kept ─────────┘
 //! ```
 
-use culex_codec::PacketId;
+use culex_codec::{PacketId, QoS};
 use culex_core::client::{Message, Publication};
 use culex_core::{Client, Gone, PublishError};
 use parking_lot::Mutex;
@@ -25,6 +25,8 @@ const PENDING_MAX: usize = 100;
 pub(super) struct Done {
     /// What the other side knows it by, at QoS 1 and 2.
     pub(super) packet_id: Option<PacketId>,
+    /// With which it came.
+    pub(super) qos: QoS,
     /// Bytes of its payload.
     pub(super) bytes: usize,
     pub(super) outcome: Result<Outcome, Unsettled>,
@@ -64,6 +66,11 @@ impl Incoming {
         self.pending.len() < PENDING_MAX
     }
 
+    /// Whether all messages are done with.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.len() == 0
+    }
+
     /// A message of the other side. `own` publishes it here if the client for its topic is not there yet.
     pub(super) fn take(&mut self, message: Message, shared: &Shared, own: &Client) -> Arrival {
         let is_ours =
@@ -77,23 +84,24 @@ impl Incoming {
             Passage::Again => return Arrival::Again,
             Passage::Ends => return Arrival::Echo,
         }
+        let (packet_id, qos) = (message.packet_id, message.qos);
         let Some(placed) = shared.mappings.place_in(&message.topic, &message.payload) else {
             return Arrival::Unplaced;
         };
         if let Some(why) = placed.objection {
             let mut letter = DeadLetter::new(placed.topic, placed.payload);
             (letter.qos, letter.retain, letter.reason) = (message.qos, message.is_retained, why);
-            let (packet_id, letters) = (message.packet_id, Arc::clone(&shared.letters));
+            let letters = Arc::clone(&shared.letters);
             self.pending.push(async move {
                 let bytes = letter.payload.len();
-                Done { packet_id, bytes, outcome: keep(&letter, &letters).await }
+                Done { packet_id, qos, bytes, outcome: keep(&letter, &letters).await }
             });
             return Arrival::Taken;
         }
         let publication = Publication::new(placed.topic, placed.payload, message.qos.min(placed.qos));
         let publication =
             if message.is_retained && placed.retain { publication.retained() } else { publication };
-        let (packet_id, bytes) = (message.packet_id, publication.payload.len());
+        let bytes = publication.payload.len();
         let client = shared.client_for(&publication.topic).unwrap_or_else(|| own.clone());
         if let Some(circles) = shared.circles.as_ref().filter(|_| passage == Passage::Asks) {
             circles.ask(Side::In, &publication.topic, |question| {
@@ -105,7 +113,7 @@ impl Incoming {
         }
         let letters = Arc::clone(&shared.letters);
         self.pending.push(async move {
-            Done { packet_id, bytes, outcome: settle(publication, &client, &letters).await }
+            Done { packet_id, qos, bytes, outcome: settle(publication, &client, &letters).await }
         });
         Arrival::Taken
     }

@@ -133,12 +133,23 @@ pub(super) struct Outgoing {
     sent: VecDeque<Sent>,
     /// The window that the connection knows.
     window: u16,
+    /// When it became slower for want of answers.
+    slowed: Option<Instant>,
 }
 
 impl Outgoing {
     pub(super) fn new(rules: Rules) -> Self {
         let (pace, window, spacing) = (rules.pace(), rules.in_flight, Spacing::new(rules.retained_gap));
-        Self { rules, pace, next: None, spacing, again: VecDeque::new(), sent: VecDeque::new(), window }
+        Self {
+            rules,
+            pace,
+            next: None,
+            spacing,
+            again: VecDeque::new(),
+            sent: VecDeque::new(),
+            window,
+            slowed: None,
+        }
     }
 
     /// Whether another message may be taken from the inbox.
@@ -197,6 +208,13 @@ impl Outgoing {
         }
     }
 
+    /// Nobody has read answers for so long.
+    pub(super) fn held(&mut self, time: Duration) {
+        for sent in &mut self.sent {
+            sent.last += time;
+        }
+    }
+
     /// A connection has ended. `is_blamed`: the other side closed it, so it may have been a message. Gives the one that it
     /// must have been.
     pub(super) fn end(&mut self, is_blamed: bool, session: &mut Session) -> Option<Refused> {
@@ -235,8 +253,9 @@ impl Outgoing {
             self.window = self.window();
             connection.set_in_flight(self.window)?;
         }
-        self.send_again(connection, now, &mut progress)?;
-        while self.sent.len() < usize::from(self.window()) && connection.has_room() {
+        let is_late = self.send_again(connection, now, &mut progress)?;
+        // What is late comes first.
+        while !is_late && self.sent.len() < usize::from(self.window()) && connection.has_room() {
             let Some(parcel) = self.next_parcel(now) else { break };
             if let Some(until) = self.spacing.wait(&parcel, now) {
                 // One of a lost connection, which comes before those that wait in their place.
@@ -255,9 +274,11 @@ impl Outgoing {
         if let Some(due) = self.spacing.wake(now) {
             progress.wake_at(due);
         }
-        let window = usize::from(self.window());
-        if let Some(sent) = self.sent.iter().take(window).map(|sent| sent.last).min() {
-            progress.wake_at(sent + self.rules.ack_timeout);
+        let (window, timeout) = (usize::from(self.window()), self.rules.ack_timeout);
+        // Those that are late already wait for the pace, or for the connection.
+        let due = self.sent.iter().take(window).map(|sent| sent.last + timeout).filter(|due| *due > now);
+        if let Some(due) = due.min() {
+            progress.wake_at(due);
         }
         Ok(progress)
     }
@@ -306,37 +327,47 @@ impl Outgoing {
         Ok(())
     }
 
-    /// What has no answer in time was throttled, or lost: slower, and once more.
+    /// What has no answer in time was throttled, or lost: slower, and once more. Whether some of it still waits for that.
     fn send_again(
         &mut self,
         connection: &mut Connection,
         now: Instant,
         progress: &mut Progress,
-    ) -> Result<(), ClientError> {
+    ) -> Result<bool, ClientError> {
         let timeout = self.rules.ack_timeout;
-        let is_late = |sent: &Sent| now.saturating_duration_since(sent.last) >= timeout;
+        let is_late = |sent: &&mut Sent| now.saturating_duration_since(sent.last) >= timeout;
         // Of several suspects only the first is on its way.
         let window = usize::from(self.window());
-        if !self.sent.iter().take(window).any(is_late) {
-            return Ok(());
-        }
-        self.pace.slow_down(now);
-        for sent in self.sent.iter_mut().take(window).filter(|sent| is_late(sent)) {
+        for sent in self.sent.iter_mut().take(window).filter(is_late) {
+            // What was sent before it became slower says nothing of the pace of now.
+            if self.slowed.is_none_or(|slowed| slowed <= sent.last) {
+                self.pace.slow_down(now);
+                self.slowed = Some(now);
+            }
+            if sent.sendings >= SENDINGS_MAX {
+                progress.is_stuck = true;
+                return Ok(true);
+            }
             let Publication { topic, payload, .. } = &sent.parcel.publication;
             if let Err(wait) = self.pace.take(topic.len() + payload.len() + HEAD_BYTES, now) {
                 progress.wake_at(now + wait);
-                return Ok(());
+                return Ok(true);
             }
-            if sent.sendings >= SENDINGS_MAX || !connection.resend(sent.packet_id)? {
+            let is_sent = match connection.resend(sent.packet_id) {
+                // It goes when what is before it is written.
+                Err(ClientError::WindowFull) => return Ok(true),
+                is_sent => is_sent?,
+            };
+            if !is_sent {
                 // 5.0 sends nothing twice over one connection.
                 progress.is_stuck = true;
-                return Ok(());
+                return Ok(true);
             }
             sent.last = now;
             sent.sendings += 1;
             progress.resent += 1;
         }
-        Ok(())
+        Ok(false)
     }
 
     fn put_back(&mut self, parcel: Parcel) {

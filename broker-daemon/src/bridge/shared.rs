@@ -202,7 +202,6 @@ impl Shared {
 
     pub(super) fn link_is_up(&self, index: u16, address: &str) {
         tracing::info!(bridge = %self.bridge.name, link = index, "connected to {address}");
-        self.refused.lock().clear();
         self.change(index, LinkState::Up(address.to_owned()));
     }
 
@@ -233,20 +232,10 @@ impl Shared {
             if let Some(link) = links.get_mut(usize::from(index)) {
                 link.state = state;
             }
+            let (standing, why) = standing(links);
+            // Here, where no other connection changes anything: or an older standing could be set over a newer one.
+            self.meter.set_standing(standing, why);
         });
-        // The first that is not connected speaks for all.
-        let (standing, why) = self
-            .links()
-            .into_iter()
-            .find_map(|state| match state {
-                LinkState::Up(_) => None,
-                LinkState::Starting => Some((Standing::Starting, String::new())),
-                LinkState::Down(why) => Some((Standing::Down, why)),
-                LinkState::GivenUp(why) => Some((Standing::Disabled, why)),
-                LinkState::Paused => Some((Standing::Paused, PAUSED.to_owned())),
-            })
-            .unwrap_or((Standing::Up, String::new()));
-        self.meter.set_standing(standing, &why);
         self.changed.notify_one();
     }
 
@@ -257,6 +246,11 @@ impl Shared {
             self.refused.lock().push(format!("{filter}: {why}"));
         }
         self.changed.notify_one();
+    }
+
+    /// The other side is asked again for all of them.
+    pub(super) fn forget_refused(&self) {
+        self.refused.lock().clear();
     }
 
     /// Filters that the other side has refused, each with its reason.
@@ -281,6 +275,18 @@ impl Shared {
     pub(super) fn links(&self) -> Vec<LinkState> {
         self.links.borrow().iter().map(|link| link.state.clone()).collect()
     }
+}
+
+/// How the bridge is, and why: the first connection that is not there speaks for all.
+fn standing(links: &[Known]) -> (Standing, &str) {
+    let away = links.iter().find_map(|link| match &link.state {
+        LinkState::Up(_) => None,
+        LinkState::Starting => Some((Standing::Starting, "")),
+        LinkState::Down(why) => Some((Standing::Down, &**why)),
+        LinkState::GivenUp(why) => Some((Standing::Disabled, &**why)),
+        LinkState::Paused => Some((Standing::Paused, PAUSED)),
+    });
+    away.unwrap_or((Standing::Up, ""))
 }
 
 /// Whether the other side may send back what we send: a topic goes both ways, and it does not know that we are a bridge.

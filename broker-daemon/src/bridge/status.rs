@@ -2,10 +2,10 @@
 //! beside it, and the same for the API.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use culex_core::QoS;
 use culex_core::client::Publication;
-use culex_core::{QoS, WallTime};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -14,7 +14,7 @@ use super::link::Order;
 use super::local;
 use super::loops::Circles;
 use super::shared::{LinkState, Shared};
-use crate::integration::{Direction, Load, Outcome, Registration, Standing};
+use crate::integration::{Direction, Load, Outcome, Queue, Registration, Standing};
 
 /// How often queues are looked at.
 const EVERY: Duration = Duration::from_secs(10);
@@ -132,30 +132,10 @@ impl Reporter {
     }
 }
 
-/// What waits for the other side.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    messages: u64,
-    bytes: u64,
-    /// It is full, and whoever publishes to it waits.
-    is_full: bool,
-    /// When the oldest was accepted, as far as that is known.
-    oldest: Option<WallTime>,
-}
-
-/// What waits in all sessions of a bridge.
+/// What waits in all sessions of a bridge; nothing if the broker has stopped.
 pub(super) async fn queue(shared: &Shared) -> Queue {
-    let mut queue = Queue::default();
     let own = (0..shared.bridge.connections).map(|index| local::client_id(&shared.bridge.name, index));
-    for id in own.chain(shared.left.iter().cloned()) {
-        if let Ok(Some(session)) = shared.admin.session(&id).await {
-            queue.messages += session.queue_messages;
-            queue.bytes += session.queue_bytes;
-            queue.is_full |= session.queue_is_full;
-            queue.oldest = queue.oldest.into_iter().chain(session.oldest_at).min();
-        }
-    }
-    queue
+    Queue::of(&shared.admin, own.chain(shared.left.iter().cloned())).await.unwrap_or_default()
 }
 
 /// More is offered than the connections may carry: what to do.
@@ -185,6 +165,9 @@ pub(super) fn view(shared: &Shared, queue: &Queue) -> Value {
         .collect();
     let mut view = shared.meter().to_json();
     let addresses: Vec<_> = bridge.addresses.iter().map(ToString::to_string).collect();
+    let mut waiting = queue.to_json();
+    waiting.insert("max_messages".to_owned(), limit(bridge.queue.max_messages).into());
+    waiting.insert("max_bytes".to_owned(), limit(bridge.queue.max_bytes).into());
     let own = json!({
         "name": bridge.name,
         "addresses": addresses,
@@ -192,14 +175,7 @@ pub(super) fn view(shared: &Shared, queue: &Queue) -> Value {
         "preset": if shared.rules.is_aws { "aws-iot" } else { "none" },
         "client_id": shared.client_id(0),
         "connections": { "wanted": bridge.connections, "up": up.len() },
-        "queue": {
-            "messages": queue.messages,
-            "bytes": queue.bytes,
-            "oldest_seconds": queue.oldest.map(age),
-            "max_messages": limit(bridge.queue.max_messages),
-            "max_bytes": limit(bridge.queue.max_bytes),
-            "publishers_wait": queue.is_full,
-        },
+        "queue": waiting,
         "messages_per_second": { "offered": shared.offered_per_second(), "carried_at_most": shared.carried() },
         "advice": advice(shared),
         "refused_subscriptions": shared.refused(),
@@ -210,12 +186,6 @@ pub(super) fn view(shared: &Shared, queue: &Queue) -> Value {
         view.extend(own);
     }
     view
-}
-
-/// Seconds since then.
-fn age(since: WallTime) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_sub(since.0) / 1000
 }
 
 fn limit(limit: culex_core::limits::Limit) -> Option<u64> {

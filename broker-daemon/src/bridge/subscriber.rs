@@ -82,7 +82,7 @@ impl Subscriber {
     }
 
     /// A connection has begun.
-    pub(super) fn begin(&mut self, is_session_present: bool) {
+    pub(super) fn begin(&mut self, is_session_present: bool, shared: &Shared) {
         if self.asked.take().is_some_and(|asked| asked.is_for_questions()) {
             self.questions.clear();
         }
@@ -90,8 +90,12 @@ impl Subscriber {
         self.todo.clear();
         if !(is_session_present && self.is_subscribed) {
             // What an earlier life of this bridge has subscribed to there is not known.
+            self.is_subscribed = false;
             for filters in [&self.filters, &self.questions] {
                 self.todo.extend(filters.chunks(self.at_once).map(<[_]>::to_vec));
+            }
+            if !self.todo.is_empty() {
+                shared.forget_refused();
             }
         }
     }
@@ -128,6 +132,13 @@ impl Subscriber {
                 Ok(Some(now))
             }
             Err(error) => Err(Trouble::Lost(error)),
+        }
+    }
+
+    /// Nobody has read answers for so long.
+    pub(super) fn held(&mut self, time: Duration) {
+        if let Some(asked) = &mut self.asked {
+            asked.last += time;
         }
     }
 

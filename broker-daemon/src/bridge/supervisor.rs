@@ -167,7 +167,9 @@ impl Bridges {
 
     fn start(&self, bridge: Bridge, connector: Arc<dyn Connector>, sessions: &[String]) -> Running {
         let inner = &self.0;
-        let registration = inner.integrations.register(&format!("bridge/{}", bridge.name));
+        let mut registration = inner.integrations.register(&format!("bridge/{}", bridge.name));
+        // It takes no dead letter back: they go to their topics, and from there through its session in their order.
+        registration.back.close();
         let entropy = inner.seed.unwrap_or_else(|| getrandom::u64().unwrap_or_default());
         let connections = bridge.connections;
         let is_left = |id: &&String| {

@@ -111,7 +111,7 @@ enum DeadLetters {
     },
     /// One with its payload and what the other side answered
     Show {
-        /// As `list` says it: webhook/sensors/0123456789ab
+        /// As `list` says it: webhook/sensors/0123456789abcdef01234567
         letter: String,
     },
     /// Try again; what the other side takes is no dead letter any more

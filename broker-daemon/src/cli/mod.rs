@@ -16,6 +16,7 @@ mod ctl;
 mod documents;
 pub mod human;
 mod init;
+mod integrations;
 mod interrupt;
 mod output;
 mod passwd;

@@ -139,7 +139,7 @@ fn show(text: &mut String, look: &Look, before: Option<&Look>) {
     list(text, slowest, &behind);
     let items = |page: &Value| page.get("items").and_then(Value::as_array).cloned();
     let integration =
-        |kind| [(kind, "/name"), ("STATE", "/state"), ("WAITING", "/queue_messages"), ("WHY", "/why")];
+        |kind| [(kind, "/name"), ("STATE", "/state"), ("WAITING", "/queue/messages"), ("WHY", "/why")];
     list(text, items(&look.bridges).as_ref(), &integration("BRIDGES"));
     list(text, items(&look.webhooks).as_ref(), &integration("WEBHOOKS"));
     let client = [
@@ -190,7 +190,7 @@ mod tests {
             status: json!({ "version": "1", "uptime_seconds": 61, "messages_received": messages, "slowest": [client] }),
             clients: json!({ "items": [client], "next": "x" }),
             bridges: json!({ "items": [] }),
-            webhooks: json!({ "items": [{ "name": "hook", "state": "down", "why": "refused", "queue_messages": 7 }] }),
+            webhooks: json!({ "items": [{ "name": "hook", "state": "down", "why": "refused", "queue": { "messages": 7654 } }] }),
         }
     }
 
@@ -207,7 +207,9 @@ mod tests {
         assert!(!text.contains("since the start"), "{text}");
         assert!(text.contains("messages in 25.0/s, out 0.0/s"), "{text}");
         assert!(text.contains("up 0 h 1 min 1 s"), "{text}");
-        assert!(text.contains("hook") && text.contains("down") && text.contains("refused"), "{text}");
+        for cell in ["hook", "down", "7654", "refused"] {
+            assert!(text.contains(cell), "{cell}: {text}");
+        }
         assert!(!text.contains("BRIDGES"), "{text}");
         assert!(!text.contains('\u{1b}'), "what a client is called does not reach the terminal: {text}");
     }

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::ctl;
-use crate::cli::human;
+use super::{ctl, human, integrations};
 use crate::config::{Config, Environment, Webhook};
 use crate::exit::Exit;
 use crate::webhook::trial::{self, Trial};
@@ -17,7 +16,7 @@ const PAYLOAD: &str = r#"{"hello": "from culex", "temperature": 21.5}"#;
 /// What about a webhook.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  culex webhook test sensors -c culex.toml\n  culex webhook dlq list webhook/sensors"
+    after_help = "Examples:\n  culex webhook test sensors -c culex.toml\n  culex webhook status\n  culex webhook dlq list webhook/sensors"
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -28,6 +27,9 @@ pub(super) struct Arguments {
 enum Command {
     /// Send one message, and show request, answer and what is wrong; no broker has to run
     Test(Test),
+    /// How the webhooks of a running broker are
+    #[command(after_help = "Exit code 0 unless a service does not take what it is sent; then 1.")]
+    Status(integrations::Arguments),
     /// Messages that were given up
     Dlq(ctl::DeadLetterArguments),
 }
@@ -51,6 +53,7 @@ struct Test {
 pub(super) fn run(arguments: &Arguments) -> Exit {
     match &arguments.command {
         Command::Test(test) => try_it(test),
+        Command::Status(arguments) => integrations::run(integrations::Kind::Webhook, arguments),
         Command::Dlq(arguments) => ctl::run_dead_letters(arguments),
     }
 }

@@ -40,7 +40,10 @@ impl Environment {
 
     /// Puts each `CULEX__…` into the draft; mistakes go to `report`.
     pub(crate) fn apply(&self, draft: &mut Draft, report: &mut Report) {
-        for (name, value) in self.variables.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+        let mut ours: Vec<_> = self.variables.iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        // By number: as text the tenth listener comes before the second one, and there are no gaps.
+        ours.sort_by_key(|(name, _)| name.split("__").nth(2).and_then(|number| number.parse::<usize>().ok()));
+        for (name, value) in ours {
             let place = Place::Environment { name: name.clone() };
             let applied = match value {
                 Some(value) => apply_one(draft, name, value, &place),

@@ -2,7 +2,7 @@
 
 use toml::de::DeTable;
 
-use crate::config::mosquitto::{is_option, nearest_option, statements};
+use crate::config::mosquitto::{is_option, nearest_option, shown, statements};
 use crate::config::problem::{ConfigError, Problem};
 use crate::config::source::Source;
 
@@ -61,7 +61,7 @@ fn neither(source: &Source, error: &toml::de::Error) -> ConfigError {
     let toml = error.message().trim().replace('\n', "; ");
     let message = format!(
         "this is neither TOML ({toml}) nor a file of mosquitto (unknown option `{}`)",
-        name.escape_debug()
+        shown(name).escape_debug()
     );
     let help = match nearest_option(name) {
         Some(near) => format!("did you mean mosquitto's `{near}`?"),

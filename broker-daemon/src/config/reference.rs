@@ -26,8 +26,9 @@ pub fn page() -> String {
     page.push_str(TLS_NOTE);
     page.push_str(LIMITS_NOTE);
     let names: Vec<_> = NAMES.iter().map(|name| format!("`{name}`")).collect();
+    let lines: Vec<_> = names.chunks(6).map(|names| names.join(", ")).collect();
     // Writing to a String cannot fail.
-    let _ = writeln!(page, "{}.", names.join(", "));
+    let _ = writeln!(page, "{}.", lines.join(",\n"));
     page.push_str("\nAs an environment variable: `CULEX__LISTENER__0__LIMITS__PACKET_BYTES`.\n");
     table(&mut page, "`[[bridge]]`", "", BRIDGE, Bridge::default);
     page.push_str(BRIDGE_NOTE);
@@ -112,9 +113,9 @@ Without this section there is no HTTP API, except in the run without a configura
 ";
 const STORE_NOTE: &str = "
 Without a directory a service has `$STATE_DIRECTORY` (systemd sets it), a person `culex/port-PORT` in `$XDG_STATE_HOME` or
-`~/.local/state`, by the port of the first listener (port 0: nothing is kept), and who has no home `/var/lib/culex`. The banner
-says where. `culex --data-dir DIR` names one, `culex --ephemeral` keeps nothing. One that cannot be written ends the start with
-exit code 5. See [durability.md](durability.md).
+`~/.local/state`, by the port of the first listener (port 0: nothing is kept; Unix sockets alone: `culex/unix`), and who has no
+home `/var/lib/culex`. The banner says where. `culex --data-dir DIR` names one, `culex --ephemeral` keeps nothing. One that
+cannot be written ends the start with exit code 5. See [durability.md](durability.md).
 ";
 const TAIL: &str = "
 A queue over its limit is logged once per client and minute.

@@ -350,6 +350,20 @@ fn one_address_is_listened_on_once() {
 }
 
 #[test]
+fn listeners_of_the_environment_are_in_the_order_of_their_numbers() {
+    let ports = 1..=12_u16;
+    let variables: Vec<_> = ports
+        .clone()
+        .map(|port| (format!("CULEX__LISTENER__{}__ADDRESS", port - 1), format!("127.0.0.1:{port}")))
+        .collect();
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let config = load_with("", &variables).unwrap();
+    let found: Vec<_> =
+        config.listeners.iter().map(|listener| listener.address.ip().unwrap().port()).collect();
+    assert_eq!(found, ports.collect::<Vec<_>>());
+}
+
+#[test]
 fn environment_variables_override() {
     let variables = [
         ("CULEX__LIMITS__IN_FLIGHT", "20"),

@@ -312,6 +312,21 @@ mod tests {
         end(broker).await;
     }
 
+    /// Whatever a client may publish may become a letter, however much its topic grows when it is written.
+    #[tokio::test]
+    async fn the_largest_message_with_the_worst_topic_has_room() {
+        const PACKET_BYTES: u32 = 256 << 10;
+        let limits = Limits { packet_bytes: PACKET_BYTES, ..Limits::default() };
+        let broker = Broker::builder().without_listener().limits(limits).start().await.unwrap();
+        let letters = DeadLetters::new(&broker, "webhook/x");
+        let topic = "\u{1}".repeat(usize::from(u16::MAX));
+        let payload = vec![0; PACKET_BYTES as usize - topic.len() - 16];
+        let worst = DeadLetter { qos: QoS::AtLeastOnce, ..DeadLetter::new(topic, payload) };
+        let id = letters.put(&worst).await.unwrap();
+        assert_eq!(letters.show(&id).unwrap().letter.topic, worst.topic);
+        end(broker).await;
+    }
+
     #[tokio::test]
     async fn a_replayed_letter_reaches_its_topic_and_is_gone() {
         let broker = broker().await;

@@ -17,6 +17,7 @@ pub mod dead_letters;
 mod letter;
 pub mod meter;
 pub mod pace;
+mod queue;
 pub mod registry;
 pub(crate) mod session;
 
@@ -25,4 +26,5 @@ pub use self::dead_letters::{DeadLetterError, DeadLetters};
 pub use self::letter::{BadLetter, DeadLetter, Letter};
 pub use self::meter::{Direction, Load, Meter, Outcome, Standing, StateChange};
 pub use self::pace::Bucket;
+pub use self::queue::Queue;
 pub use self::registry::{Handback, Integrations, Registration};

@@ -75,6 +75,8 @@ impl HttpTls {
 struct Trust {
     authorities: Vec<CertificateDer<'static>>,
     revoked: Vec<CertificateRevocationListDer<'static>>,
+    /// Whoever resumes a session is not asked for a certificate again.
+    is_required: bool,
 }
 
 /// What the files of a listener say.
@@ -243,7 +245,8 @@ fn trust(settings: &TlsSettings) -> Result<Trust, Fault> {
     for path in &settings.crl {
         revoked.extend(files::revocation_lists(path)?);
     }
-    Ok(Trust { authorities: files::authorities(path)?, revoked })
+    let authorities = files::authorities(path)?;
+    Ok(Trust { authorities, revoked, is_required: settings.requires_certificate() })
 }
 
 fn verifier(
@@ -308,7 +311,12 @@ fn server_config(
 fn identify(tls: Tls, user: CertificateUser) -> Tls {
     match user {
         CertificateUser::None => tls,
-        CertificateUser::CommonName => tls.identify(|der| Certificate::read(der)?.subject.common_name()),
-        CertificateUser::Subject => tls.identify(|der| Certificate::read(der)?.subject.rfc2253()),
+        CertificateUser::CommonName => tls.identify(|der| in_force(der)?.subject.common_name()),
+        CertificateUser::Subject => tls.identify(|der| in_force(der)?.subject.rfc2253()),
     }
+}
+
+/// A certificate until its date. Whoever resumes a session shows none, and is known by the one from before.
+fn in_force(der: &[u8]) -> Option<Certificate<'_>> {
+    Certificate::read(der).filter(|certificate| Seconds::now() <= certificate.not_after)
 }

@@ -141,6 +141,14 @@ fn a_reload_is_everything_or_nothing() {
     secured.replace(&new);
     assert!(!Arc::ptr_eq(&before, &listener.config()));
     assert!(Arc::ptr_eq(&before.ticketer, &listener.config().ticketer), "the same clients come back");
+    let mut lenient = config.clone();
+    lenient.listeners[0].tls.as_mut().unwrap().require_certificate = Some(false);
+    let asks_nobody = secured.load_again(&lenient).unwrap();
+    let (lenient, strict) = (asks_nobody.of(0).unwrap(), asks_nobody.load_again(&config).unwrap());
+    assert!(
+        !Arc::ptr_eq(&lenient.config().ticketer, &strict.of(0).unwrap().config().ticketer),
+        "whoever came in without a certificate does not come back without one"
+    );
     fs::copy(other.path("ca.crt"), folder.path("ca.crt")).unwrap();
     let new = secured.load_again(&config).unwrap();
     secured.replace(&new);

@@ -102,15 +102,18 @@ impl Users {
     /// tried again later. Waits for up to 2 s after failures, for up to 5 s for a thread.
     pub async fn check(&self, address: Option<IpAddr>, name: &str, password: &[u8]) -> Decision {
         let guess = self.guard().guess(address, name);
-        let table = self.inner.table.load_full();
-        let place = table.place(name);
-        match self.try_for(guess, &table, place, password).await {
-            Ok(true) => {
-                self.guard().succeeded(guess);
-                Decision::Accept
+        loop {
+            let table = self.inner.table.load_full();
+            match self.try_for(guess, &table, table.place(name), password).await {
+                // It was right for users that were replaced while it waited.
+                Ok(true) if !Arc::ptr_eq(&table, &self.inner.table.load()) => {}
+                Ok(true) => {
+                    self.guard().succeeded(guess);
+                    return Decision::Accept;
+                }
+                Ok(false) => return Decision::BadCredentials,
+                Err(Overloaded) => return Decision::Unavailable,
             }
-            Ok(false) => Decision::BadCredentials,
-            Err(Overloaded) => Decision::Unavailable,
         }
     }
 

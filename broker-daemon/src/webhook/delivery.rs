@@ -1,6 +1,7 @@
 //! One request until it is taken, or given up for good.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
@@ -17,6 +18,8 @@ use crate::integration::{Backoff, DeadLetter, DeadLetters, Direction, Meter, Out
 
 /// A request that was refused is tried so often: a service that is being updated refuses for a moment.
 const REFUSALS_MAX: u32 = 3;
+/// Why a webhook is disabled.
+pub(super) const GONE: &str = "the service answered 410 Gone: it wants no requests any more";
 
 /// What all lanes of a webhook have.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(super) struct Shared {
     pub(super) letters: DeadLetters,
     /// Whether all shall end.
     pub(super) stop: watch::Sender<bool>,
+    /// The service wants nothing any more, whatever other requests of that moment are answered.
+    pub(super) is_disabled: AtomicBool,
 }
 
 /// How a request ended.
@@ -64,6 +69,11 @@ impl Courier {
     pub(super) fn new(shared: Arc<Shared>, sender: Sender) -> Self {
         let stop = shared.stop.subscribe();
         Self { shared, sender, stop }
+    }
+
+    /// Whether the service wants no request ever again.
+    pub(super) fn is_disabled(&self) -> bool {
+        self.shared.is_disabled.load(Ordering::Acquire)
     }
 
     /// Delivers events in one request, for as long as it takes. What is refused together goes one by one, so that one of
@@ -233,13 +243,13 @@ impl Courier {
 
     /// The service wants no request ever again.
     fn disable(&self) {
-        let Shared { meter, webhook, stop, .. } = &*self.shared;
-        let why = "the service answered 410 Gone: it wants no requests any more";
-        if meter.set_standing(Standing::Disabled, why) {
+        let Shared { meter, webhook, stop, is_disabled, .. } = &*self.shared;
+        is_disabled.store(true, Ordering::Release);
+        if meter.set_standing(Standing::Disabled, GONE) {
             error!(
                 webhook = webhook.name,
                 url = webhook.url,
-                "{why}. Its messages wait; change its url, or start the broker again to try once more"
+                "{GONE}. Its messages wait; change its url, or start the broker again to try once more"
             );
         }
         stop.send_replace(true);

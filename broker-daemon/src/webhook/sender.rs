@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use axum::http;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
@@ -34,11 +35,14 @@ const REPLY_REST: Duration = Duration::from_secs(1);
 /// After this time a name is looked up again.
 const KEPT_FOR: Duration = Duration::from_secs(300);
 
+/// What secures connections from now on: a reload replaces it, because its files may have changed.
+pub(crate) type SharedConnector = Arc<ArcSwap<Connector>>;
+
 /// Sends to one service.
 #[derive(Debug)]
 pub(crate) struct Sender {
     target: Target,
-    connector: Option<Arc<Connector>>,
+    connector: Option<SharedConnector>,
     allow_link_local: bool,
     timeout: Duration,
     connect_timeout: Duration,
@@ -106,7 +110,7 @@ pub(crate) struct Answer {
 
 impl Sender {
     /// For a webhook; `connector` is for `https`.
-    pub(crate) fn new(webhook: &Webhook, target: Target, connector: Option<Arc<Connector>>) -> Self {
+    pub(crate) fn new(webhook: &Webhook, target: Target, connector: Option<SharedConnector>) -> Self {
         Self {
             target,
             connector,
@@ -160,6 +164,7 @@ impl Sender {
         let stream: Box<dyn Socket> = match &self.connector {
             None => Box::new(stream),
             Some(connector) => {
+                let connector = connector.load_full();
                 connector.secure(stream).await.map_err(|source| SendError::Tls { address, source })?
             }
         };

@@ -1,8 +1,10 @@
 //! All webhooks of a configuration, from start to end.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use culex_core::Broker;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -10,13 +12,13 @@ use tokio::time::timeout;
 use tracing::{error, info};
 
 use super::breaker::Breaker;
-use super::delivery::{Courier, Shared, stopped};
+use super::delivery::{Courier, GONE, Shared, stopped};
 use super::event::EventKind;
 use super::identity::{Names, revived};
 use super::lane::{Lane, Session, Trouble, client_id, retire};
 use super::news;
 use super::request::Composer;
-use super::sender::Sender;
+use super::sender::{Sender, SharedConnector};
 use super::target::Target;
 use crate::config::{ConfigError, Webhook, WebhookTls};
 use crate::integration::{Backoff, DeadLetters, Integrations, Registration, Standing, session};
@@ -38,13 +40,15 @@ pub struct Webhooks {
 #[derive(Debug)]
 struct Running {
     webhook: Webhook,
+    /// For `https`.
+    connector: Option<SharedConnector>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 /// Webhooks whose files are read: nothing can go wrong any more.
 #[derive(Debug)]
-pub struct Prepared(Vec<(Webhook, Target, Option<Connector>)>);
+pub struct Prepared(Vec<(Webhook, Target, Option<SharedConnector>)>);
 
 impl Prepared {
     /// Reads the files that webhooks name.
@@ -64,13 +68,13 @@ impl Prepared {
 }
 
 /// What secures the connections of a webhook, if they are.
-pub(super) fn connector(webhook: &Webhook, target: &Target) -> Result<Option<Connector>, ConfigError> {
+pub(super) fn connector(webhook: &Webhook, target: &Target) -> Result<Option<SharedConnector>, ConfigError> {
     if !target.is_secure() {
         return Ok(None);
     }
     let own = WebhookTls::default();
     let tls = webhook.tls.as_ref().unwrap_or(&own);
-    Connector::new(&Settings {
+    let connector = Connector::new(&Settings {
         host: target.host(),
         roots: Some(tls.ca_file.as_deref().map_or(Roots::Public, Roots::Files)),
         identity: tls.certificate.as_deref().zip(tls.key.as_deref()),
@@ -79,8 +83,8 @@ pub(super) fn connector(webhook: &Webhook, target: &Target) -> Result<Option<Con
         version: None,
         alpn: vec!["http/1.1"],
         resumes: true,
-    })
-    .map(Some)
+    })?;
+    Ok(Some(Arc::new(ArcSwap::from_pointee(connector))))
 }
 
 impl Webhooks {
@@ -101,8 +105,13 @@ impl Webhooks {
         let sessions = self.sessions().await;
         let (starting, mut started) = mpsc::channel(1);
         for (webhook, target, connector) in prepared.0 {
-            if running.iter().all(|old| old.webhook.name != webhook.name) {
-                running.push(self.start(webhook, &target, connector.map(Arc::new), &sessions, &starting));
+            match running.iter().find(|old| old.webhook.name == webhook.name) {
+                Some(same) => {
+                    if let Some((old, new)) = same.connector.as_ref().zip(connector) {
+                        old.store(new.load_full());
+                    }
+                }
+                None => running.push(self.start(webhook, &target, connector, &sessions, &starting)),
             }
         }
         drop(starting);
@@ -124,7 +133,7 @@ impl Webhooks {
         &self,
         webhook: Webhook,
         target: &Target,
-        connector: Option<Arc<Connector>>,
+        connector: Option<SharedConnector>,
         sessions: &[String],
         starting: &mpsc::Sender<()>,
     ) -> Running {
@@ -138,6 +147,7 @@ impl Webhooks {
             meter: Arc::clone(registration.meter()),
             letters: DeadLetters::new(&self.broker, registration.name()),
             stop: stop.clone(),
+            is_disabled: AtomicBool::new(false),
             webhook: webhook.clone(),
         });
         let courier =
@@ -166,7 +176,7 @@ impl Webhooks {
         }
         info!(webhook = webhook.name, url = webhook.url, lanes = webhook.concurrency, "webhook started");
         let task = tokio::spawn(run(tasks, registration, courier(), stopping));
-        Running { webhook, stop, task }
+        Running { webhook, connector, stop, task }
     }
 
     /// Sessions of webhooks that are no more.
@@ -204,9 +214,11 @@ async fn run(
     }
     let meter = Arc::clone(registration.meter());
     while lanes.join_next().await.is_some() {}
-    if meter.standing().0 == Standing::Disabled {
+    if courier.is_disabled() {
         // It is listed as what it is until the configuration changes or the broker ends.
+        meter.set_standing(Standing::Disabled, GONE);
         registration.back.close();
+        while registration.back.try_recv().is_ok() {}
         std::future::pending::<()>().await;
     }
 }

@@ -1,7 +1,6 @@
 //! One request to a service, for whoever wants to see whether it works: `culex webhook test`.
 
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use culex_core::QoS;
@@ -31,7 +30,7 @@ pub(crate) async fn attempt(webhook: &Webhook, topic: &str, payload: &[u8]) -> R
     // A URL of a checked configuration is one.
     let target = Target::parse(&webhook.url)
         .map_err(|error| ConfigError::of_file(std::path::Path::new("url"), error.to_string()))?;
-    let connector = connector(webhook, &target)?.map(Arc::new);
+    let connector = connector(webhook, &target)?;
     let message = Published {
         topic: topic.to_owned(),
         payload: payload.to_vec().into(),

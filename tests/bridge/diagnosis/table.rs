@@ -447,6 +447,20 @@ async fn nothing_is_published_without_leave() {
     assert!(emulator.deliveries().is_empty());
 }
 
+/// A message without a payload and with RETAIN leaves nothing where nobody else publishes. A topic that is named in the
+/// configuration may have a Retained Message.
+#[tokio::test]
+async fn what_is_retained_on_the_other_side_stays() {
+    for (filter, is_tried) in [("data/#", true), ("data/status", false)] {
+        let mut plan = Plan::new();
+        plan.replace("filter = \"data/#\"", &format!("filter = \"{filter}\"\nretain = true"));
+        let (_rows, emulator, _folder) = plan.diagnose().await;
+        let deliveries = emulator.deliveries();
+        assert!(!deliveries.is_empty());
+        assert_eq!(deliveries.iter().any(|delivery| delivery.retain), is_tried, "{filter}: {deliveries:?}");
+    }
+}
+
 /// A port of something else: it answers, and not by TLS.
 #[tokio::test]
 async fn a_port_without_tls_is_named() {

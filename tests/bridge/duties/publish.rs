@@ -216,6 +216,23 @@ async fn aic_pub_07_a_throttled_connection_slows_down_and_loses_nothing() {
     assert!(cloud.letters().is_empty());
 }
 
+/// All that is in flight is late at nearly the same time: that is one reason to be slower, not one for each.
+#[tokio::test(start_paused = true)]
+async fn aic_pub_07_many_missing_pubacks_halve_the_rate_once() {
+    let cloud = Cloud::start(&out("")).await;
+    cloud.up().await;
+    cloud.change(|scenario| scenario.drop_puback = 1000);
+    for n in 0..50 {
+        cloud.publish("a", n.to_string()).await;
+    }
+    cloud.delivered(50, 5 * SECOND).await;
+    cloud.delivered(100, MINUTE).await;
+    let sent = cloud.emulator.deliveries();
+    let again: Vec<_> = sent.iter().filter(|one| one.dup).map(|one| one.at).collect();
+    assert!(again[49] - again[0] <= 2 * SECOND, "{:?}", again[49] - again[0]);
+    cloud.no_violations();
+}
+
 #[tokio::test(start_paused = true)]
 async fn aic_pub_13_acknowledgements_may_come_in_any_order() {
     let cloud = Cloud::start(&out("")).await;

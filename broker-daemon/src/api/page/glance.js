@@ -20,8 +20,8 @@ const LEVELS = [
 const TABLES = {
   clients: [["client_id"], ["user_name"], ["connection.peer", "peer"], ["queue_messages", "waiting"]],
   slowest: [["client_id"], ["queue_messages", "waiting"], ["queue_bytes", "bytes"]],
-  bridges: [["name"], ["state", "is"], ["why"], ["queue_messages", "waiting"]],
-  webhooks: [["name"], ["state", "is"], ["why"], ["queue_messages", "waiting"]],
+  bridges: [["name"], ["state", "is"], ["why"], ["queue.messages", "waiting"]],
+  webhooks: [["name"], ["state", "is"], ["why"], ["queue.messages", "waiting"]],
 };
 
 let before;

@@ -64,8 +64,9 @@ impl Diagnosis<'_> {
         topic: &str,
     ) -> Step<(Connection, bool)> {
         let mut tries = vec![("PUBLISH", Publication::new(topic, payload(0), QoS::AtLeastOnce))];
-        if mapping.retain.unwrap_or(!self.is_aws()) {
-            // Without a payload nothing stays.
+        // Without a payload nothing stays. Where the filter is a topic of somebody, what is retained there would go as well.
+        let is_own_topic = mapping.filter.contains(['+', '#']);
+        if is_own_topic && mapping.retain.unwrap_or(!self.is_aws()) {
             tries
                 .push(("RETAIN_PUBLISH", Publication::new(topic, Bytes::new(), QoS::AtLeastOnce).retained()));
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{Cause, Diagnosis, Finding, Stage, Step, Stop};
-use crate::bridge::dial::dial;
+use crate::bridge::dial::dial_one_of;
 use crate::config::{PORT, RemoteAddress};
 
 /// Time for a name, and for TCP.
@@ -140,12 +140,12 @@ enum Unreached {
 
 async fn reach(own: Option<IpAddr>, address: &RemoteAddress, port: u16) -> Result<String, Unreached> {
     let lookup = tokio::net::lookup_host((address.host.as_str(), port));
-    match timeout(NETWORK_TIMEOUT, lookup).await {
-        Ok(Ok(_)) => {}
+    let found: Vec<_> = match timeout(NETWORK_TIMEOUT, lookup).await {
+        Ok(Ok(found)) => found.collect(),
         Ok(Err(error)) => return Err(Unreached::NoName(crate::cli::human::io(&error))),
         Err(_) => return Err(Unreached::NoName("no name server answers".to_owned())),
-    }
-    match timeout(NETWORK_TIMEOUT, dial(own, &address.host, port)).await {
+    };
+    match timeout(NETWORK_TIMEOUT, dial_one_of(own, &address.host, &found)).await {
         Ok(Ok(stream)) => {
             let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
             let is_same = address.to_string() == peer;

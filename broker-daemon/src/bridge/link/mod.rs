@@ -40,6 +40,8 @@ const STABLE: Duration = Duration::from_secs(30);
 const CONNACK_TIMEOUT: Duration = Duration::from_secs(20);
 /// Dead letters that are being kept; beyond it no message is taken.
 const LETTERS_MAX: usize = 16;
+/// Time for what came over a connection that has ended; what takes longer may come twice.
+const SETTLING: Duration = Duration::from_secs(10);
 /// Between the first CONNECTs of several connections.
 const STAGGER: Duration = Duration::from_millis(20);
 
@@ -159,8 +161,7 @@ impl Link {
         sleep(STAGGER * u32::from(self.index)).await;
         let mut is_paused = false;
         loop {
-            let order = *self.orders.borrow_and_update();
-            let delay = match order {
+            let delay = match self.order() {
                 Order::Stop => {
                     client.disconnect().await;
                     return None;
@@ -188,6 +189,11 @@ impl Link {
         }
     }
 
+    /// What is to be done now. If whoever gave orders is gone: the end.
+    fn order(&mut self) -> Order {
+        if self.orders.has_changed().is_err() { Order::Stop } else { *self.orders.borrow_and_update() }
+    }
+
     /// Does nothing for a time, or until there is another order.
     async fn rest(&mut self, delay: Option<Duration>, client: &Client) -> Result<(), Gone> {
         let resting = async {
@@ -200,11 +206,7 @@ impl Link {
         loop {
             tokio::select! {
                 () = &mut resting => break,
-                changed = self.orders.changed() => {
-                    // Whoever gave orders is gone: the end.
-                    if changed.is_err() { return Err(Gone::Stopped); }
-                    break;
-                }
+                _ = self.orders.changed() => break,
                 delivery = self.letters.next() => delivery.ack(),
                 done = self.incoming.next() => self.settled_late(&done),
             }
@@ -214,6 +216,9 @@ impl Link {
 
     /// One connection from its beginning to its end.
     async fn attempt(&mut self, client: &Client, waiting: &mut Waiting) -> Result<Next, Gone> {
+        if !self.settle().await {
+            return Ok(Next::Ordered);
+        }
         let opened = tokio::select! {
             opened = open(&self.shared, self.index, &self.outgoing, &mut self.session) => opened,
             _ = self.orders.changed() => return Ok(Next::Ordered),
@@ -222,6 +227,7 @@ impl Link {
             Ok(mut opened) => {
                 if is_ours(&self.shared, self.index, opened.our_end).await {
                     let _ = opened.connection.say_goodbye().await;
+                    self.session = opened.connection.into_session();
                     let why = format!(
                         "the address {} leads to this broker itself: `address` must be that of another one; nothing is sent \
                          or fetched until that is changed",
@@ -257,6 +263,22 @@ impl Link {
         let delay = self.backoff.next_delay(self.shared.entropy());
         tracing::info!(bridge = %self.shared.bridge.name, link = self.index, "{why}; again in {} ms", delay.as_millis());
         Ok(Next::Again(delay))
+    }
+
+    /// What came over the last connection and is still being published here is waited for: the next one brings it again,
+    /// and then it must be known. False if there is another order.
+    async fn settle(&mut self) -> bool {
+        let enough = sleep(SETTLING);
+        tokio::pin!(enough);
+        while !self.incoming.is_empty() {
+            tokio::select! {
+                biased;
+                _ = self.orders.changed() => return false,
+                done = self.incoming.next() => self.settled_late(&done),
+                () = &mut enough => self.incoming = Incoming::default(),
+            }
+        }
+        true
     }
 
     /// A lost connection in words. Several that were short tell of another client with our ClientId.
@@ -296,8 +318,6 @@ impl Link {
         if let Some(refused) = self.outgoing.end(is_blamed, &mut self.session) {
             self.refuse(refused);
         }
-        // Nothing of it is acknowledged, so the other side sends it again.
-        self.incoming = Incoming::default();
         self.shared.meter().set_in_flight(0);
         ended
     }
@@ -306,7 +326,7 @@ impl Link {
         let is_session_present = connection.is_session_present();
         let window = self.outgoing.window();
         self.outgoing.begin(is_session_present, window);
-        self.subscriber.begin(is_session_present);
+        self.subscriber.begin(is_session_present, &self.shared);
         if let Some(echoes) = self.shared.echoes.as_ref().filter(|_| self.index == 0) {
             echoes.lock().begin(is_session_present, Instant::now());
         }
@@ -323,6 +343,9 @@ impl Link {
         client: &Client,
         waiting: &mut Waiting,
     ) -> Result<(), Ended> {
+        if !self.incoming.has_room() {
+            return self.hold(connection).await;
+        }
         let progress = self.outgoing.send(connection).map_err(Ended::Lost)?;
         let wake = self.progressed(progress)?;
         let subscribing = self.subscriber.step(connection, &self.shared).map_err(|error| match error {
@@ -338,21 +361,41 @@ impl Link {
         };
         let wants_more =
             self.outgoing.wants_more() && self.letters.len() < LETTERS_MAX && connection.has_room();
-        let has_room = self.incoming.has_room();
         tokio::select! {
             biased;
-            changed = self.orders.changed() => {
-                if changed.is_err() || *self.orders.borrow() != Order::Run { return Err(Ended::Order); }
-            }
+            _ = self.orders.changed() => self.ordered()?,
             done = self.incoming.next() => self.settled(&done, connection)?,
             delivery = self.letters.next() => delivery.ack(),
-            event = connection.event(), if has_room => self.on_event(event.map_err(Ended::Lost)?, connection, client)?,
+            event = connection.event() => self.on_event(event.map_err(Ended::Lost)?, connection, client)?,
             () = alarm => {}
             delivery = waiting.next(), if wants_more => match delivery {
                 Some(delivery) => self.on_delivery(delivery, connection),
                 None => return Err(Ended::Gone(client.ended().unwrap_or(Gone::Stopped))),
             },
         }
+        Ok(())
+    }
+
+    /// There may be another order.
+    fn ordered(&mut self) -> Result<(), Ended> {
+        if self.order() == Order::Run { Ok(()) } else { Err(Ended::Order) }
+    }
+
+    /// Nothing more fits in here, so nothing is read until it does. The other side is not to blame for that time.
+    async fn hold(&mut self, connection: &mut Connection) -> Result<(), Ended> {
+        let began = Instant::now();
+        while !self.incoming.has_room() {
+            tokio::select! {
+                biased;
+                _ = self.orders.changed() => self.ordered()?,
+                done = self.incoming.next() => self.settled(&done, connection)?,
+                delivery = self.letters.next() => delivery.ack(),
+                error = connection.hold() => return Err(Ended::Lost(error)),
+            }
+        }
+        let held = began.elapsed();
+        self.outgoing.held(held);
+        self.subscriber.held(held);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use culex_codec::PacketId;
+use culex_codec::{PacketId, QoS};
 use culex_core::client::{Connection, Event, Message};
 use culex_core::{Client, Delivery};
 use tokio::time::{Instant, sleep};
@@ -115,10 +115,13 @@ impl Link {
         }
     }
 
-    /// The same when its connection is gone: it will come again.
+    /// The same when its connection is gone: it comes again, at QoS 2 for nothing but its acknowledgement.
     pub(super) fn settled_late(&mut self, done: &Done) {
         if let Ok(outcome) = done.outcome {
             self.shared.meter().count(Direction::In, outcome, done.bytes);
+            if let Some(packet_id) = done.packet_id.filter(|_| done.qos == QoS::ExactlyOnce) {
+                self.session.took(packet_id);
+            }
         }
     }
 

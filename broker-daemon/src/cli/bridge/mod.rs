@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use crate::cli::human;
+use crate::cli::{human, integrations};
 use crate::config::{Bridge, Config, Environment};
 use crate::exit::Exit;
 
 mod emulate_aws;
 mod hand;
 mod policy;
-mod status;
 mod test;
 
 /// What about bridges.
@@ -30,7 +29,8 @@ enum Command {
     /// Print the least policy that AWS IoT needs for a bridge
     Policy(policy::Arguments),
     /// How the bridges of a running broker are
-    Status(status::Arguments),
+    #[command(after_help = "Exit code 0 if every bridge is connected or paused, 1 if not.")]
+    Status(integrations::Arguments),
     /// End the connections of a bridge; messages wait meanwhile
     Pause(hand::Arguments),
     /// Connect a bridge again that was paused
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     match &arguments.command {
         Command::Test(arguments) => test::run(arguments),
         Command::Policy(arguments) => policy::run(arguments),
-        Command::Status(arguments) => status::run(arguments),
+        Command::Status(arguments) => integrations::run(integrations::Kind::Bridge, arguments),
         Command::Pause(arguments) => hand::run(arguments, hand::Order::Pause),
         Command::Resume(arguments) => hand::run(arguments, hand::Order::Resume),
         Command::EmulateAws(arguments) => emulate_aws::run(arguments),

@@ -13,10 +13,8 @@ use crate::exit::Exit;
 
 /// Which store, and what of it.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  culex store check /var/lib/culex/port-1883\n  culex store dump DIR --queues\n  \
-                  culex store repair DIR\n\nNo broker may be running on the directory."
-)]
+#[command(after_help = "Examples:\n  culex store check /var/lib/culex\n  culex store dump DIR --queues\n  \
+                  culex store repair DIR\n\nNo broker may be running on the directory.")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -95,6 +95,8 @@ fn a_password_is_not_shown() {
     assert!(changes.contains("bridge other: password"), "{changes}");
     let shown = [changes, format!("{old:?}"), old.redacted().to_toml()].concat();
     assert!(!shown.contains("swordfish") && !shown.contains("salmon"), "{shown}");
+    let number = load(&format!("{PLAIN}user = \"u\"\npassword = 48151623\n{OUT}")).unwrap_err().to_string();
+    assert!(number.contains("password: expected text") && !number.contains("48151623"), "{number}");
 }
 
 #[test]

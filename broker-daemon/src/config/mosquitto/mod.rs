@@ -78,9 +78,16 @@ fn read_source(source: &Source, reading: &mut Reading, report: &mut Report, leve
     }
 }
 
+/// What of an unknown option is repeated: behind a tab, which separates nothing here, may be a password.
+pub(super) fn shown(name: &str) -> &str {
+    let lead = name.len() - name.trim_start_matches('\t').len();
+    let end = name.get(lead..).and_then(|rest| rest.find('\t')).map_or(name.len(), |at| lead + at);
+    name.get(..end).unwrap_or_default()
+}
+
 fn unknown(statement: &Statement<'_>) -> Complaint {
     let name = statement.name;
-    let complaint = Complaint::new(format!("unknown option `{}`", name.escape_debug()));
+    let complaint = Complaint::new(format!("unknown option `{}`", shown(name).escape_debug()));
     if name.starts_with('#') {
         complaint.help("a comment begins at the start of its line, as in mosquitto")
     } else if name.contains('\t') {

@@ -197,6 +197,10 @@ fn what_does_not_fit_together_is_named_in_mosquittos_words() {
             "m.conf:3:1: unknown option `\\tlog_type` | between an option and its value is a space, and none but spaces before it",
         ),
         (
+            "remote_password\tswordfish\n",
+            "m.conf:3:1: unknown option `remote_password` | between an option and its value is a space, and none but spaces before it",
+        ),
+        (
             "listener x\n",
             "m.conf:3:1: listener: `x` is not a port | a port is a number from 1 to 65535: `listener 1883`",
         ),

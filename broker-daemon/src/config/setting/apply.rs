@@ -119,6 +119,10 @@ impl<T> Setting<T> {
     }
 
     fn mismatch(&self, input: &Input) -> Complaint {
+        if matches!(self, Self::Secret { .. }) {
+            // What was written instead may be it.
+            return Complaint::new(format!("expected {}", self.type_text())).help("write it in quotes");
+        }
         let complaint = Complaint::new(format!("expected {}, found {}", self.type_text(), input.describe()));
         match (self, input) {
             (Self::Number { .. }, Input::Text(text)) if text == "unlimited" => {
