@@ -60,11 +60,13 @@ mod stamp;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod view;
 mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::Connection;
@@ -86,6 +88,7 @@ use self::row::{RowError, is_damage};
 use self::schema::{APPLICATION_ID, FORMAT, SCHEMA};
 use self::space::Reserve;
 use self::tally::{TALLY, Tally};
+use self::transaction::Transaction;
 use self::view::{Depth, structure};
 use self::write::Writer;
 
@@ -95,6 +98,10 @@ pub use self::row::Damage;
 /// How often the disk gets what the operating system has, with [`Durability::Kill`].
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A transaction of so few records lets others have the core once, so that who serves clients beside it waits for a part
+/// of it only. With more of them the broker is at work, and each would wait for all others.
+const SMALL_RECORDS: usize = 64;
+
 /// Pages of the write-ahead log from which on it goes into the file, 16 MiB.
 const CHECKPOINT_PAGES: u64 = 4000;
 /// What stays of a log that was longer once, in bytes.
@@ -103,6 +110,8 @@ const LOG_BYTES: u32 = 32 << 20;
 const FREE_PAGES_MIN: u32 = 4096;
 /// Pages that a transaction gives back at most: they are written once more.
 const FREED_PAGES_MAX: u32 = 512;
+/// Every so many transactions it is looked whether there are too many.
+const FREE_PAGES_LOOK: u64 = if cfg!(test) { 1 } else { 16 };
 
 /// A store in a directory of its own.
 pub struct SqliteStore {
@@ -123,6 +132,8 @@ pub struct SqliteStore {
     is_index_ahead: bool,
     /// Everything was read and is good: the file may be changed.
     has_begun: bool,
+    /// The last look found free pages to give back, so there may be more.
+    has_surplus: bool,
     /// Transactions of this store from its beginning on.
     tally: Tally,
     /// Gives the directory free when everything else is closed.
@@ -178,6 +189,7 @@ impl SqliteStore {
             index: Index::default(),
             is_index_ahead: false,
             has_begun: false,
+            has_surplus: false,
             tally: Tally::default(),
             lock,
         };
@@ -218,9 +230,9 @@ impl SqliteStore {
         if must_sync {
             self.set_sync(true)?;
         }
-        let transaction = self.connection.transaction()?;
+        let transaction = Transaction::begin(&self.connection)?;
         self.is_index_ahead = true;
-        let mut writer = Writer::new(&transaction, &mut self.index)?;
+        let mut writer = Writer::new(&self.connection, &mut self.index)?;
         for record in records {
             writer.apply(record)?;
         }
@@ -228,9 +240,14 @@ impl SqliteStore {
             writer.note_alive(now)?;
         }
         writer.finish()?;
-        give_back(&transaction)?;
         let tally = Tally(self.tally.0 + 1);
-        tally.write(&transaction)?;
+        if self.has_surplus || tally.0.is_multiple_of(FREE_PAGES_LOOK) {
+            self.has_surplus = give_back(&self.connection)?;
+        }
+        tally.write(&self.connection)?;
+        if records.len() <= SMALL_RECORDS {
+            thread::yield_now();
+        }
         transaction.commit()?;
         self.tally = tally;
         self.is_index_ahead = false;
@@ -408,12 +425,12 @@ fn described(damages: &[Damage]) -> Option<String> {
     Some(if others.is_empty() { first.to_string() } else { format!("{first}; and {} more", others.len()) })
 }
 
-/// Gives some of the file back if much of it is free, as after a long queue was read.
-fn give_back(to: &Connection) -> rusqlite::Result<()> {
+/// Gives some of the file back if much of it is free, as after a long queue was read. Says whether it did.
+fn give_back(to: &Connection) -> rusqlite::Result<bool> {
     let count = |sql| to.prepare_cached(sql)?.query_row([], |row| row.get::<_, u32>(0));
     let free = count("PRAGMA freelist_count")?;
     if free <= FREE_PAGES_MIN {
-        return Ok(());
+        return Ok(false);
     }
     let used = count("PRAGMA page_count")?.saturating_sub(free);
     let surplus = free.saturating_sub(used.max(FREE_PAGES_MIN)).min(FREED_PAGES_MAX);
@@ -422,5 +439,5 @@ fn give_back(to: &Connection) -> rusqlite::Result<()> {
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
     }
-    Ok(())
+    Ok(surplus > 0)
 }
