@@ -20,6 +20,7 @@ use std::time::Duration;
 use culex_codec::PacketId;
 use culex_core::client::{ClientError, Connection, Session};
 use culex_core::{Client, Delivery, Gone};
+use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -40,6 +41,8 @@ const STABLE: Duration = Duration::from_secs(30);
 const CONNACK_TIMEOUT: Duration = Duration::from_secs(20);
 /// Dead letters that are being kept; beyond it no message is taken.
 const LETTERS_MAX: usize = 16;
+/// Messages that go out before answers are looked at.
+const TOGETHER_MAX: usize = 64;
 /// Time for what came over a connection that has ended; what takes longer may come twice.
 const SETTLING: Duration = Duration::from_secs(10);
 /// Between the first CONNECTs of several connections.
@@ -359,8 +362,7 @@ impl Link {
                 None => std::future::pending().await,
             }
         };
-        let wants_more =
-            self.outgoing.wants_more() && self.letters.len() < LETTERS_MAX && connection.has_room();
+        let wants_more = self.wants_more(connection);
         tokio::select! {
             biased;
             _ = self.orders.changed() => self.ordered()?,
@@ -369,9 +371,35 @@ impl Link {
             event = connection.event() => self.on_event(event.map_err(Ended::Lost)?, connection, client)?,
             () = alarm => {}
             delivery = waiting.next(), if wants_more => match delivery {
-                Some(delivery) => self.on_delivery(delivery, connection),
+                Some(delivery) => self.on_deliveries(delivery, connection, waiting)?,
                 None => return Err(Ended::Gone(client.ended().unwrap_or(Gone::Stopped))),
             },
+        }
+        Ok(())
+    }
+
+    fn wants_more(&self, connection: &Connection) -> bool {
+        self.outgoing.wants_more() && self.letters.len() < LETTERS_MAX && connection.has_room()
+    }
+
+    /// One that was waited for, and those behind it that are there: what is handed over before the connection is looked at
+    /// again is written at once.
+    fn on_deliveries(
+        &mut self,
+        first: Delivery,
+        connection: &mut Connection,
+        waiting: &mut Waiting,
+    ) -> Result<(), Ended> {
+        self.on_delivery(first, connection);
+        for _ in 1..TOGETHER_MAX {
+            let progress = self.outgoing.send(connection).map_err(Ended::Lost)?;
+            self.progressed(progress)?;
+            if !self.wants_more(connection) {
+                break;
+            }
+            // Whoever waits for one hears of the end of the client.
+            let Some(Some(delivery)) = waiting.next().now_or_never() else { break };
+            self.on_delivery(delivery, connection);
         }
         Ok(())
     }
