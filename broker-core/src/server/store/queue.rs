@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::engine::keys::{BatchNumber, ShardId};
 use crate::engine::shard::{Fetch, StoreRoom};
-use crate::engine::store::{Record, StoreBatch};
+use crate::engine::store::{Recipient, Record, StoreBatch};
 
 /// Bytes from which on the queue is crowded: until the committer has caught up, lanes read nobody who would add to them.
 const CROWDED_BYTES: usize = 64 << 20;
@@ -302,7 +302,10 @@ impl Queue {
 /// What a record costs in memory, roughly, and what it brings to the disk.
 pub(super) fn bytes_of(record: &Record) -> usize {
     let body = match record {
-        Record::Published { publication, .. } | Record::Queued { publication, .. } => publication.bytes(),
+        Record::Published { publication, recipients, .. } => {
+            publication.bytes() + recipients.len() * size_of::<Recipient>()
+        }
+        Record::Queued { publication, .. } => publication.bytes(),
         Record::SessionBound { client_id, will, .. } => {
             client_id.len() + will.as_ref().map_or(0, |will| will.payload.len())
         }

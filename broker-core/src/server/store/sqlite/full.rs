@@ -19,12 +19,23 @@ use super::{CHECKPOINT_PAGES, SqliteStore};
 const LOGGED_PER_BYTE: usize = 3;
 /// What any transaction takes there.
 const LOGGED_MIN: u64 = 1 << 20;
+/// What a small one does.
+const LOGGED_SMALL: u64 = 64 << 10;
+/// The log is looked at when it may have grown by so much: asking SQLite costs as much as a message.
+const LOOK_BYTES: u64 = if cfg!(test) { 1 } else { 1 << 20 };
 
 impl SqliteStore {
-    /// Moves the log into the tables when it has become long, so that it begins again.
-    pub(super) fn checkpoint(&mut self) -> Result<(), StoreError> {
+    /// After these records: moves the log into the tables if it has become long, so that it begins again.
+    pub(super) fn checkpoint(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        self.logged += LOGGED_SMALL + logged(records);
+        if self.logged < LOOK_BYTES {
+            return Ok(());
+        }
+        self.logged = 0;
         let pages = self.log_pages("NOOP").map_err(|error| self.give_up(&error))?;
-        self.reserve.cover(pages * u64::from(PAGE_BYTES)).map_err(|source| self.io(source))?;
+        // Also what it grows by until it is looked at again.
+        let bytes = pages * u64::from(PAGE_BYTES) + LOOK_BYTES;
+        self.reserve.cover(bytes).map_err(|source| self.io(source))?;
         if pages < CHECKPOINT_PAGES {
             return Ok(());
         }
@@ -42,7 +53,7 @@ impl SqliteStore {
             self.reserve.release();
             return Ok(());
         }
-        let bytes = LOGGED_MIN + (LOGGED_PER_BYTE * records.iter().map(bytes_of).sum::<usize>()) as u64;
+        let bytes = LOGGED_MIN + logged(records);
         let made = self.reserve.make().and_then(|()| self.reserve.probe(&self.log(), bytes));
         made.map_err(|source| if space::is_lack(&source) { self.full(&source) } else { self.io(source) })
     }
@@ -129,4 +140,9 @@ impl SqliteStore {
     fn log(&self) -> PathBuf {
         self.path.with_extension("db-wal")
     }
+}
+
+/// Bytes that records take in the log, roughly.
+fn logged(records: &[Record]) -> u64 {
+    (LOGGED_PER_BYTE * records.iter().map(bytes_of).sum::<usize>()) as u64
 }

@@ -123,6 +123,8 @@ pub struct SqliteStore {
     is_unsynced: bool,
     alive_at: Option<WallTime>,
     reserve: Reserve,
+    /// What the log may have grown by since it was looked at, in bytes.
+    logged: u64,
     /// The last transaction did not find the space that it needed.
     is_full: bool,
     /// And since then the log was not looked at, of which some may be made space.
@@ -184,6 +186,7 @@ impl SqliteStore {
             is_unsynced: false,
             alive_at: None,
             reserve,
+            logged: 0,
             is_full: false,
             is_log_to_be_emptied: false,
             index: Index::default(),
@@ -358,7 +361,7 @@ impl Store for SqliteStore {
             Ok(()) if self.is_full && space::only_ends(records) => self.make_space(),
             Ok(()) => {
                 self.is_full = false;
-                self.checkpoint()
+                self.checkpoint(records)
             }
             Err(RowError::Sqlite(error)) => Err(self.failed(&error)),
             Err(RowError::Damaged(damage)) => Err(self.spoiled(&damage)),
