@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use culex_codec::{QoS, TopicFilter};
 use culex_core::client::Secret;
+use culex_core::engine::is_of_host;
 
 use crate::config::bridge::Places;
 use crate::config::problem::{Complaint, Place, Report};
@@ -243,7 +244,7 @@ fn check_target(draft: &DraftWebhook, report: &mut Report) {
 fn check_what_is_sent(draft: &DraftWebhook, report: &mut Report) {
     let webhook = &draft.webhook;
     let sends_messages = webhook.events.contains(&EventKind::MessagePublished);
-    let is_of_others = |topic: &&String| topic.starts_with("$share/") || topic.starts_with("$CULEX");
+    let is_of_others = |topic: &&String| topic.starts_with("$share/") || is_of_host(topic);
     if let Some(topic) = webhook.topics.iter().find(is_of_others) {
         let message = format!("`topics`: \"{}\" cannot be sent to a web service", topic.escape_debug());
         let help = "a webhook has subscriptions of its own and shares none, and $CULEX is the broker's own";

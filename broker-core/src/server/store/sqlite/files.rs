@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::super::StoreError;
+use super::stamp::stamp;
 use super::tally::Tally;
 
 /// What others may not do with a file: the group may read it.
@@ -211,6 +212,16 @@ pub(super) fn keep_aside(path: &Path, stamp: &str) -> Result<PathBuf, StoreError
     Ok(aside)
 }
 
+/// As [`keep_aside`], with the time at which the file was written last: if nothing has changed it since it was kept, that
+/// copy is the answer, so starts that fail one after another do not fill the disk.
+pub(super) fn keep_once(path: &Path) -> Result<PathBuf, StoreError> {
+    let file = fs::metadata(path).map_err(|source| at(path, source))?;
+    let stamp = stamp(file.modified().map_err(|source| at(path, source))?);
+    let kept = name_of(path, &stamp, 1);
+    let is_kept = fs::symlink_metadata(&kept).is_ok_and(|copy| copy.is_file() && copy.len() == file.len());
+    if is_kept { Ok(kept) } else { keep_aside(path, &stamp) }
+}
+
 /// A second name for a file that is about to lose its own.
 pub(super) fn link_aside(path: &Path, stamp: &str) -> Result<PathBuf, StoreError> {
     let aside = free_name(path, stamp)?;
@@ -222,15 +233,19 @@ pub(super) fn link_aside(path: &Path, stamp: &str) -> Result<PathBuf, StoreError
     Ok(aside)
 }
 
-/// `culex.db.damaged-20261121T081500Z`, or the same with a number behind it.
 fn free_name(path: &Path, stamp: &str) -> Result<PathBuf, StoreError> {
+    let mut names = (1..=ASIDE_MAX).map(|number| name_of(path, stamp, number));
+    let free = names.find(|path| fs::symlink_metadata(path).is_err());
+    free.ok_or_else(|| at(path, io::Error::from(io::ErrorKind::AlreadyExists)))
+}
+
+/// `culex.db.damaged-20261121T081500Z`, or the same with a number behind it.
+fn name_of(path: &Path, stamp: &str, number: u32) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let names = (1..=ASIDE_MAX).map(|number| match number {
+    path.with_file_name(match number {
         1 => format!("{name}.damaged-{stamp}"),
         _ => format!("{name}.damaged-{stamp}-{number}"),
-    });
-    let free = names.map(|name| path.with_file_name(name)).find(|path| fs::symlink_metadata(path).is_err());
-    free.ok_or_else(|| at(path, io::Error::from(io::ErrorKind::AlreadyExists)))
+    })
 }
 
 /// Copies of one second.

@@ -67,7 +67,7 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -170,7 +170,7 @@ impl SqliteStore {
         match &verdict {
             Verdict::Whole => {}
             Verdict::Cut(what) => {
-                let aside = files::keep_aside(&paths.log, &stamp::stamp(SystemTime::now()))?;
+                let aside = files::keep_once(&paths.log)?;
                 tracing::error!(aside = %aside.display(), "{}: {what}", paths.log.display());
             }
             Verdict::Apart(what) => return Err(damaged(&paths, what)),
