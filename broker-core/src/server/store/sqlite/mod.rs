@@ -99,8 +99,9 @@ pub use self::row::Damage;
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A transaction of so few records lets others have the core once, so that who serves clients beside it waits for a part
-/// of it only. With more of them the broker is at work, and each would wait for all others.
+/// of it only; but not one that follows another so soon. Then the broker is at work, and each would wait for all others.
 const SMALL_RECORDS: usize = 64;
+const SOON: Duration = Duration::from_millis(5);
 
 /// Pages of the write-ahead log from which on it goes into the file, 16 MiB.
 const CHECKPOINT_PAGES: u64 = 4000;
@@ -119,6 +120,7 @@ pub struct SqliteStore {
     path: PathBuf,
     durability: Durability,
     synced_at: Instant,
+    committed_at: Instant,
     /// Something was committed that the disk need not have.
     is_unsynced: bool,
     alive_at: Option<WallTime>,
@@ -183,6 +185,7 @@ impl SqliteStore {
             path: paths.main.clone(),
             durability,
             synced_at: Instant::now(),
+            committed_at: Instant::now(),
             is_unsynced: false,
             alive_at: None,
             reserve,
@@ -248,10 +251,11 @@ impl SqliteStore {
             self.has_surplus = give_back(&self.connection)?;
         }
         tally.write(&self.connection)?;
-        if records.len() <= SMALL_RECORDS {
+        if records.len() <= SMALL_RECORDS && self.committed_at.elapsed() >= SOON {
             thread::yield_now();
         }
         transaction.commit()?;
+        self.committed_at = Instant::now();
         self.tally = tally;
         self.is_index_ahead = false;
         if is_alive_due || records.is_empty() {
