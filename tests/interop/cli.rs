@@ -98,12 +98,15 @@ fn a_publisher_can_repeat_read_its_input_and_take_a_url() {
     command.args(["-L", &url, "-m", "by url", "-q", "1"]);
     Actor::spawn("Mosquitto url".to_owned(), &mut command).finish();
     let expected = [
-        Message::new("publisher/repeat", "again", 2),
-        Message::new("publisher/repeat", "again", 2),
-        Message::new("publisher/repeat", "again", 2),
         Message::new("publisher/input", "all of", 1),
         Message::new("publisher/input", "the input", 1),
+        Message::new("publisher/repeat", "again", 2),
+        Message::new("publisher/repeat", "again", 2),
+        Message::new("publisher/repeat", "again", 2),
         Message::new("publisher/url", "by url", 1),
     ];
-    assert_eq!(subscriber.finish().messages, expected);
+    // With `--repeat` it ends before its last message is acknowledged, so another publisher may come first.
+    let mut messages = subscriber.finish().messages;
+    messages.sort_by(|one, other| one.topic.cmp(&other.topic));
+    assert_eq!(messages, expected);
 }

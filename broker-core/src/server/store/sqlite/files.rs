@@ -133,6 +133,13 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is just being started has the file too, until it becomes another program.
+        let _ = self.file.unlock();
+    }
+}
+
 /// Whether nobody but the owner, and at most the owner's group, can read a file.
 pub(super) fn is_private(path: &Path) -> Result<(), StoreError> {
     let metadata = fs::metadata(path).map_err(|source| at(path, source))?;
@@ -260,4 +267,20 @@ pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(0o600);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_free_although_a_child_still_has_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = Lock::take(directory.path()).unwrap();
+        let childs = lock.file.try_clone().unwrap();
+        assert!(matches!(Lock::take(directory.path()), Err(StoreError::InUse { .. })));
+        drop(lock);
+        Lock::take(directory.path()).unwrap();
+        drop(childs);
+    }
 }
