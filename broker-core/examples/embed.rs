@@ -10,10 +10,15 @@ use culex_core::Broker;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:1883".to_owned());
     let broker = Broker::builder().listen(address.parse::<SocketAddr>()?).start().await?;
-    println!("listening on {:?}, Ctrl-C ends", broker.local_addrs());
+    let fails = async {
+        println!("listening on {:?}, Ctrl-C ends", broker.local_addrs());
+        broker.failed().await
+    };
     tokio::select! {
+        // In this order: Ctrl-C is caught before anybody reads that we listen.
+        biased;
         _ = tokio::signal::ctrl_c() => {}
-        failure = broker.failed() => eprintln!("{failure}"),
+        failure = fails => eprintln!("{failure}"),
     }
     for (metric, value) in broker.metrics().iter().filter(|(_, value)| *value > 0) {
         println!("{:24} {value:>12}  {}", metric.name, metric.help);
