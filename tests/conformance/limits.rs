@@ -16,6 +16,7 @@ culex_tests::cases! { "limits":
     ; config "[limits]\nqueue_messages = 3\nwhen_full = \"drop-newest\"\n": full_queue_drops_the_newest
     ; config "[limits]\nqueue_messages = 3\nwhen_full = \"drop-oldest\"\n": full_queue_drops_the_oldest
     ; config "[limits]\nretained_messages = 1\n": message_beyond_the_limit_is_delivered_but_not_retained
+    ; config "[limits]\nretained_bytes = \"1KiB\"\n": retained_qos_0_without_room_removes_what_was_retained
     ; config "[limits]\nconnections = 2\n": connection_beyond_the_limit_closes
     ; config "[limits]\npre_auth_bytes = 200\n": larger_connect_closes
     ; config "[limits]\nmax_keep_alive = 60\n": longer_keep_alive_is_refused_with_code_2
@@ -144,6 +145,20 @@ fn message_beyond_the_limit_is_delivered_but_not_retained(scope: &Scope) {
     publisher.retain(&first, "", 1);
     publisher.retain(&second, "room again", 1);
     assert_eq!(scope.subscriber("second", &second, 1).take_text(), "room again");
+}
+
+fn retained_qos_0_without_room_removes_what_was_retained(scope: &Scope) {
+    let (topic, other) = (scope.topic("0"), scope.topic("1"));
+    let large = "x".repeat(2000);
+    let mut live = scope.subscriber("live", &topic, 0);
+    let mut publisher = scope.connect("pub");
+    for (topic, qos) in [(&topic, 0), (&other, 1)] {
+        publisher.retain(topic, "old", 0);
+        publisher.retain(topic, &large, qos);
+    }
+    assert_eq!((live.take_text(), live.take().payload.len()), ("old".to_owned(), 2000));
+    scope.subscriber("late", &topic, 0).quiet(); // [MQTT-3.3.1-7]
+    assert_eq!(scope.subscriber("other", &other, 0).take_text(), "old");
 }
 
 fn connection_beyond_the_limit_closes(scope: &Scope) {

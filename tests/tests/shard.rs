@@ -33,6 +33,7 @@ culex_tests::on_shards!(
     in_flight_window_bounds_what_is_sent_and_keeps_the_rest_in_order,
     subscriptions_beyond_a_limit_are_refused_and_the_others_granted,
     retained_limits_refuse_the_new_and_keep_the_old,
+    retained_qos_0_without_room_removes_what_was_retained,
     retained_messages_of_a_large_subscription_come_once_each_and_live_ones_behind,
     messages_cross_shards_once_and_in_order,
     the_end_of_all_sessions_leaves_nothing_behind,
@@ -297,6 +298,23 @@ fn retained_limits_refuse_the_new_and_keep_the_old(shards: u16) {
     world.send(publisher, &wire::subscribe(1, &[("#", 0)]));
     assert_eq!(world.take_packets(publisher), ["SUBACK 1 [0]", "PUBLISH a kept retain"]);
     assert_eq!(world.sum(|stats| stats.retained_refused), 1);
+}
+
+fn retained_qos_0_without_room_removes_what_was_retained(shards: u16) {
+    let limits = Limits { retained_bytes: Limit::at_most(400).unwrap(), ..Limits::default() };
+    let mut world = World::new(shards, &limits, Store::Open);
+    let publisher = clean(&mut world, "publisher");
+    let large = "x".repeat(500);
+    for topic in ["0", "1"] {
+        world.send(publisher, &Publish::new(topic, "old").retained().encode());
+    }
+    world.send(publisher, &Publish::new("0", &large).retained().encode());
+    world.send(publisher, &Publish::new("1", &large).retained().qos(1, 1).encode());
+    world.send(publisher, &Publish::new("2", &large).retained().encode());
+    world.take_packets(publisher);
+    world.send(publisher, &wire::subscribe(1, &[("#", 0)]));
+    assert_eq!(world.take_packets(publisher), ["SUBACK 1 [0]", "PUBLISH 1 old retain"], "[MQTT-3.3.1-7]");
+    assert_eq!(world.sum(|stats| stats.retained_refused), 3);
 }
 
 fn retained_messages_of_a_large_subscription_come_once_each_and_live_ones_behind(shards: u16) {

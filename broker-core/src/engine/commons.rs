@@ -18,7 +18,7 @@ use super::keys::{PublicationId, RetainedVersion, SessionId, SessionKey, ShardId
 use super::options::SessionOptions;
 use super::publication::Publication;
 use super::route::{Budget, Cursor, Retained, RetainedLimits, Router, Routes, Subscriber};
-use super::store::Stored;
+use super::store::{RetainedChange, Stored};
 use crate::limits::Limits;
 
 /// The shared state. Every call is one atomic step.
@@ -45,8 +45,8 @@ pub trait Commons {
     fn take_queue_room(&self, bytes: u64) -> bool;
     /// Room that is not needed any more.
     fn give_queue_room(&self, bytes: u64);
-    /// Keeps a message as the Retained Message of its topic. `None` if the limits forbid it; then nothing changes.
-    fn set_retained(&self, publication: &Arc<Publication>) -> Option<RetainedVersion>;
+    /// Keeps a message as the Retained Message of its topic, see [`Retained::keep`].
+    fn set_retained(&self, publication: &Arc<Publication>) -> RetainedChange;
     /// Removes the Retained Message of a topic.
     fn clear_retained(&self, topic: TopicName<'_>) -> RetainedVersion;
     /// The newest version.
@@ -180,9 +180,8 @@ impl Commons for LocalCommons {
         self.state.borrow_mut().queue_bytes -= bytes;
     }
 
-    fn set_retained(&self, publication: &Arc<Publication>) -> Option<RetainedVersion> {
-        let outcome = self.state.borrow_mut().retained.set(Arc::clone(publication)).ok()?;
-        Some(outcome.version)
+    fn set_retained(&self, publication: &Arc<Publication>) -> RetainedChange {
+        self.state.borrow_mut().retained.keep(publication).0
     }
 
     fn clear_retained(&self, topic: TopicName<'_>) -> RetainedVersion {

@@ -7,7 +7,8 @@ use culex_codec::{QoS, TopicName};
 
 use super::keys::PublicationId;
 use super::question::Identity;
-use super::route::RetainedMessage;
+use super::route::{Retained, RetainedMessage};
+use super::store::RetainedChange;
 use super::time::WallTime;
 
 /// One Application Message, held once however many sessions queue it.
@@ -65,5 +66,21 @@ impl RetainedMessage for Arc<Publication> {
 
     fn bytes(&self) -> usize {
         Publication::bytes(self) + self.author.as_ref().map_or(0, |author| author.bytes())
+    }
+}
+
+impl Retained<Arc<Publication>> {
+    /// [`set`](Self::set)s the message, and hands out the one that it took away, to be dropped. Where the limits forbid
+    /// that, what was there stays; but one with QoS 0 takes it away all the same [MQTT-3.3.1-7].
+    pub fn keep(&mut self, message: &Arc<Publication>) -> (RetainedChange, Option<Arc<Publication>>) {
+        let topic = message.topic.as_ref();
+        match self.set(Arc::clone(message)) {
+            Ok(outcome) => (RetainedChange::Set(outcome.version), outcome.replaced),
+            Err(_) if message.qos == QoS::AtMostOnce && self.get(topic).is_some() => {
+                let (version, removed) = self.clear(topic);
+                (RetainedChange::Clear(version), removed)
+            }
+            Err(_) => (RetainedChange::None, None),
+        }
     }
 }

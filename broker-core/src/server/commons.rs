@@ -11,7 +11,7 @@ use crate::engine::commons::Commons;
 use crate::engine::keys::{PublicationId, RetainedVersion, SessionId, SessionKey, ShardId};
 use crate::engine::publication::Publication;
 use crate::engine::route::{Budget, Cursor, Retained, RetainedLimits, Router, Routes, Subscriber};
-use crate::engine::store::Stored;
+use crate::engine::store::{RetainedChange, Stored};
 use crate::limits::Limits;
 
 use super::sync::{AtomicU64, Mutex, RwLock};
@@ -112,10 +112,10 @@ impl Commons for SharedCommons {
         self.queue_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    fn set_retained(&self, publication: &Arc<Publication>) -> Option<RetainedVersion> {
-        let outcome = self.retained.lock().set(Arc::clone(publication)).ok()?;
-        // The replaced message is dropped here, outside the lock.
-        Some(outcome.version)
+    fn set_retained(&self, publication: &Arc<Publication>) -> RetainedChange {
+        // What was there is dropped after the lock.
+        let (change, _removed) = self.retained.lock().keep(publication);
+        change
     }
 
     fn clear_retained(&self, topic: TopicName<'_>) -> RetainedVersion {

@@ -9,6 +9,7 @@ use culex_core::engine::commons::Commons;
 use culex_core::engine::keys::{PublicationId, RetainedVersion, SessionId, SessionKey, ShardId};
 use culex_core::engine::publication::Publication;
 use culex_core::engine::route::{Budget, Cursor, Routes, Subscriber};
+use culex_core::engine::store::RetainedChange;
 
 use super::broker::Broker;
 
@@ -63,7 +64,7 @@ impl Commons for Broker {
         self.local.give_queue_room(bytes);
     }
 
-    fn set_retained(&self, publication: &Arc<Publication>) -> Option<RetainedVersion> {
+    fn set_retained(&self, publication: &Arc<Publication>) -> RetainedChange {
         self.preempt();
         self.local.set_retained(publication)
     }

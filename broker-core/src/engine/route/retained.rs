@@ -45,7 +45,7 @@ impl From<&Limits> for RetainedLimits {
     }
 }
 
-/// Why a message was not retained. What was there stays.
+/// Why a message was not retained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RetainedFull {
     /// There are as many messages as there may be, and none with this topic.

@@ -125,14 +125,15 @@ impl Shard {
             return (Some(publication), RetainedChange::Clear(version), Some(version));
         }
         match turn.commons.set_retained(&publication) {
-            Some(version) if is_reserved(inbound.message.topic.as_str()) => {
+            RetainedChange::Set(version) if is_reserved(inbound.message.topic.as_str()) => {
                 // What the broker says of itself begins anew with it.
                 (Some(publication), RetainedChange::None, Some(version))
             }
-            Some(version) => (Some(publication), RetainedChange::Set(version), Some(version)),
-            None => {
+            change @ RetainedChange::Set(version) => (Some(publication), change, Some(version)),
+            change @ (RetainedChange::None | RetainedChange::Clear(_)) => {
                 self.stats.retained_refused += 1;
-                (Some(publication), RetainedChange::None, None)
+                // It is not retained, so no floor may hold it back.
+                (Some(publication), change, None)
             }
         }
     }

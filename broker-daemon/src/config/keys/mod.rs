@@ -236,7 +236,7 @@ pub(crate) const LIMITS: &[Key<Limits>] = &[
     Key {
         name: "retained_bytes",
         setting: Setting::Limit { field: |l| &mut l.retained_bytes, unit: Bytes },
-        doc: "Bytes of all retained messages: topic, payload, ClientId and user name of who published it. Beyond it as for `retained_messages`.",
+        doc: "Bytes of all retained messages: topic, payload, ClientId and user name of who published it. Beyond it as for `retained_messages`; what was retained there stays, unless the new one has QoS 0.",
     },
     Key {
         name: "session_expiry",
