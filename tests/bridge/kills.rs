@@ -62,7 +62,7 @@ async fn receive(address: SocketAddr, filter: &str, ledger: Shared) {
     options.clean_session = false;
     let mut session = Session::default();
     loop {
-        let Ok(mut connection) = Connection::open(&options, std::mem::take(&mut session)).await else {
+        let Ok(mut connection) = Connection::resume(&options, &mut session).await else {
             sleep(Duration::from_millis(20)).await;
             continue;
         };

@@ -48,18 +48,29 @@ impl Connection {
     /// Connects by TCP and waits for the Server to accept.
     ///
     /// # Errors
-    /// If the Server cannot be found or reached, does not answer in time, or refuses.
-    pub async fn open(options: &Options, session: Session) -> Result<Self, ClientError> {
-        Self::open_through(options, session, async |stream| Ok(Box::new(stream) as Box<dyn Socket>)).await
+    /// If the Server cannot be found or reached, does not answer in time, or refuses. The Session is lost then; one with
+    /// something in it is for [`Self::resume`].
+    pub async fn open(options: &Options, mut session: Session) -> Result<Self, ClientError> {
+        Self::resume(options, &mut session).await
     }
 
-    /// The same, through what `wrap` makes of the TCP connection: TLS, for example. The time is for all of it.
+    /// The same with a Session that is there still if that fails or this future is dropped; otherwise it is the
+    /// connection's, until [`Self::into_session`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn resume(options: &Options, session: &mut Session) -> Result<Self, ClientError> {
+        let plain = async |stream| Ok(Box::new(stream) as Box<dyn Socket>);
+        Self::resume_through(options, session, plain).await
+    }
+
+    /// As [`Self::resume`], through what `wrap` makes of the TCP connection: TLS, for example. The time is for all of it.
     ///
     /// # Errors
     /// As [`Self::open`]; an error of `wrap` is a Server that cannot be reached.
-    pub async fn open_through(
+    pub async fn resume_through(
         options: &Options,
-        session: Session,
+        session: &mut Session,
         wrap: impl AsyncFnOnce(TcpStream) -> io::Result<Box<dyn Socket>>,
     ) -> Result<Self, ClientError> {
         let connecting = async {
@@ -78,49 +89,30 @@ impl Connection {
         timeout(options.connect_timeout, connecting).await.unwrap_or_else(|_| Err(timed_out(options)))
     }
 
-    /// The same over a stream that is connected.
+    /// As [`Self::resume`], over a stream that is connected.
     ///
     /// # Errors
     /// If the Server does not answer in time, or refuses.
-    pub async fn over(
+    pub async fn resume_over(
         stream: Box<dyn Socket>,
         options: &Options,
-        session: Session,
+        session: &mut Session,
     ) -> Result<Self, ClientError> {
         let handshake = Self::handshake(stream, options, session);
         timeout(options.connect_timeout, handshake).await.unwrap_or_else(|_| Err(timed_out(options)))
     }
 
-    /// As [`Self::over`], with a Session that is there still if that fails or this future is dropped; otherwise it is the
-    /// connection's, until [`Self::into_session`].
-    ///
-    /// # Errors
-    /// As [`Self::over`].
-    pub async fn resume_over(
+    async fn handshake(
         stream: Box<dyn Socket>,
         options: &Options,
         session: &mut Session,
     ) -> Result<Self, ClientError> {
         let mut connection = Self::attached(stream, options, std::mem::take(session));
         let mut lent = Lent { session, connection: &mut connection, is_kept: false };
-        let handshake = async {
-            lent.connection.protocol.connect(options)?;
-            lent.connection.accepted().await
-        };
-        timeout(options.connect_timeout, handshake).await.unwrap_or_else(|_| Err(timed_out(options)))?;
+        lent.connection.protocol.connect(options)?;
+        lent.connection.accepted().await?;
         lent.is_kept = true;
         drop(lent);
-        Ok(connection)
-    }
-
-    async fn handshake(
-        stream: Box<dyn Socket>,
-        options: &Options,
-        session: Session,
-    ) -> Result<Self, ClientError> {
-        let mut connection = Self::attached(stream, options, session);
-        connection.protocol.connect(options)?;
-        connection.accepted().await?;
         Ok(connection)
     }
 

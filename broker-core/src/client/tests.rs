@@ -14,7 +14,7 @@ pub(super) fn run(test: impl Future<Output = ()>) {
 /// Connects; gives the connection and the server's end, after CONNECT and CONNACK.
 pub(super) async fn connected(
     options: &Options,
-    session: Session,
+    mut session: Session,
     conn_ack: &[u8],
 ) -> (Connection, DuplexStream) {
     let (ours, mut theirs) = duplex(64 << 10);
@@ -26,7 +26,8 @@ pub(super) async fn connected(
         theirs.write_all(conn_ack).await.unwrap();
         theirs
     };
-    let (connection, theirs) = tokio::join!(Connection::over(Box::new(ours), options, session), server);
+    let (connection, theirs) =
+        tokio::join!(Connection::resume_over(Box::new(ours), options, &mut session), server);
     (connection.unwrap(), theirs)
 }
 
@@ -77,7 +78,8 @@ fn connect_has_what_the_options_say() {
             theirs.write_all(&[0x20, 2, 1, 0]).await.unwrap();
             found
         };
-        let opened = Connection::over(Box::new(ours), &options, Session::default());
+        let mut session = Session::default();
+        let opened = Connection::resume_over(Box::new(ours), &options, &mut session);
         let (connection, found) = tokio::join!(opened, server);
         assert!(connection.unwrap().is_session_present());
         assert_eq!(found, b"\x10\x1a\0\x04MQTT\x04\xf4\x01\x02\0\x02me\0\x01w\0\x01b\0\x01u\0\x01p");
@@ -92,7 +94,8 @@ fn a_refusal_is_told() {
         {
             let (ours, mut theirs) = duplex(1024);
             theirs.write_all(&[0x20, 2, 0, code]).await.unwrap();
-            let opened = Connection::over(Box::new(ours), &Options::default(), Session::default()).await;
+            let opened =
+                Connection::resume_over(Box::new(ours), &Options::default(), &mut Session::default()).await;
             assert!(
                 matches!(opened, Err(ClientError::Refused { refusal, .. }) if refusal == expected),
                 "{opened:?}"
@@ -105,7 +108,8 @@ fn a_refusal_is_told() {
 fn a_silent_server_is_not_waited_for() {
     run(async {
         let (ours, _theirs) = duplex(1024);
-        let opened = Connection::over(Box::new(ours), &Options::default(), Session::default()).await;
+        let opened =
+            Connection::resume_over(Box::new(ours), &Options::default(), &mut Session::default()).await;
         assert!(matches!(opened, Err(ClientError::ConnectTimeout { seconds: 10, .. })), "{opened:?}");
     });
 }
@@ -116,7 +120,8 @@ fn nonsense_instead_of_a_conn_ack_is_an_error() {
         for bytes in [&b"GET /"[..], &[0x20, 2, 0, 9], &[0xd0, 0], &[0x20, 3, 0, 0, 0]] {
             let (ours, mut theirs) = duplex(1024);
             theirs.write_all(bytes).await.unwrap();
-            let opened = Connection::over(Box::new(ours), &Options::default(), Session::default()).await;
+            let opened =
+                Connection::resume_over(Box::new(ours), &Options::default(), &mut Session::default()).await;
             assert!(
                 matches!(opened, Err(ClientError::Malformed(_) | ClientError::Protocol(_))),
                 "{opened:?}"
@@ -132,7 +137,8 @@ fn another_protocol_is_named() {
         for (bytes, expected) in [(&b"HTTP/1.1 400"[..], Foreign::Http), (&alert, Foreign::Tls)] {
             let (ours, mut theirs) = duplex(1024);
             theirs.write_all(bytes).await.unwrap();
-            let opened = Connection::over(Box::new(ours), &Options::default(), Session::default()).await;
+            let opened =
+                Connection::resume_over(Box::new(ours), &Options::default(), &mut Session::default()).await;
             assert!(matches!(opened, Err(ClientError::Foreign(found)) if found == expected), "{opened:?}");
         }
     });
@@ -227,6 +233,25 @@ fn a_session_is_still_there_if_nobody_waits_for_its_connection() {
         let (mut connection, mut theirs) = connected(&options, session, &[0x20, 2, 1, 0]).await;
         expect(&mut connection, &mut theirs, b"\x3a\x06\0\x01t\0\x01x").await;
     });
+}
+
+// With real sockets, so with real time.
+#[tokio::test]
+async fn a_session_is_still_there_if_the_server_refuses() {
+    let (mut connection, _theirs) = connected(&persistent(), Session::default(), &[0x20, 2, 0, 0]).await;
+    connection.publish(message(QoS::AtLeastOnce)).unwrap();
+    let mut session = connection.into_session();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let options = Options { host: "127.0.0.1".to_owned(), port, ..persistent() };
+    let refuses = async {
+        let (mut theirs, _) = listener.accept().await.unwrap();
+        theirs.write_all(&[0x20, 2, 0, 3]).await.unwrap();
+        theirs
+    };
+    let (refused, _theirs) = tokio::join!(Connection::resume(&options, &mut session), refuses);
+    assert!(matches!(refused, Err(ClientError::Refused { .. })), "{refused:?}");
+    assert_eq!(session.in_flight(), 1);
 }
 
 #[test]
@@ -417,7 +442,8 @@ fn a_server_that_does_not_read_is_not_read() {
         // The pipe holds little, so acknowledgements pile up on our side.
         let (ours, mut theirs) = duplex(4 << 10);
         theirs.write_all(&[0x20, 2, 0, 0]).await.unwrap();
-        let opened = Connection::over(Box::new(ours), &Options::default(), Session::default()).await;
+        let opened =
+            Connection::resume_over(Box::new(ours), &Options::default(), &mut Session::default()).await;
         let mut connection = opened.unwrap();
         let publish = b"\x32\x06\0\x01t\0\x01x";
         let mut sent = 0_usize;

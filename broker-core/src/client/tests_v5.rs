@@ -36,8 +36,9 @@ async fn connect_of(options: &Options) -> Vec<u8> {
         theirs.read_exact(&mut found[2..]).await.unwrap();
         found
     };
+    let mut session = Session::default();
     tokio::select! {
-        _ = Connection::over(Box::new(ours), options, Session::default()) => panic!("nobody answered"),
+        _ = Connection::resume_over(Box::new(ours), options, &mut session) => panic!("nobody answered"),
         found = server => found,
     }
 }
@@ -169,7 +170,7 @@ fn refusals_and_ends_are_said_in_words() {
         ] {
             let (ours, mut theirs) = duplex(1024);
             theirs.write_all(answer).await.unwrap();
-            let refused = Connection::over(Box::new(ours), &v5(), Session::default()).await;
+            let refused = Connection::resume_over(Box::new(ours), &v5(), &mut Session::default()).await;
             assert_eq!(refused.unwrap_err().to_string(), expected);
         }
     });
@@ -284,7 +285,7 @@ fn a_server_that_repeats_without_reading_our_repetitions_does_not_make_us_grow()
         let (ours, mut theirs) = duplex(1 << 10);
         theirs.write_all(&[0x20, 2, 0, 0]).await.unwrap();
         let mut connection =
-            Connection::over(Box::new(ours), &persistent(), Session::default()).await.unwrap();
+            Connection::resume_over(Box::new(ours), &persistent(), &mut Session::default()).await.unwrap();
         let large = Publication::new("t", vec![0; 100 << 10], QoS::AtLeastOnce);
         let packet_id = connection.publish(large).unwrap().unwrap();
         let times = (0..10).take_while(|_| connection.resend(packet_id).is_ok()).count();

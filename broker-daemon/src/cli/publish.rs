@@ -101,7 +101,7 @@ async fn publish(arguments: &Arguments, mut source: Source) -> Exit {
         Ok(way) => way,
         Err(exit) => return exit,
     };
-    let mut connection = match way.connect(&options, Session::default()).await {
+    let mut connection = match way.connect(&options, &mut Session::default()).await {
         Ok(connection) => connection,
         Err(error) => return arguments.remote.report(&error),
     };

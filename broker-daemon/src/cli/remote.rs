@@ -75,17 +75,17 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// Connects.
+    /// Connects, with a session that is there still if that fails.
     pub(super) async fn connect(
         &self,
         options: &Options,
-        session: Session,
+        session: &mut Session,
     ) -> Result<Connection, ClientError> {
         match self {
-            Self::Plain => Connection::open(options, session).await,
+            Self::Plain => Connection::resume(options, session).await,
             Self::Tls(connector) => {
                 let wrap = async |stream| connector.secure(stream).await;
-                Connection::open_through(options, session, wrap).await
+                Connection::resume_through(options, session, wrap).await
             }
         }
     }

@@ -153,8 +153,9 @@ impl Subscriber<'_> {
         stop: &mut (impl Future<Output = End> + Unpin),
     ) -> Result<End, ClientError> {
         let options = self.arguments.remote.options();
+        let mut session = Session::default();
         let mut connection = tokio::select! {
-            connection = way.connect(&options, Session::default()) => connection?,
+            connection = way.connect(&options, &mut session) => connection?,
             end = &mut *stop => return Ok(end),
         };
         loop {
@@ -170,11 +171,11 @@ impl Subscriber<'_> {
             if !self.arguments.remote.quiet {
                 human::note(format_args!("{error}; connecting again"));
             }
-            let mut session = connection.into_session();
+            session = connection.into_session();
             connection = loop {
                 let again = async {
                     sleep(RECONNECT_AFTER).await;
-                    way.connect(&options, std::mem::take(&mut session)).await
+                    way.connect(&options, &mut session).await
                 };
                 tokio::select! {
                     opened = again => match opened {

@@ -96,7 +96,7 @@ impl Diagnosis<'_> {
             Ok(Err(error)) => return Err(Refused::Tls(fault_of(&error, &shown()))),
             Err(_) => return Err(Refused::Late),
         };
-        let opened = Connection::over(stream, &options, Session::default()).await;
+        let opened = Connection::resume_over(stream, &options, &mut Session::default()).await;
         opened.map_err(|error| refused_by(error, &shown()))
     }
 
