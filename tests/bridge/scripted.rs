@@ -246,6 +246,35 @@ async fn subscriptions_are_asked_for_until_there_was_an_answer() {
     here.until("not refused", |view| view["refused_subscriptions"] == json!([])).await;
 }
 
+/// A message that may be why a connection was closed is alone: what else the other side could close it for waits.
+#[tokio::test]
+async fn nothing_else_goes_while_a_message_is_suspect() {
+    let here = Here::start().await;
+    let script = follow(&here, &format!("{OUT}{IN}")).await;
+    let (near, _) = here.broker.client("near").await.unwrap();
+    for n in 0..2 {
+        near.publish("t/x", n.to_string(), QoS::AtLeastOnce).await.unwrap();
+    }
+    let mut peer = Peer::accept(&script, CONNACK_NEW).await;
+    let mut ids = Vec::new();
+    while ids.len() < 2 {
+        let packet = peer.read().await;
+        if packet[0] != SUBSCRIBE {
+            assert_eq!(packet[0], 0x32, "{packet:x?}");
+            ids.push(u16::from_be_bytes([packet[7], packet[8]]));
+        }
+    }
+    drop(peer);
+    let mut peer = Peer::accept(&script, CONNACK_OLD).await;
+    for id in ids {
+        assert_eq!(peer.read().await[..1], [0x3a], "once more, one after the other");
+        peer.answer(PUBACK, id).await;
+    }
+    peer.subscribed().await;
+    let view = here.until("empty", |view| view["queue"]["messages"] == 0).await;
+    assert_eq!(view["out"]["delivered"], 2, "{view}");
+}
+
 /// A store that forgets, and keeps nothing more while its gate is closed.
 #[derive(Clone)]
 struct Gated(Arc<(Mutex<bool>, Condvar)>);

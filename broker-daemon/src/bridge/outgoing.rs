@@ -165,11 +165,16 @@ impl Outgoing {
         self.sent.len()
     }
 
-    /// How many messages may be on their way: one, while one of them may be why a connection was closed.
-    pub(super) fn window(&self) -> u16 {
+    /// Whether a message may be why a connection was closed. Nothing else goes then that the other side could close it for.
+    pub(super) fn has_suspect(&self) -> bool {
         // Suspects come first, so it is enough to look there.
         let first = self.sent.front().map(|sent| &sent.parcel).or(self.again.front());
-        if first.is_some_and(|parcel| parcel.closes > 0) { 1 } else { self.rules.in_flight }
+        first.is_some_and(|parcel| parcel.closes > 0)
+    }
+
+    /// How many messages may be on their way: one, while one of them is suspect.
+    pub(super) fn window(&self) -> u16 {
+        if self.has_suspect() { 1 } else { self.rules.in_flight }
     }
 
     /// A message from the inbox, which goes with these properties.

@@ -1,5 +1,6 @@
 //! What the connections of one bridge share, and what others may know of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,7 +47,7 @@ pub(super) struct Shared {
     connects: Arc<Connects>,
     links: watch::Sender<Vec<Known>>,
     /// Filters that the other side has refused, and why.
-    refused: Mutex<Vec<String>>,
+    refused: Mutex<BTreeMap<String, String>>,
     /// Something has changed that is published.
     pub(super) changed: Notify,
 }
@@ -241,21 +242,22 @@ impl Shared {
 
     /// The other side does not let us have these.
     pub(super) fn refused_filters(&self, filters: &[(String, QoS)], why: &str) {
+        let mut refused = self.refused.lock();
         for (filter, _) in filters {
             tracing::warn!(bridge = %self.bridge.name, filter, "the other broker refused a subscription: {why}");
-            self.refused.lock().push(format!("{filter}: {why}"));
+            refused.insert(filter.clone(), why.to_owned());
         }
         self.changed.notify_one();
     }
 
-    /// The other side is asked again for all of them.
-    pub(super) fn forget_refused(&self) {
-        self.refused.lock().clear();
+    /// The other side is asked for them again.
+    pub(super) fn forget_refused(&self, filters: &[(String, QoS)]) {
+        self.refused.lock().retain(|refused, _| filters.iter().all(|(filter, _)| filter != refused));
     }
 
     /// Filters that the other side has refused, each with its reason.
     pub(super) fn refused(&self) -> Vec<String> {
-        self.refused.lock().clone()
+        self.refused.lock().iter().map(|(filter, why)| format!("{filter}: {why}")).collect()
     }
 
     /// Messages a second that came for the other side lately.

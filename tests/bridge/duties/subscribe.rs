@@ -1,9 +1,11 @@
 //! What a bridge receives.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use culex::aws_emulator::{Emulator, Fingerprint, Policy};
 use culex_codec::Connect;
-use culex_core::QoS;
+use culex_core::{Broker, QoS};
 
 use super::cloud::{AWS, Cloud, OUT};
 use crate::emulator::peer::{Peer, V3, connect};
@@ -193,11 +195,9 @@ async fn aic_pub_13_messages_that_come_twice_are_all_acknowledged() {
 async fn aic_pol_05_a_refused_subscription_is_named() {
     let policy =
         r#"{"Statement": [{"Effect": "Allow", "Action": ["iot:Connect", "iot:Publish"], "Resource": "*"}]}"#;
-    let emulator = culex::aws_emulator::Emulator::builder()
-        .policy(culex::aws_emulator::Policy::from_json(policy).unwrap())
-        .build();
+    let emulator = Emulator::builder().policy(Policy::from_json(policy).unwrap()).build();
     let toml = format!("{AWS}protocol = \"5.0\"\n{IN}");
-    let cloud = Cloud::with(&toml, emulator, culex_core::Broker::builder(), 3).await;
+    let cloud = Cloud::with(&toml, emulator, Broker::builder(), 3).await;
     cloud.up().await;
     cloud.pass(2 * SECOND).await;
     let view = cloud.view().await;
@@ -206,4 +206,75 @@ async fn aic_pol_05_a_refused_subscription_is_named() {
         Some("cmd/#"),
         "{view:#}"
     );
+}
+
+fn may(actions: &str, filters: &str) -> Policy {
+    let json = format!(
+        r#"{{"Statement": [
+            {{"Effect": "Allow", "Action": ["iot:Connect", "iot:Publish", "iot:Receive"], "Resource": "*"}},
+            {{"Effect": "Allow", "Action": "{actions}", "Resource": "arn:aws:iot:local-1:123456789012:topicfilter/{filters}"}}
+        ]}}"#
+    );
+    Policy::from_json(&json).unwrap()
+}
+
+/// In 3.1.1 the connection is closed for it, so every message on its way and every filter beside it looks like the reason.
+#[tokio::test(start_paused = true)]
+async fn aic_pol_05_a_filter_that_the_policy_forbids_is_found_and_everything_else_flows() {
+    let filters = ["a", "cmd", "z"]
+        .map(|name| format!("[[bridge.in]]\nfilter = \"{name}/#\"\nlocal_prefix = \"in/\"\n"));
+    let emulator = Emulator::builder().policy(may("iot:Subscribe", "?/*")).build();
+    let toml = format!("{AWS}{OUT}{}", filters.concat());
+    let cloud = Cloud::with(&toml, emulator, Broker::builder(), 3).await;
+    let mut near = Ear::at(&cloud.here.broker, "ear", "in/#").await;
+    for n in 0..100 {
+        cloud.publish(&format!("t/{}", n % 3), n.to_string()).await;
+    }
+    let everything = |cloud: &Cloud| {
+        let arrived: BTreeSet<_> = cloud.arrived().into_iter().collect();
+        (arrived.len() == 100).then_some(())
+    };
+    cloud.until("everything", MINUTE, everything).await;
+    subscribed(&cloud, 2).await;
+    assert_eq!(cloud.letters(), []);
+    let view = cloud.view().await;
+    let refused = view["refused_subscriptions"].as_array().unwrap();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(
+        refused[0].as_str().unwrap().starts_with("cmd/#: the other broker closed the connection"),
+        "{refused:?}"
+    );
+    cloud.emulator.violations().are_exactly(&["AIC-POL-05"]).unwrap();
+    assert_eq!(cloud.emulator.violations().count("AIC-POL-05"), 3);
+    cloud.emulator.publish("z/1", "comes in", QoS::AtLeastOnce, false);
+    cloud.pass(SECOND).await;
+    assert_eq!(near.hear_all(1).await, [("in/z/1".to_owned(), "comes in".to_owned())]);
+
+    // The policy is mended, and nobody tells us.
+    cloud.emulator.registry(|registry| {
+        registry.get_mut(&Fingerprint::named("first-client")).unwrap().policies =
+            vec![may("iot:Subscribe", "*")];
+    });
+    cloud.pass(11 * MINUTE).await;
+    subscribed(&cloud, 3).await;
+    assert_eq!(cloud.view().await["refused_subscriptions"], serde_json::json!([]));
+    // A connection has the policy that it began with.
+    assert_eq!(cloud.emulator.violations().count("AIC-POL-05"), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn aic_pol_05_a_filter_that_stays_forbidden_is_asked_for_every_ten_minutes() {
+    let emulator = Emulator::builder().policy(may("iot:Subscribe", "?/*")).build();
+    let cloud = Cloud::with(&format!("{AWS}{OUT}{IN}"), emulator, Broker::builder(), 3).await;
+    let refused =
+        |times| move |cloud: &Cloud| (cloud.emulator.violations().count("AIC-POL-05") == times).then_some(());
+    cloud.until("refused", MINUTE, refused(3)).await;
+    cloud.up().await;
+    cloud.pass(9 * MINUTE).await;
+    assert_eq!(cloud.emulator.violations().count("AIC-POL-05"), 3);
+    cloud.until("refused again", 5 * MINUTE, refused(6)).await;
+    cloud.up().await;
+    cloud.publish("t/x", "flows").await;
+    cloud.delivered(1, SECOND).await;
+    assert_eq!(cloud.letters(), []);
 }

@@ -97,6 +97,8 @@ pub(super) struct Link {
     subscriber: Subscriber,
     /// Questions of ours without an answer, which no other connection sends again: the other side may close it for them.
     questions: Vec<PacketId>,
+    /// The other side knows over this connection that we are there, or need not.
+    is_announced: bool,
     /// Connections that ended soon after they had begun, one after another.
     short_lived: u32,
 }
@@ -117,6 +119,7 @@ impl Link {
             session: Session::default(),
             subscriber,
             questions: Vec::new(),
+            is_announced: false,
             short_lived: 0,
             shared,
         }
@@ -176,6 +179,7 @@ impl Link {
                 }
                 Order::Run if is_paused => {
                     self.shared.link_is_resumed(self.index);
+                    self.subscriber.forgive();
                     is_paused = false;
                     continue;
                 }
@@ -289,6 +293,11 @@ impl Link {
         const SHORT: Duration = Duration::from_secs(10);
         let is_takeover = matches!(error, ClientError::Disconnected(reason) if reason.code == 0x8e);
         self.short_lived = if began.elapsed() < SHORT { self.short_lived + 1 } else { 0 };
+        if let Some(filters) = self.subscriber.asked_for().filter(|_| is_blamed(error)) {
+            return format!(
+                "{error}, without an answer to SUBSCRIBE {filters}: a policy may not allow a filter"
+            );
+        }
         if is_takeover || self.short_lived >= 3 {
             let id = self.shared.client_id(self.index);
             return format!(
@@ -318,6 +327,7 @@ impl Link {
             echoes.lock().end();
         }
         let is_blamed = matches!(&ended, Ended::Lost(error) if is_blamed(error));
+        self.subscriber.end(is_blamed, &self.shared);
         if let Some(refused) = self.outgoing.end(is_blamed, &mut self.session) {
             self.refuse(refused);
         }
@@ -333,10 +343,24 @@ impl Link {
         if let Some(echoes) = self.shared.echoes.as_ref().filter(|_| self.index == 0) {
             echoes.lock().begin(is_session_present, Instant::now());
         }
-        if self.index == 0 && self.shared.bridge.notifies_remote() {
-            // If it cannot be told, the Will says that we are gone.
-            let _ = connection.publish(self.shared.remote_state(true));
+        self.is_announced = self.index != 0 || !self.shared.bridge.notifies_remote();
+    }
+
+    /// Says what the other side has to hear beside messages; gives when to look again.
+    fn introduce(&mut self, connection: &mut Connection) -> Result<Option<Instant>, Ended> {
+        if self.outgoing.has_suspect() {
+            return Ok(None);
         }
+        if !self.is_announced {
+            // If it cannot be told, the Will says that we are gone.
+            let told = connection.publish(self.shared.remote_state(true));
+            self.is_announced = !matches!(told, Err(ClientError::WindowFull));
+        }
+        self.subscriber.step(connection, self.outgoing.in_flight(), &self.shared).map_err(|error| match error
+        {
+            Trouble::Lost(error) => Ended::Lost(error),
+            Trouble::Silent => Ended::GivenUp("the other broker does not answer SUBSCRIBE".to_owned()),
+        })
     }
 
     /// One thing that happens.
@@ -349,12 +373,8 @@ impl Link {
         if !self.incoming.has_room() {
             return self.hold(connection).await;
         }
-        let progress = self.outgoing.send(connection).map_err(Ended::Lost)?;
-        let wake = self.progressed(progress)?;
-        let subscribing = self.subscriber.step(connection, &self.shared).map_err(|error| match error {
-            Trouble::Lost(error) => Ended::Lost(error),
-            Trouble::Silent => Ended::GivenUp("the other broker does not answer SUBSCRIBE".to_owned()),
-        })?;
+        let subscribing = self.introduce(connection)?;
+        let wake = if self.subscriber.is_alone() { None } else { self.send(connection)? };
         let wake = [wake, subscribing].into_iter().flatten().min();
         let alarm = async {
             match wake {
@@ -378,8 +398,16 @@ impl Link {
         Ok(())
     }
 
+    fn send(&mut self, connection: &mut Connection) -> Result<Option<Instant>, Ended> {
+        let progress = self.outgoing.send(connection).map_err(Ended::Lost)?;
+        self.progressed(progress)
+    }
+
     fn wants_more(&self, connection: &Connection) -> bool {
-        self.outgoing.wants_more() && self.letters.len() < LETTERS_MAX && connection.has_room()
+        !self.subscriber.is_alone()
+            && self.outgoing.wants_more()
+            && self.letters.len() < LETTERS_MAX
+            && connection.has_room()
     }
 
     /// One that was waited for, and those behind it that are there: what is handed over before the connection is looked at
@@ -392,8 +420,7 @@ impl Link {
     ) -> Result<(), Ended> {
         self.on_delivery(first, connection);
         for _ in 1..TOGETHER_MAX {
-            let progress = self.outgoing.send(connection).map_err(Ended::Lost)?;
-            self.progressed(progress)?;
+            self.send(connection)?;
             if !self.wants_more(connection) {
                 break;
             }
