@@ -275,6 +275,38 @@ async fn nothing_else_goes_while_a_message_is_suspect() {
     assert_eq!(view["out"]["delivered"], 2, "{view}");
 }
 
+/// A broker that closes the connection for our state: no message looks as if it were the reason, because that goes anew
+/// with each connection, behind what is suspect.
+#[tokio::test]
+async fn our_state_is_no_messages_fault() {
+    let here = Here::start().await;
+    let script = Script::default();
+    let toml =
+        format!("{BRIDGE}{OUT}").replace("notifications_local_only = true", "notification_topic = \"s\"");
+    let way = |bridge| (bridge, Arc::new(script.clone()) as Arc<dyn Connector>);
+    here.bridges.follow(Prepared::new(bridges_of(&toml).into_iter().map(way))).await;
+    let (near, _) = here.broker.client("near").await.unwrap();
+    for n in 0..3 {
+        near.publish("t/x", n.to_string(), QoS::AtLeastOnce).await.unwrap();
+    }
+    let is_state = |packet: &[u8]| packet[4] == b's';
+    let mut peer = Peer::accept(&script, CONNACK_NEW).await;
+    let mut seen = [0, 0];
+    while seen != [3, 1] {
+        seen[usize::from(is_state(&peer.read().await))] += 1;
+    }
+    drop(peer);
+    let mut peer = Peer::accept(&script, CONNACK_OLD).await;
+    for _ in 0..3 {
+        let packet = peer.read().await;
+        assert!(!is_state(&packet), "{packet:x?}");
+        peer.answer(PUBACK, u16::from_be_bytes([packet[7], packet[8]])).await;
+    }
+    assert!(is_state(&peer.read().await));
+    let view = here.until("empty", |view| view["queue"]["messages"] == 0).await;
+    assert_eq!((&view["out"]["delivered"], &view["out"]["dead_lettered"]), (&3.into(), &0.into()), "{view}");
+}
+
 /// A store that forgets, and keeps nothing more while its gate is closed.
 #[derive(Clone)]
 struct Gated(Arc<(Mutex<bool>, Condvar)>);

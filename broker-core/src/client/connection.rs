@@ -55,7 +55,7 @@ impl Connection {
     }
 
     /// The same with a Session that is there still if that fails or this future is dropped; otherwise it is the
-    /// connection's, until [`Self::into_session`].
+    /// connection's, until [`Self::into_session`]. With [`Options::clean_session`] it begins empty.
     ///
     /// # Errors
     /// As [`Self::open`].

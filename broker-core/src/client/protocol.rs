@@ -213,7 +213,10 @@ impl Protocol {
 
     /// Whether another QoS 1 or 2 message may be sent.
     pub(super) fn has_room(&self) -> bool {
-        self.session.sender.queued_len() < usize::from(self.in_flight_max)
+        let sender = &self.session.sender;
+        let queued = sender.queued_len();
+        // Each needs a Packet Identifier beside those of SUBSCRIBE.
+        queued < usize::from(self.in_flight_max) && queued + sender.reserved_len() < usize::from(u16::MAX)
     }
 
     pub(super) fn publish(&mut self, publication: Publication) -> Result<Option<PacketId>, ClientError> {

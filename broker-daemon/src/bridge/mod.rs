@@ -31,6 +31,7 @@ mod spacing;
 mod status;
 mod subscriber;
 mod supervisor;
+mod wanted;
 
 pub use self::remote::{Connecting, Connector, Reached, check_files};
 pub(crate) use self::supervisor::host_name;

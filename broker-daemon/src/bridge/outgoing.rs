@@ -399,7 +399,12 @@ impl Outgoing {
         parcel.refusals = parcel.refusals.saturating_add(1);
         if may_pass(reason) && parcel.refusals < REFUSALS_MAX {
             self.pace.slow_down(now);
-            self.again.push_back(parcel);
+            if parcel.closes > 0 {
+                // Suspects come first.
+                self.again.push_front(parcel);
+            } else {
+                self.again.push_back(parcel);
+            }
             return Answer::Throttled;
         }
         let topic = &parcel.publication.topic;

@@ -3,10 +3,6 @@
 //!
 //! Filters for the questions of [`super::loops`] come last, and alone: what a broker thinks of them that wants every filter to
 //! be allowed is nobody's concern, and if it closes the connection instead of an answer they are not asked for again.
-//!
-//! A broker of 3.1.1 closes the connection for a filter that it does not allow (AIC-POL-05), as for a message. So filters
-//! without an answer are suspect after that: each is asked for alone over the next connection, and while it has no answer
-//! nothing else goes. If that connection is closed too, the others and all messages flow without it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,18 +14,16 @@ use tokio::time::Instant;
 use super::loops::is_for_questions;
 use super::mapping::Way;
 use super::shared::Shared;
+use super::wanted::{Filter, Wanted};
 
 /// Time for SUBACK.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// SUBSCRIBE packets without an answer, before another connection is tried.
 const ASKED_MAX: usize = 3;
-/// Connections that are closed instead of an answer for a filter, the last one for it alone, and it is refused.
-const CLOSES_MAX: u8 = 3;
-/// And for so long it is not asked for again.
-const REFUSED_FOR: Duration = Duration::from_secs(600);
-/// Why.
-const CLOSED: &str = "the other broker closed the connection instead of an answer, also to this filter alone: a policy may not \
-                      allow it; asked for again after 10 minutes, or after pause and resume";
+/// Why a filter is refused that has ended connections.
+const CLOSED: &str = "the connection was closed instead of an answer, also to this filter alone: a policy may not allow it; \
+                      asked for again after 10 minutes, or after pause and resume";
+const SILENT: &str = "there was no answer, also to this filter alone; asked for again after 10 minutes, or after pause and resume";
 /// From here on a code of SUBACK is a refusal.
 const FAILURE: u8 = 0x80;
 
@@ -42,32 +36,18 @@ pub(super) enum Trouble {
     Silent,
 }
 
-/// A filter, and the QoS that is wanted.
-type Filter = (String, QoS);
-
 /// The Subscriptions of one connection.
 #[derive(Debug)]
 pub(super) struct Subscriber {
-    wanted: Vec<Wanted>,
-    /// Those for questions.
+    wanted: Wanted,
+    /// Filters for questions.
     questions: Vec<Filter>,
+    are_questions_answered: bool,
     /// Filters of one SUBSCRIBE.
     at_once: usize,
-    /// The other side had them all, in the lifetime of this bridge.
-    is_subscribed: bool,
     is_session_present: bool,
     todo: VecDeque<Vec<Filter>>,
     asked: Option<Asked>,
-}
-
-/// A filter of the configuration.
-#[derive(Debug)]
-struct Wanted {
-    filter: Filter,
-    /// Connections that were closed instead of an answer.
-    closes: u8,
-    /// When it is asked for again, after too many of them.
-    again: Option<Instant>,
 }
 
 /// A SUBSCRIBE that has no answer yet.
@@ -77,7 +57,7 @@ struct Asked {
     /// One for each time that it was sent.
     packet_ids: Vec<PacketId>,
     last: Instant,
-    /// It is for one filter that is suspect, and nothing else is on its way.
+    /// It is for one filter that is suspect, and no message is on its way.
     is_alone: bool,
 }
 
@@ -96,58 +76,48 @@ impl Subscriber {
             ways().flat_map(Way::filters).filter(|filter| is_for_questions(filter)).collect();
         questions.sort_unstable();
         questions.dedup();
-        let wanted =
-            |way: &Way| Wanted { filter: (way.filter.clone(), way.qos.min(qos_max)), closes: 0, again: None };
         Self {
-            wanted: ways().map(wanted).collect(),
+            wanted: Wanted::new(ways().map(|way| (way.filter.clone(), way.qos.min(qos_max)))),
             questions: questions.into_iter().map(|filter| (filter.to_owned(), QoS::AtLeastOnce)).collect(),
+            are_questions_answered: false,
             at_once: shared.rules.filters_per_subscribe,
-            is_subscribed: false,
             is_session_present: false,
             todo: VecDeque::new(),
             asked: None,
         }
     }
 
-    /// A connection has begun.
+    /// A connection has begun. What an earlier life of this bridge has subscribed to there is not known.
     pub(super) fn begin(&mut self, is_session_present: bool, shared: &Shared) {
         self.asked = None;
         self.is_session_present = is_session_present;
-        self.todo.clear();
-        if is_session_present && self.is_subscribed {
-            return;
-        }
-        // What an earlier life of this bridge has subscribed to there is not known.
-        self.is_subscribed = false;
-        let (suspect, others): (Vec<_>, Vec<_>) =
-            self.wanted.iter().filter(|wanted| wanted.again.is_none()).partition(|wanted| wanted.closes > 0);
-        let others: Vec<_> = others.into_iter().map(|wanted| wanted.filter.clone()).collect();
-        self.todo.extend(suspect.into_iter().map(|wanted| vec![wanted.filter.clone()]));
-        for filters in [&others, &self.questions] {
-            self.todo.extend(filters.chunks(self.at_once).map(<[_]>::to_vec));
+        self.are_questions_answered &= is_session_present;
+        self.todo = self.wanted.begin(is_session_present, self.at_once).into();
+        if !self.are_questions_answered {
+            self.todo.extend(self.questions.chunks(self.at_once).map(<[_]>::to_vec));
         }
         for filters in &self.todo {
             shared.forget_refused(filters);
         }
     }
 
-    /// A connection has ended. `is_blamed`: the other side closed it, so it may have been what was asked for.
-    pub(super) fn end(&mut self, is_blamed: bool, shared: &Shared) {
-        let Some(asked) = &self.asked else { return };
-        if asked.is_for_questions() {
+    /// A connection has ended. `is_blamed`: the other side closed it, so it may have been what was asked for. Whether that
+    /// is found now.
+    pub(super) fn end(&mut self, is_blamed: bool, shared: &Shared) -> bool {
+        if self.asked.as_ref().is_some_and(Asked::is_for_questions) {
             self.questions.clear();
-            return;
+            return false;
         }
-        if !is_blamed {
-            return;
+        is_blamed && self.unanswered(CLOSED, shared)
+    }
+
+    fn unanswered(&mut self, why: &str, shared: &Shared) -> bool {
+        let Some(asked) = &self.asked else { return false };
+        let is_refused = self.wanted.unanswered(&asked.filters, asked.is_alone);
+        if is_refused {
+            shared.refused_filters(&asked.filters, why);
         }
-        for wanted in self.wanted.iter_mut().filter(|wanted| asked.filters.contains(&wanted.filter)) {
-            wanted.closes = wanted.closes.saturating_add(1);
-            if wanted.closes >= CLOSES_MAX && asked.is_alone {
-                wanted.again = Some(Instant::now() + REFUSED_FOR);
-                shared.refused_filters(&asked.filters, CLOSED);
-            }
-        }
+        is_refused
     }
 
     /// Filters that there is no answer for.
@@ -158,10 +128,7 @@ impl Subscriber {
 
     /// Somebody may have changed what was refused.
     pub(super) fn forgive(&mut self) {
-        self.is_subscribed = false;
-        for wanted in &mut self.wanted {
-            (wanted.closes, wanted.again) = (0, None);
-        }
+        self.wanted.forgive();
     }
 
     /// Whether nothing else may go, until there is an answer.
@@ -183,6 +150,10 @@ impl Subscriber {
                 return Ok(Some(due));
             }
             if asked.packet_ids.len() >= ASKED_MAX {
+                if asked.is_alone {
+                    // Messages have waited for it.
+                    self.unanswered(SILENT, shared);
+                }
                 return Err(Trouble::Silent);
             }
             let packet_id =
@@ -192,10 +163,9 @@ impl Subscriber {
             return Ok(Some(now + ANSWER_TIMEOUT));
         }
         let Some(filters) = self.todo.pop_front().or_else(|| self.next_again(now, shared)) else {
-            return Ok(self.wanted.iter().filter_map(|wanted| wanted.again).min());
+            return Ok(self.wanted.wake());
         };
-        let is_suspect = |wanted: &Wanted| wanted.closes > 0 && filters.contains(&wanted.filter);
-        let is_alone = in_flight == 0 && self.wanted.iter().any(is_suspect);
+        let is_alone = in_flight == 0 && self.wanted.has_suspect(&filters);
         match ask(connection, &filters, self.is_session_present) {
             Ok(packet_id) => {
                 self.asked = Some(Asked { filters, packet_ids: vec![packet_id], last: now, is_alone });
@@ -203,6 +173,7 @@ impl Subscriber {
             }
             Err(ClientError::NotGranted(code)) => {
                 shared.refused_filters(&filters, &code.to_string());
+                filters.iter().for_each(|filter| self.wanted.answered(filter, false));
                 Ok(Some(now))
             }
             Err(error) => Err(Trouble::Lost(error)),
@@ -211,11 +182,7 @@ impl Subscriber {
 
     /// A filter that was refused for long enough.
     fn next_again(&mut self, now: Instant, shared: &Shared) -> Option<Vec<Filter>> {
-        let wanted = self.wanted.iter_mut().find(|wanted| wanted.again.is_some_and(|again| again <= now))?;
-        (wanted.closes, wanted.again) = (0, None);
-        // Until there is an answer.
-        self.is_subscribed = false;
-        let filters = vec![wanted.filter.clone()];
+        let filters = vec![self.wanted.next_again(now)?];
         shared.forget_refused(&filters);
         Some(filters)
     }
@@ -236,27 +203,27 @@ impl Subscriber {
         shared: &Shared,
     ) {
         let Some(asked) = self.asked.take_if(|asked| asked.packet_ids.contains(&packet_id)) else { return };
-        for wanted in self.wanted.iter_mut().filter(|wanted| asked.filters.contains(&wanted.filter)) {
-            wanted.closes = 0;
+        if asked.is_for_questions() {
+            self.are_questions_answered = self.todo.is_empty();
+            return;
         }
-        let is_refused = |code: Option<&u8>| code.is_none_or(|code| *code >= FAILURE);
-        let wanted = if asked.is_for_questions() { &[][..] } else { &asked.filters };
-        for (place, filter) in wanted.iter().enumerate() {
-            if is_refused(codes.get(place)) {
-                let code =
-                    codes.get(place).map_or_else(|| "no answer".to_owned(), |code| format!("{code:#04x}"));
+        for (place, filter) in asked.filters.iter().enumerate() {
+            let code = codes.get(place);
+            let is_granted = code.is_some_and(|code| *code < FAILURE);
+            self.wanted.answered(filter, is_granted);
+            if !is_granted {
+                let code = code.map_or_else(|| "no answer".to_owned(), |code| format!("{code:#04x}"));
                 let why =
                     text.map_or_else(|| code.clone(), |text| format!("{code}, {}", text.escape_debug()));
                 shared.refused_filters(std::slice::from_ref(filter), &why);
             }
         }
-        self.is_subscribed = self.todo.is_empty();
     }
 }
 
 fn ask(
     connection: &mut Connection,
-    filters: &[(String, QoS)],
+    filters: &[Filter],
     is_session_present: bool,
 ) -> Result<PacketId, ClientError> {
     let retain_handling = if is_session_present {

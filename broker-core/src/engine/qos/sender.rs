@@ -171,9 +171,10 @@ impl<M: Outgoing> Sender<M> {
 
     /// A Network Connection begins: [`next_to_send`](Self::next_to_send) gives all in flight once more, in the original
     /// order [MQTT-4.4.0-1] [MQTT-4.6.0-1], before new messages, and never more at a time than the Receive Maximum of
-    /// this connection [MQTT-3.3.4-9].
-    pub const fn resume(&mut self, receive_maximum: u16) {
+    /// this connection [MQTT-3.3.4-9]. Reserved Packet Identifiers are free: no SUBSCRIBE outlives its connection.
+    pub fn resume(&mut self, receive_maximum: u16) {
         self.receive_maximum = receive_maximum;
+        self.reserved = None;
         self.window.rewind();
     }
 
@@ -302,6 +303,11 @@ impl<M: Outgoing> Sender<M> {
         found
     }
 
+    /// How many Packet Identifiers are reserved.
+    pub fn reserved_len(&self) -> usize {
+        self.reserved.as_ref().map_or(0, |reserved| reserved.len())
+    }
+
     fn find(&self, packet_id: PacketId) -> Result<(usize, u64, Awaits), AckError> {
         let found = self.window.find(packet_id, self.next_ordinal).and_then(|index| {
             let InFlight { ordinal, phase } = self.window.get(index)?;
@@ -332,7 +338,7 @@ impl<M: Outgoing> Sender<M> {
 
     /// The next ordinal whose Packet Identifier is free.
     fn take_ordinal(&mut self) -> Option<u64> {
-        let reserved = self.reserved.as_ref().map_or(0, |reserved| reserved.len());
+        let reserved = self.reserved_len();
         if self.window.in_flight() + reserved >= usize::from(u16::MAX) {
             return None;
         }

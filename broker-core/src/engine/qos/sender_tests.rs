@@ -398,6 +398,7 @@ proptest! {
                     sender.resume(maximum);
                     model.maximum = maximum;
                     model.flying.iter_mut().for_each(|f| f.3 = false);
+                    model.reserved.clear();
                 }
                 Step::Maximum(maximum) => {
                     sender.set_receive_maximum(maximum);
@@ -424,6 +425,7 @@ proptest! {
             }
             prop_assert_eq!(sender.in_flight_len(), model.flying.len());
             prop_assert_eq!(sender.waiting_len(), model.waiting.len());
+            prop_assert_eq!(sender.reserved_len(), model.reserved.len());
             prop_assert_eq!(sender.queued_bytes(), model.bytes());
             let ids: Vec<_> = sender.in_flight().map(|sending| sending.packet_id.get()).collect();
             prop_assert_eq!(ids, model.flying.iter().map(|f| f.1).collect::<Vec<_>>());

@@ -13,6 +13,7 @@
 mod opening;
 mod traffic;
 
+use std::io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,8 +96,9 @@ pub(super) struct Link {
     letters: Pending<Delivery>,
     session: Session,
     subscriber: Subscriber,
-    /// Questions of ours without an answer, which no other connection sends again: the other side may close it for them.
-    questions: Vec<PacketId>,
+    /// What we have published ourselves and has no answer; no other connection sends it again, because the other side may
+    /// close it for that.
+    unanswered: Vec<PacketId>,
     /// The other side knows over this connection that we are there, or need not.
     is_announced: bool,
     /// Connections that ended soon after they had begun, one after another.
@@ -118,7 +120,7 @@ impl Link {
             letters: Pending::default(),
             session: Session::default(),
             subscriber,
-            questions: Vec::new(),
+            unanswered: Vec::new(),
             is_announced: false,
             short_lived: 0,
             shared,
@@ -320,14 +322,17 @@ impl Link {
             self.say_goodbye(&mut connection).await;
         }
         self.session = connection.into_session();
-        for question in self.questions.drain(..) {
-            self.session.give_up(question);
+        for packet_id in self.unanswered.drain(..) {
+            self.session.give_up(packet_id);
         }
         if let Some(echoes) = self.shared.echoes.as_ref().filter(|_| self.index == 0) {
             echoes.lock().end();
         }
         let is_blamed = matches!(&ended, Ended::Lost(error) if is_blamed(error));
-        self.subscriber.end(is_blamed, &self.shared);
+        if self.subscriber.end(is_blamed, &self.shared) {
+            // What was wrong is found.
+            self.backoff.reset();
+        }
         if let Some(refused) = self.outgoing.end(is_blamed, &mut self.session) {
             self.refuse(refused);
         }
@@ -351,16 +356,22 @@ impl Link {
         if self.outgoing.has_suspect() {
             return Ok(None);
         }
-        if !self.is_announced {
+        let in_flight = self.outgoing.in_flight();
+        let wake =
+            self.subscriber.step(connection, in_flight, &self.shared).map_err(|error| match error {
+                Trouble::Lost(error) => Ended::Lost(error),
+                Trouble::Silent => Ended::GivenUp("the other broker does not answer SUBSCRIBE".to_owned()),
+            })?;
+        if !self.is_announced && !self.subscriber.is_alone() {
             // If it cannot be told, the Will says that we are gone.
-            let told = connection.publish(self.shared.remote_state(true));
-            self.is_announced = !matches!(told, Err(ClientError::WindowFull));
+            match connection.publish(self.shared.remote_state(true)) {
+                Ok(sent) => self.unanswered.extend(sent),
+                Err(ClientError::WindowFull) => return Ok(wake),
+                Err(_) => {}
+            }
+            self.is_announced = true;
         }
-        self.subscriber.step(connection, self.outgoing.in_flight(), &self.shared).map_err(|error| match error
-        {
-            Trouble::Lost(error) => Ended::Lost(error),
-            Trouble::Silent => Ended::GivenUp("the other broker does not answer SUBSCRIBE".to_owned()),
-        })
+        Ok(wake)
     }
 
     /// One thing that happens.
@@ -470,7 +481,9 @@ fn is_blamed(error: &ClientError) -> bool {
         // Malformed, protocol error, implementation specific, not authorized, topic, too large, format, retain, QoS.
         return matches!(reason.code, 0x80..=0x83 | 0x87 | 0x90 | 0x95 | 0x97 | 0x99..=0x9b);
     }
-    matches!(error, ClientError::Closed | ClientError::Io(_))
+    // Of a network that is gone nobody over there knows.
+    let is_theirs = |kind| !matches!(kind, TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown);
+    matches!(error, ClientError::Closed) || matches!(error, ClientError::Io(error) if is_theirs(error.kind()))
 }
 
 /// Whether a connection leads to the broker here.

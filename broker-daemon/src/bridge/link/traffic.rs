@@ -28,7 +28,7 @@ impl Link {
                     if let Some(placed) = shared.mappings.place_out(&delivery.topic, &delivery.payload) {
                         let send = |question| match connection.publish(question) {
                             Ok(sent) => {
-                                self.questions.extend(sent);
+                                self.unanswered.extend(sent);
                                 true
                             }
                             Err(_) => false,
@@ -61,7 +61,7 @@ impl Link {
             Event::Published { packet_id, reason } => {
                 let shared = Arc::clone(&self.shared);
                 let meter = shared.meter();
-                self.questions.retain(|question| *question != packet_id);
+                self.unanswered.retain(|ours| *ours != packet_id);
                 match self.outgoing.answered(packet_id, &reason) {
                     Answer::Taken(bytes, latency) => {
                         meter.count(Direction::Out, Outcome::Delivered, bytes);
