@@ -32,10 +32,13 @@ const CONNACK_NEW: &[u8] = b"\x20\x02\0\0";
 const CONNACK_OLD: &[u8] = b"\x20\x02\x01\0";
 
 async fn follow(here: &Here, ways: &str) -> Script {
+    follow_all(here, &format!("{BRIDGE}{ways}")).await
+}
+
+async fn follow_all(here: &Here, toml: &str) -> Script {
     let script = Script::default();
     let way = |bridge| (bridge, Arc::new(script.clone()) as Arc<dyn Connector>);
-    let toml = format!("{BRIDGE}{ways}");
-    here.bridges.follow(Prepared::new(bridges_of(&toml).into_iter().map(way))).await;
+    here.bridges.follow(Prepared::new(bridges_of(toml).into_iter().map(way))).await;
     script
 }
 
@@ -280,11 +283,9 @@ async fn nothing_else_goes_while_a_message_is_suspect() {
 #[tokio::test]
 async fn our_state_is_no_messages_fault() {
     let here = Here::start().await;
-    let script = Script::default();
     let toml =
         format!("{BRIDGE}{OUT}").replace("notifications_local_only = true", "notification_topic = \"s\"");
-    let way = |bridge| (bridge, Arc::new(script.clone()) as Arc<dyn Connector>);
-    here.bridges.follow(Prepared::new(bridges_of(&toml).into_iter().map(way))).await;
+    let script = follow_all(&here, &toml).await;
     let (near, _) = here.broker.client("near").await.unwrap();
     for n in 0..3 {
         near.publish("t/x", n.to_string(), QoS::AtLeastOnce).await.unwrap();

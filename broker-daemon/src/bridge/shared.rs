@@ -16,6 +16,7 @@ use super::loops::{Circles, Echoes, Questions};
 use super::mapping::Mappings;
 use super::remote::Connector;
 use super::rules::Rules;
+use super::wanted::Filter;
 use crate::config::{Bridge, RemoteAddress};
 use crate::integration::{DeadLetters, Meter, Standing};
 
@@ -241,17 +242,16 @@ impl Shared {
     }
 
     /// The other side does not let us have these.
-    pub(super) fn refused_filters(&self, filters: &[(String, QoS)], why: &str) {
-        let mut refused = self.refused.lock();
+    pub(super) fn refused_filters(&self, filters: &[Filter], why: &str) {
         for (filter, _) in filters {
             tracing::warn!(bridge = %self.bridge.name, filter, "the other broker refused a subscription: {why}");
-            refused.insert(filter.clone(), why.to_owned());
+            self.refused.lock().insert(filter.clone(), why.to_owned());
         }
         self.changed.notify_one();
     }
 
     /// The other side is asked for them again.
-    pub(super) fn forget_refused(&self, filters: &[(String, QoS)]) {
+    pub(super) fn forget_refused(&self, filters: &[Filter]) {
         self.refused.lock().retain(|refused, _| filters.iter().all(|(filter, _)| filter != refused));
     }
 

@@ -364,12 +364,9 @@ impl Link {
             })?;
         if !self.is_announced && !self.subscriber.is_alone() {
             // If it cannot be told, the Will says that we are gone.
-            match connection.publish(self.shared.remote_state(true)) {
-                Ok(sent) => self.unanswered.extend(sent),
-                Err(ClientError::WindowFull) => return Ok(wake),
-                Err(_) => {}
-            }
-            self.is_announced = true;
+            let told = connection.publish(self.shared.remote_state(true));
+            self.is_announced = !matches!(told, Err(ClientError::WindowFull));
+            self.unanswered.extend(told.ok().flatten());
         }
         Ok(wake)
     }
