@@ -1,11 +1,12 @@
 //! What is known without asking the file.
 //!
-//! A message costs an entry in `bodies` (25 bytes at a load of 44 to 88 %) and eight bytes in each queue that it is in, a
-//! bundle of several an entry of 17 bytes; a session its [`Queue`].
+//! A message costs an entry in `bodies` (25 bytes at a load of 44 to 88 %) and two or three bytes in each queue that it is
+//! in, eight in a short one; a bundle of several an entry of 17 bytes; a session its [`Queue`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
+use super::arrivals::Arrivals;
 use super::receivers::Sets;
 
 /// Everything that is needed to write without searching.
@@ -48,7 +49,7 @@ impl Index {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Queue {
     /// Entries that came with their publication, in the order of arrival, and named as it.
-    pub(super) arrived: VecDeque<u64>,
+    pub(super) arrived: Arrivals,
     /// Entries with a row of their own, and the publication of each.
     pub(super) joined: BTreeMap<u64, u64>,
     /// Entries that may have been sent with QoS 2.
@@ -77,25 +78,21 @@ pub(super) struct Body {
 }
 
 impl Queue {
-    /// Where an entry stands that came with its publication.
-    pub(super) fn position(&self, entry: u64, bodies: &Bodies) -> Option<usize> {
-        let near = self.arrived.iter().take(NEAR).position(|id| *id == entry);
-        near.or_else(|| {
-            let seq_of = |id: &u64| bodies.get(id).map(|body| body.seq);
-            let seq = seq_of(&entry)?;
-            let place = self.arrived.partition_point(|id| seq_of(id).is_some_and(|other| other < seq));
-            self.arrived.get(place).filter(|id| **id == entry).map(|_| place)
-        })
+    pub(super) fn has(&self, entry: u64, bodies: &Bodies) -> bool {
+        self.joined.contains_key(&entry) || self.arrived.has(entry, |id| seq_of(bodies, id))
     }
 
-    pub(super) fn has(&self, entry: u64, bodies: &Bodies) -> bool {
-        self.joined.contains_key(&entry) || self.position(entry, bodies).is_some()
+    /// An entry that came with its publication leaves the queue. Says whether it was there.
+    pub(super) fn leave(&mut self, entry: u64, bodies: &Bodies) -> bool {
+        self.arrived.remove(entry, |id| seq_of(bodies, id))
     }
 }
 
-/// Entries at the front that are compared one by one, because a client acknowledges what it got first.
-const NEAR: usize = 16;
+fn seq_of(bodies: &Bodies, id: u64) -> Option<u64> {
+    bodies.get(&id).map(|body| body.seq)
+}
 
+/// Neighbours, which mostly come and go together, are neighbours in the table: sixteen of them share a few lines of the cache.
 #[derive(Debug, Default)]
 pub(super) struct NumberHasher(u64);
 
@@ -110,9 +107,13 @@ impl Hasher for NumberHasher {
         }
     }
 
-    /// The multiplier of Knuth: neighbours fall far from each other.
+    /// The table takes the lowest bits for the place and the highest for what it compares first. The multiplier is Knuth's.
     fn write_u64(&mut self, value: u64) {
-        let product = (self.0 ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.0 = product ^ product >> 32;
+        let product = (self.0 ^ value >> NEIGHBOURS).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let near = value & ((1 << NEIGHBOURS) - 1);
+        self.0 = ((product ^ product >> 32) << NEIGHBOURS | near) ^ near << (u64::BITS - NEIGHBOURS);
     }
 }
+
+/// Bits of a number that say which of the neighbours it is.
+const NEIGHBOURS: u32 = 4;

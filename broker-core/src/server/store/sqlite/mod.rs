@@ -32,6 +32,7 @@
 //! Every row ends with a checksum of what is in it and is read through [`row::Cells`] alone. Who needs a message, and which
 //! entries a session has, is kept in memory ([`index`]), so that nothing is searched when it ends.
 
+mod arrivals;
 mod bundle;
 #[cfg(test)]
 mod damage_tests;

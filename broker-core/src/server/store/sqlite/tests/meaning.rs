@@ -143,6 +143,11 @@ fn messages_to_the_same_receivers_share_rows_until_nobody_needs_any_of_them() {
     let mut records = published(61..69, &[0, 1, 2]);
     records.extend((0..3).flat_map(|session| done(session, &mut (61..69))));
     assert_eq!(keep(&mut store, records), 8);
+    // The same receivers, one of whom has ended meanwhile.
+    let mut records = published(69..71, &[0, 2]);
+    records.push(Record::SessionEnded { session: SessionId(0) });
+    records.extend(published(71..73, &[0, 2]));
+    assert_eq!(keep(&mut store, records), 10);
     drop(store);
     let mut store = open(directory.path());
     assert_same(store.load().unwrap(), tables.stored());

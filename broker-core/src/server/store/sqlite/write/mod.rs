@@ -178,11 +178,13 @@ impl<'a> Writer<'a> {
     }
 
     fn end(&mut self, session: u64) -> Result {
+        // What comes for the same receivers is not for it.
+        self.close_bundle()?;
         let Some(queue) = self.index.sessions.remove(&session) else { return Ok(()) };
         self.index.mortal.remove(&session);
         self.done.remove(&session);
-        for id in queue.arrived.iter().chain(queue.joined.values()) {
-            self.unname(*id);
+        for id in queue.arrived.iter().chain(queue.joined.values().copied()) {
+            self.unname(id);
         }
         for sql in [
             "DELETE FROM session WHERE id=?1",

@@ -38,16 +38,18 @@ impl Writer<'_> {
                 self.join((to.session.0, id), publication, (to.qos, to.is_retain))?;
             }
         } else {
-            let sessions = &self.index.sessions;
-            let mut members: Members =
-                recipients.iter().filter(|to| sessions.contains_key(&to.session.0)).copied().collect();
+            let there;
+            // Mostly they are those of the message before.
+            let members = if self.bundle.takes(publication, recipients) {
+                recipients
+            } else {
+                there = self.who_is_there(recipients);
+                &there
+            };
             if !members.is_empty() {
-                // So that the same receivers are the same set.
-                members.sort_unstable_by_key(|to| to.session);
-                members.dedup_by_key(|to| to.session);
                 let lasts = matches!(change, RetainedChange::Set(_));
-                self.put_body(publication, &members, lasts)?;
-                for to in &members {
+                self.put_body(publication, members, lasts)?;
+                for to in members {
                     if let Some(queue) = self.index.sessions.get_mut(&to.session.0) {
                         queue.arrived.push_back(id);
                     }
@@ -55,6 +57,16 @@ impl Writer<'_> {
             }
         }
         self.retain(publication, change)
+    }
+
+    /// In the order of their sessions, so that the same receivers are the same set.
+    fn who_is_there(&self, recipients: &[Recipient]) -> Members {
+        let sessions = &self.index.sessions;
+        let is_there = |to: &&Recipient| sessions.contains_key(&to.session.0);
+        let mut members: Members = recipients.iter().filter(is_there).copied().collect();
+        members.sort_unstable_by_key(|to| to.session);
+        members.dedup_by_key(|to| to.session);
+        members
     }
 
     /// An entry with a row of its own.
@@ -82,10 +94,9 @@ impl Writer<'_> {
         if let Some(id) = queue.joined.remove(&entry) {
             self.unname(id);
             self.delete_one("DELETE FROM joined WHERE session=?1 AND entry=?2", session, entry)?;
-        } else if let Some(place) = queue.position(entry, bodies)
-            && let Some(body) = bodies.get(&entry)
+        } else if let Some(body) = bodies.get(&entry)
+            && queue.leave(entry, bodies)
         {
-            queue.arrived.remove(place);
             self.done.entry(session).or_default().push(body.seq);
             self.unname(entry);
         }
@@ -142,7 +153,7 @@ impl Writer<'_> {
     }
 
     /// Writes the bundle, unless nothing of it is needed any more.
-    fn close_bundle(&mut self) -> Result {
+    pub(super) fn close_bundle(&mut self) -> Result {
         let Bundle { number: bundle, set, live, .. } = self.bundle;
         if live > 0 {
             let list = encode(self.bundle.members.iter().copied());
@@ -224,7 +235,7 @@ impl Writer<'_> {
     /// The place before the first that the session still needs.
     fn done_up_to(&self, session: u64) -> u64 {
         let first = self.index.sessions.get(&session).and_then(|queue| queue.arrived.front());
-        let body = first.and_then(|id| self.index.bodies.get(id));
+        let body = first.and_then(|id| self.index.bodies.get(&id));
         body.map_or(self.index.last_seq, |body| body.seq - 1)
     }
 
