@@ -10,10 +10,12 @@ use crate::engine::store::Record;
 
 use super::super::StoreError;
 use super::super::queue::bytes_of;
+use super::files;
+use super::flusher::Flusher;
 use super::header::PAGE_BYTES;
 use super::row::is_damage;
 use super::space::{self, Lack};
-use super::{CHECKPOINT_PAGES, SqliteStore};
+use super::{CHECKPOINT_PAGES, FLUSH_PAGES, SqliteStore};
 
 /// Bytes that a byte of a record takes in the log, roughly: its row, and parts of pages.
 const LOGGED_PER_BYTE: usize = 3;
@@ -37,10 +39,32 @@ impl SqliteStore {
         let bytes = pages * u64::from(PAGE_BYTES) + LOOK_BYTES;
         self.reserve.cover(bytes).map_err(|source| self.io(source))?;
         if pages < CHECKPOINT_PAGES {
+            self.flush(pages);
             return Ok(());
         }
         let moved = self.log_pages("PASSIVE");
         self.tolerate_full(moved.map(drop))
+    }
+
+    pub(super) fn start_flusher(&mut self) -> Result<(), StoreError> {
+        let log = files::open_regular(&self.log())?;
+        self.flusher = log.map(Flusher::start).transpose().map_err(|source| self.io(source))?;
+        Ok(())
+    }
+
+    /// The log has so many pages.
+    fn flush(&mut self, pages: u64) {
+        // It begins again when it was moved.
+        self.flushed = self.flushed.min(pages);
+        if let Some(flusher) = self.flusher.as_ref().filter(|_| pages - self.flushed >= FLUSH_PAGES) {
+            flusher.ask();
+            self.flushed = pages;
+        }
+    }
+
+    pub(super) fn look_at_flusher(&self) -> Result<(), StoreError> {
+        let failure = self.flusher.as_ref().and_then(Flusher::failure);
+        failure.map_or(Ok(()), |source| Err(self.give_up(&source)))
     }
 
     /// After a transaction that found no space: looks whether there is some.

@@ -38,6 +38,7 @@ mod bundle;
 mod damage_tests;
 mod examine;
 mod files;
+mod flusher;
 mod full;
 mod header;
 mod index;
@@ -82,6 +83,7 @@ use super::{Durability, Store, StoreError};
 
 use self::examine::{Verdict, examine};
 use self::files::{Lock, Past, Paths};
+use self::flusher::Flusher;
 use self::header::{Header, PAGE_BYTES};
 use self::index::Index;
 use self::load::{Loaded, Unused, load};
@@ -106,6 +108,8 @@ const SOON: Duration = Duration::from_millis(5);
 
 /// Pages of the write-ahead log from which on it goes into the file, 16 MiB.
 const CHECKPOINT_PAGES: u64 = 4000;
+/// Pages from which on somebody would notice that the disk gets them, 2 MiB.
+const FLUSH_PAGES: u64 = 512;
 /// What stays of a log that was longer once, in bytes.
 const LOG_BYTES: u32 = 32 << 20;
 /// Free pages that stay in the file for what comes next, 16 MiB, if they are no more than are in use.
@@ -124,6 +128,10 @@ pub struct SqliteStore {
     committed_at: Instant,
     /// Something was committed that the disk need not have.
     is_unsynced: bool,
+    /// With [`Durability::Kill`], from when everything was read.
+    flusher: Option<Flusher>,
+    /// Pages of the log for which it was asked.
+    flushed: u64,
     alive_at: Option<WallTime>,
     reserve: Reserve,
     /// What the log may have grown by since it was looked at, in bytes.
@@ -188,6 +196,8 @@ impl SqliteStore {
             synced_at: Instant::now(),
             committed_at: Instant::now(),
             is_unsynced: false,
+            flusher: None,
+            flushed: 0,
             alive_at: None,
             reserve,
             logged: 0,
@@ -335,6 +345,9 @@ impl Store for SqliteStore {
         self.index.cleared.clear();
         self.alive_at = stored.alive_at;
         files::sync_directory(&self.path)?;
+        if self.durability == Durability::Kill {
+            self.start_flusher()?;
+        }
         self.lock.opened(self.tally)?;
         Ok(stored)
     }
@@ -360,6 +373,7 @@ impl Store for SqliteStore {
         if self.is_full {
             self.begin_again(records)?;
         }
+        self.look_at_flusher()?;
         self.catch_up()?;
         match self.write(records, now) {
             // What is deleted next may need the same space.

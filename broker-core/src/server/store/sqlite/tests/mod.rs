@@ -151,6 +151,56 @@ fn a_value_that_makes_no_sense_is_damage_and_is_said() {
 }
 
 #[test]
+fn after_a_sync_beside_the_commits_has_failed_nothing_is_kept_or_moved() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path());
+    store.load().unwrap();
+    let mut author = Author::default();
+    store.commit(&[author.record(0, 1, 1)], NOW).unwrap();
+    // It cannot be synced.
+    let mut flusher = Flusher::start(fs::File::open("/dev/null").unwrap()).unwrap();
+    flusher.ask();
+    flusher.wait_for_failure();
+    store.flusher = Some(flusher);
+    let error = store.commit(&[author.record(0, 2, 1)], NOW).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Engine(why) if why.contains("culex.db: Invalid argument")),
+        "{error}"
+    );
+    drop(store);
+    assert!(fs::metadata(directory.path().join("culex.db-wal")).unwrap().len() > 0);
+    assert_eq!(open(directory.path()).load().unwrap().sessions.len(), 1);
+}
+
+#[test]
+fn the_log_is_given_to_the_disk_as_it_grows() {
+    for durability in [Durability::Kill, Durability::Power] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(directory.path(), durability).unwrap();
+        store.load().unwrap();
+        assert_eq!(store.flusher.is_some(), durability == Durability::Kill);
+        let mut most = 0;
+        for version in 1..=40 {
+            let topic = format!("t/{version}");
+            let topic = TopicName::new(&topic).unwrap();
+            let id = PublicationId(version);
+            let publication = Publication::new(id, topic, &[0; 500_000], QoS::AtMostOnce, true);
+            let published = Record::Published {
+                publication: Arc::new(publication),
+                incoming: None,
+                recipients: Recipients::new(),
+                retained: RetainedChange::Set(RetainedVersion(version)),
+            };
+            store.commit(&[published], NOW).unwrap();
+            let pages = store.log_pages("NOOP").unwrap();
+            assert!(store.flusher.is_none() || pages - store.flushed.min(pages) < FLUSH_PAGES, "{pages}");
+            most = most.max(store.flushed);
+        }
+        assert_eq!(most > 3000, durability == Durability::Kill, "{most}");
+    }
+}
+
+#[test]
 fn cleared_topics_do_not_pile_up() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = open(directory.path());
