@@ -13,6 +13,7 @@ pub(crate) mod chunks;
 pub mod commons;
 mod connection;
 pub mod error;
+mod fifo;
 pub mod keys;
 mod options;
 mod origin;

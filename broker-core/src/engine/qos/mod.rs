@@ -32,7 +32,6 @@
 //! Cost: a [`Sender`] without messages allocates nothing. Sending and acknowledging in order is O(1); an
 //! acknowledgement out of order is O(log n) to find and moves the shorter side of the window.
 
-mod fifo;
 mod packet_ids;
 mod receiver;
 mod sender;

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 
 use culex_codec::{PacketId, QoS};
 
+use super::super::fifo::Fifo;
 use super::Awaits;
-use super::fifo::Fifo;
 use super::packet_ids::{PACKET_IDS, id_of, latest_before};
 
 /// A message on its way out.

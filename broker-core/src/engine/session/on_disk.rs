@@ -8,10 +8,9 @@
 //! So nothing can be sent past a message that was not read back yet. In flight to a client that is away a message stands
 //! where it always does, without its body, because its Packet Identifier is known there.
 
-use std::collections::VecDeque;
-
 use culex_codec::QoS;
 
+use crate::engine::fifo::Fifo;
 use crate::engine::keys::PublicationId;
 use crate::engine::qos::Outgoing;
 
@@ -53,7 +52,7 @@ pub(crate) struct Asked {
 /// What of a queue only the store has.
 #[derive(Debug, Default)]
 pub(crate) struct OnDisk {
-    tail: VecDeque<Stub>,
+    tail: Fifo<Stub>,
     tail_bytes: usize,
     /// Messages in flight without a body.
     pub(crate) bare: usize,
@@ -94,21 +93,14 @@ impl OnDisk {
     pub(crate) fn pop_front(&mut self) -> Option<Stub> {
         let stub = self.tail.pop_front()?;
         self.tail_bytes -= stub.bytes();
-        // A queue that was long once does not stay large.
-        if self.tail.capacity() > STUBS_KEPT && self.tail.len() < self.tail.capacity() / 8 {
-            self.tail.shrink_to(self.tail.len() * 2);
-        }
         Some(stub)
     }
 
     /// Whether there is nothing, and nothing is expected.
     pub(crate) fn is_over(&self) -> bool {
-        self.tail.is_empty() && self.bare == 0 && self.asked.is_none()
+        self.tail.len() == 0 && self.bare == 0 && self.asked.is_none()
     }
 }
-
-/// Room that a tail keeps though most of it is empty.
-const STUBS_KEPT: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -135,6 +127,6 @@ mod tests {
             assert_eq!(on_disk.pop_front().map(|stub| stub.entry), Some(PublicationId(entry)));
         }
         assert_eq!((on_disk.pop_front(), on_disk.tail_bytes()), (None, 0));
-        assert!(on_disk.is_over() && on_disk.tail.capacity() <= STUBS_KEPT);
+        assert!(on_disk.is_over() && on_disk.tail.capacity() <= 4);
     }
 }

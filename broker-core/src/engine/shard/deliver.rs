@@ -168,7 +168,9 @@ impl Shard {
         retained: RetainedChange,
     ) -> bool {
         let Some(publication) = publication else { return false };
-        let mut recipients = Recipients::new();
+        // One piece of memory, which may be large; growing leaves its halves behind.
+        let durable = routes.iter().filter(|target| target.durable.is_some()).count();
+        let mut recipients = Recipients::with_capacity(durable);
         for target in routes.iter() {
             let qos = target.receives_with(inbound.qos);
             if let Some(session) = target.durable

@@ -14,14 +14,20 @@ const KEPT_IDLE: usize = 4;
 ///
 /// All pieces but the first and the last are full.
 #[derive(Debug)]
-pub(super) struct Fifo<T>(VecDeque<VecDeque<T>>);
+pub(crate) struct Fifo<T>(VecDeque<VecDeque<T>>);
+
+impl<T> Default for Fifo<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl<T> Fifo<T> {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(VecDeque::new())
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match (self.0.front(), self.0.back()) {
             (Some(first), Some(last)) if self.0.len() > 1 => {
                 first.len() + (self.0.len() - 2) * PIECE + last.len()
@@ -31,11 +37,11 @@ impl<T> Fifo<T> {
         }
     }
 
-    pub(super) fn front(&self) -> Option<&T> {
+    pub(crate) fn front(&self) -> Option<&T> {
         self.0.front()?.front()
     }
 
-    pub(super) fn push_back(&mut self, value: T) {
+    pub(crate) fn push_back(&mut self, value: T) {
         match self.0.back_mut() {
             Some(last) if last.len() < PIECE => last.push_back(value),
             // The first grows with its elements, so that a short queue is small.
@@ -48,7 +54,15 @@ impl<T> Fifo<T> {
         }
     }
 
-    pub(super) fn pop_front(&mut self) -> Option<T> {
+    /// Before all that are there.
+    pub(crate) fn push_front(&mut self, value: T) {
+        match self.0.front_mut() {
+            Some(first) if first.len() < PIECE => first.push_front(value),
+            _ => self.0.push_front(VecDeque::from([value])),
+        }
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<T> {
         let is_only = self.0.len() == 1;
         let first = self.0.front_mut()?;
         let value = first.pop_front();
@@ -59,7 +73,7 @@ impl<T> Fifo<T> {
         value
     }
 
-    pub(super) fn pop_back(&mut self) -> Option<T> {
+    pub(crate) fn pop_back(&mut self) -> Option<T> {
         let is_only = self.0.len() == 1;
         let last = self.0.back_mut()?;
         let value = last.pop_back();
@@ -70,11 +84,11 @@ impl<T> Fifo<T> {
         value
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().flatten()
     }
 
-    pub(super) fn into_iter(self) -> impl Iterator<Item = T> {
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = T> {
         self.0.into_iter().flatten()
     }
 
@@ -87,7 +101,7 @@ impl<T> Fifo<T> {
 
     /// Elements for which there is room.
     #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.0.iter().map(VecDeque::capacity).sum()
     }
 }
@@ -100,7 +114,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_queue(steps in prop::collection::vec((0_u8..4, 1_usize..100), 0..60)) {
+        fn it_is_a_queue(steps in prop::collection::vec((0_u8..5, 1_usize..100), 0..60)) {
             let (mut fifo, mut model) = (Fifo::new(), VecDeque::new());
             let mut next = 0;
             for (step, count) in steps {
@@ -111,7 +125,12 @@ mod tests {
                             model.push_back(next);
                             next += 1;
                         }
-                        2 => prop_assert_eq!(fifo.pop_front(), model.pop_front()),
+                        2 => {
+                            fifo.push_front(next);
+                            model.push_front(next);
+                            next += 1;
+                        }
+                        3 => prop_assert_eq!(fifo.pop_front(), model.pop_front()),
                         _ => prop_assert_eq!(fifo.pop_back(), model.pop_back()),
                     }
                     prop_assert_eq!((fifo.len(), fifo.front()), (model.len(), model.front()));
