@@ -141,12 +141,13 @@ pub(super) fn receivers(cells: &Cells<'_>) -> Result<Receivers, Damage> {
     found.ok_or_else(|| cells.senseless(1))
 }
 
-/// The message at a place in the order of arrival.
-pub(super) fn find(from: &Connection, seq: u64) -> Result<Option<Publication>, RowError> {
-    with_bundle_of(from, seq, |cells| {
-        let found = messages(cells)?.into_iter().find(|(place, _)| *place == seq);
-        Ok(found.map(|(_, message)| message.publication()))
-    })
+/// The message at a place in the order of arrival, and its neighbours in the same row; none if there is no such row.
+pub(super) fn row_of(from: &Connection, seq: u64) -> Result<Vec<(u64, Publication)>, RowError> {
+    let found = with_bundle_of(from, seq, |cells| {
+        let copy = |(place, message): (u64, Message<'_>)| (place, message.publication());
+        Ok(Some(messages(cells)?.into_iter().map(copy).collect()))
+    })?;
+    Ok(found.unwrap_or_default())
 }
 
 /// Who receives the message at a place in the order of arrival; nobody if it is not there.

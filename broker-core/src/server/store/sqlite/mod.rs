@@ -358,15 +358,24 @@ impl Store for SqliteStore {
         entries: &[PublicationId],
     ) -> Result<Vec<Option<Arc<Publication>>>, StoreError> {
         self.catch_up()?;
-        let body = |entry: &PublicationId| {
-            let Some(seq) = self.index.seq_of(session.0, entry.0) else { return Ok(None) };
-            let found = message::find(&self.connection, seq).map_err(|error| match error {
-                RowError::Sqlite(error) => engine(&self.path, &error),
-                RowError::Damaged(damage) => self.spoiled(&damage),
-            })?;
-            Ok(found.map(Arc::new))
-        };
-        entries.iter().map(body).collect()
+        // Neighbours in a queue mostly stand in one row.
+        let mut row: Vec<(u64, Arc<Publication>)> = Vec::new();
+        let mut bodies = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let seq = self.index.seq_of(session.0, entry.0);
+            if let Some(seq) = seq
+                && row.first().is_none_or(|(first, _)| bundle::of(*first) != bundle::of(seq))
+            {
+                let read = message::row_of(&self.connection, seq).map_err(|error| match error {
+                    RowError::Sqlite(error) => engine(&self.path, &error),
+                    RowError::Damaged(damage) => self.spoiled(&damage),
+                })?;
+                row = read.into_iter().map(|(place, message)| (place, Arc::new(message))).collect();
+            }
+            let found = row.iter().find(|(place, _)| Some(*place) == seq);
+            bodies.push(found.map(|(_, message)| Arc::clone(message)));
+        }
+        Ok(bodies)
     }
 
     fn commit(&mut self, records: &[Record], now: WallTime) -> Result<(), StoreError> {

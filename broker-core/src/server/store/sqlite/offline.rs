@@ -52,8 +52,8 @@ impl Inspection {
         let Some(Source { connection, index }) = &self.source else { return Ok(None) };
         let Some(seq) = index.seq_of(session.0, entry.0) else { return Ok(None) };
         let path = &self.files.paths.main;
-        match message::find(connection, seq) {
-            Ok(found) => Ok(found),
+        match message::row_of(connection, seq) {
+            Ok(row) => Ok(row.into_iter().find(|(place, _)| *place == seq).map(|(_, message)| message)),
             Err(RowError::Sqlite(error)) => Err(engine(path, &error)),
             Err(RowError::Damaged(damage)) => {
                 Err(StoreError::Damaged { path: path.clone(), what: damage.to_string() })
