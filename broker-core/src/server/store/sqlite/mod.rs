@@ -323,6 +323,8 @@ impl SqliteStore {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
+        // After its error nothing is to be changed.
+        let _ = self.look_at_flusher();
         // What is not to be changed when it is closed stays as it is.
         let stays = self.connection.db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE);
         if stays.unwrap_or(true) {
@@ -397,6 +399,7 @@ impl Store for SqliteStore {
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
+        self.look_at_flusher()?;
         // The log is synced before it is moved.
         self.empty_log()?;
         self.is_unsynced = false;

@@ -152,24 +152,33 @@ fn a_value_that_makes_no_sense_is_damage_and_is_said() {
 
 #[test]
 fn after_a_sync_beside_the_commits_has_failed_nothing_is_kept_or_moved() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut store = open(directory.path());
-    store.load().unwrap();
-    let mut author = Author::default();
-    store.commit(&[author.record(0, 1, 1)], NOW).unwrap();
-    // It cannot be synced.
-    let mut flusher = Flusher::start(fs::File::open("/dev/null").unwrap()).unwrap();
-    flusher.ask();
-    flusher.wait_for_failure();
-    store.flusher = Some(flusher);
-    let error = store.commit(&[author.record(0, 2, 1)], NOW).unwrap_err();
-    assert!(
-        matches!(&error, StoreError::Engine(why) if why.contains("culex.db: Invalid argument")),
-        "{error}"
-    );
-    drop(store);
-    assert!(fs::metadata(directory.path().join("culex.db-wal")).unwrap().len() > 0);
-    assert_eq!(open(directory.path()).load().unwrap().sessions.len(), 1);
+    for last in 0..3 {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = open(directory.path());
+        store.load().unwrap();
+        let mut author = Author::default();
+        store.commit(&[author.record(0, 1, 1)], NOW).unwrap();
+        // It cannot be synced.
+        let mut flusher = Flusher::start(fs::File::open("/dev/null").unwrap()).unwrap();
+        flusher.ask();
+        flusher.wait_for_failure();
+        store.flusher = Some(flusher);
+        let called = match last {
+            0 => Some(store.commit(&[author.record(0, 2, 1)], NOW)),
+            1 => Some(store.sync()),
+            // It is closed next.
+            _ => None,
+        };
+        if let Some(done) = called {
+            let error = done.unwrap_err();
+            let is_named =
+                matches!(&error, StoreError::Engine(why) if why.contains("culex.db: Invalid argument"));
+            assert!(is_named, "{error}");
+        }
+        drop(store);
+        assert!(fs::metadata(directory.path().join("culex.db-wal")).unwrap().len() > 0);
+        assert_eq!(open(directory.path()).load().unwrap().sessions.len(), 1);
+    }
 }
 
 #[test]
