@@ -168,19 +168,17 @@ impl Shard {
         retained: RetainedChange,
     ) -> bool {
         let Some(publication) = publication else { return false };
-        // One piece of memory, which may be large; growing leaves its halves behind.
-        let durable = routes.iter().filter(|target| target.durable.is_some()).count();
-        let mut recipients = Recipients::with_capacity(durable);
-        for target in routes.iter() {
-            let qos = target.receives_with(inbound.qos);
-            if let Some(session) = target.durable
-                && qos != QoS::AtMostOnce
+        let queues = |target: &&Target| {
+            target.durable.is_some()
+                && target.receives_with(inbound.qos) != QoS::AtMostOnce
                 && !is_own(target, inbound.publisher)
-            {
-                let is_retain = inbound.is_retain && target.retain_as_published;
-                recipients.push(Recipient { session, qos, is_retain });
-            }
-        }
+        };
+        // One piece of memory, which may be large; growing leaves its halves behind.
+        let mut recipients = Recipients::with_capacity(routes.iter().filter(queues).count());
+        recipients.extend(routes.iter().filter(queues).filter_map(|target| {
+            let is_retain = inbound.is_retain && target.retain_as_published;
+            Some(Recipient { session: target.durable?, qos: target.receives_with(inbound.qos), is_retain })
+        }));
         let incoming = inbound.incoming;
         if recipients.is_empty() && incoming.is_none() && retained == RetainedChange::None {
             return false;

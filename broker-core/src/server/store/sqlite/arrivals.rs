@@ -1,4 +1,4 @@
-//! Entries of a queue in the order of arrival, in one to three bytes each when there are many.
+//! Entries of a queue in the order of arrival, in two to four bytes each when there are many.
 //!
 //! ```text
 //!   packed: piece of 32 │ piece of 32 │ …      few: the latest, up to 64 numbers

@@ -6,63 +6,103 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 /// A thread that syncs one file when it is asked to.
 pub(super) struct Flusher {
-    /// Nothing when it is to end.
-    asks: Option<SyncSender<()>>,
-    failure: Arc<Mutex<Option<io::Error>>>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_asked: bool,
+    is_syncing: bool,
+    is_over: bool,
+    /// Why it has ended. Nobody knows what the file has then: an operating system may tell of that only once, and SQLite
+    /// would not hear of it.
+    failure: Option<io::Error>,
 }
 
 impl Flusher {
     pub(super) fn start(file: File) -> io::Result<Self> {
-        // Asked twice while it is at it, it syncs once more.
-        let (asks, asked) = sync_channel(1);
-        let failure = Arc::<Mutex<_>>::default();
-        let found = Arc::clone(&failure);
-        let flush = move || *found.lock() = flush(&file, &asked).err();
-        let thread = thread::Builder::new().name("culex-flush".to_owned()).spawn(flush)?;
-        Ok(Self { asks: Some(asks), failure, thread: Some(thread) })
+        let shared = Arc::<Shared>::default();
+        let its = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("culex-flush".to_owned()).spawn(move || its.run(&file))?;
+        Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Has it synced soon; waits for nothing.
+    /// Has it synced soon; waits for nothing. Asked twice while it is at it, it syncs once more.
     pub(super) fn ask(&self) {
-        // What it is asked already covers this. If it has ended, that is found when something is committed.
-        let _ = self.asks.as_ref().map(|asks| asks.try_send(()));
+        let mut state = self.shared.state.lock();
+        // Nothing is synced after an error.
+        state.is_asked = !state.is_over;
+        drop(state);
+        self.shared.changed.notify_all();
     }
 
     /// Waits until it has failed.
     #[cfg(test)]
-    pub(super) fn wait_for_failure(&mut self) {
-        self.thread.take().unwrap().join().unwrap();
+    pub(super) fn wait_for_failure(&self) {
+        let mut state = self.shared.state.lock();
+        while state.failure.is_none() {
+            self.shared.changed.wait(&mut state);
+        }
     }
 
-    /// Why a sync failed, once. Nobody knows what the file has then: an operating system may tell of that only once, and
-    /// SQLite would not hear of it.
+    /// Why a sync failed, if one did; told once.
     pub(super) fn failure(&self) -> Option<io::Error> {
-        self.failure.lock().take()
+        self.shared.state.lock().failure.take()
+    }
+
+    /// The same, when nothing is synced any more.
+    pub(super) fn rest(&self) -> Option<io::Error> {
+        let mut state = self.shared.state.lock();
+        while state.is_asked || state.is_syncing {
+            self.shared.changed.wait(&mut state);
+        }
+        state.failure.take()
     }
 }
 
 impl Drop for Flusher {
     fn drop(&mut self) {
-        self.asks = None;
+        self.shared.state.lock().is_over = true;
+        self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn flush(file: &File, asked: &Receiver<()>) -> io::Result<()> {
-    while asked.recv().is_ok() {
-        file.sync_all()?;
+impl Shared {
+    fn run(&self, file: &File) {
+        let mut state = self.state.lock();
+        while !state.is_over {
+            if state.is_asked {
+                (state.is_asked, state.is_syncing) = (false, true);
+                drop(state);
+                let failure = file.sync_all().err();
+                state = self.state.lock();
+                state.is_syncing = false;
+                state.is_over |= failure.is_some();
+                state.failure = failure;
+                self.changed.notify_all();
+            } else {
+                self.changed.wait(&mut state);
+            }
+        }
+        state.is_asked = false;
+        self.changed.notify_all();
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -72,11 +112,21 @@ mod tests {
     #[test]
     fn a_sync_that_fails_is_told_once() {
         // A device that cannot be synced.
-        let mut flusher = Flusher::start(File::open("/dev/null").unwrap()).unwrap();
-        assert!(flusher.failure().is_none());
+        let flusher = Flusher::start(File::open("/dev/null").unwrap()).unwrap();
+        assert!(flusher.failure().is_none() && flusher.rest().is_none());
         flusher.ask();
-        flusher.wait_for_failure();
-        assert!(flusher.failure().is_some() && flusher.failure().is_none());
+        assert!(flusher.rest().is_some());
+        flusher.ask();
+        assert!(flusher.rest().is_none());
+    }
+
+    #[test]
+    fn it_rests_when_all_that_was_asked_for_is_done() {
+        let flusher = Flusher::start(tempfile::tempfile().unwrap()).unwrap();
+        for _ in 0..100 {
+            flusher.ask();
+        }
+        assert!(flusher.rest().is_none());
         flusher.ask();
     }
 }

@@ -42,6 +42,7 @@ impl SqliteStore {
             self.flush(pages);
             return Ok(());
         }
+        self.rest_flusher()?;
         let moved = self.log_pages("PASSIVE");
         self.tolerate_full(moved.map(drop))
     }
@@ -54,16 +55,27 @@ impl SqliteStore {
 
     /// The log has so many pages.
     fn flush(&mut self, pages: u64) {
-        // It begins again when it was moved.
-        self.flushed = self.flushed.min(pages);
+        // It has begun again.
+        if pages < self.flushed {
+            self.flushed = 0;
+        }
         if let Some(flusher) = self.flusher.as_ref().filter(|_| pages - self.flushed >= FLUSH_PAGES) {
             flusher.ask();
             self.flushed = pages;
         }
     }
 
+    /// Whether no sync beside the commits has failed.
     pub(super) fn look_at_flusher(&self) -> Result<(), StoreError> {
-        let failure = self.flusher.as_ref().and_then(Flusher::failure);
+        self.note_flush(self.flusher.as_ref().and_then(Flusher::failure))
+    }
+
+    /// Before the log is moved: the same, and none is going on.
+    pub(super) fn rest_flusher(&self) -> Result<(), StoreError> {
+        self.note_flush(self.flusher.as_ref().and_then(Flusher::rest))
+    }
+
+    fn note_flush(&self, failure: Option<io::Error>) -> Result<(), StoreError> {
         failure.map_or(Ok(()), |source| Err(self.give_up(&source)))
     }
 
@@ -125,6 +137,7 @@ impl SqliteStore {
     }
 
     pub(super) fn empty_log(&self) -> Result<(), StoreError> {
+        self.rest_flusher()?;
         let emptied = self.log_pages("TRUNCATE");
         self.tolerate_full(emptied.map(drop))
     }

@@ -1,6 +1,6 @@
 //! What is known without asking the file.
 //!
-//! A message costs an entry in `bodies` (25 bytes at a load of 44 to 88 %) and two or three bytes in each queue that it is
+//! A message costs an entry in `bodies` (25 bytes at a load of 44 to 88 %) and two to four bytes in each queue that it is
 //! in, eight in a short one; a bundle of several an entry of 17 bytes; a session its [`Queue`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};

@@ -324,7 +324,7 @@ impl SqliteStore {
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         // After its error nothing is to be changed.
-        let _ = self.look_at_flusher();
+        let _ = self.rest_flusher();
         // What is not to be changed when it is closed stays as it is.
         let stays = self.connection.db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE);
         if stays.unwrap_or(true) {
@@ -381,10 +381,10 @@ impl Store for SqliteStore {
     }
 
     fn commit(&mut self, records: &[Record], now: WallTime) -> Result<(), StoreError> {
+        self.look_at_flusher()?;
         if self.is_full {
             self.begin_again(records)?;
         }
-        self.look_at_flusher()?;
         self.catch_up()?;
         match self.write(records, now) {
             // What is deleted next may need the same space.
@@ -399,7 +399,6 @@ impl Store for SqliteStore {
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        self.look_at_flusher()?;
         // The log is synced before it is moved.
         self.empty_log()?;
         self.is_unsynced = false;

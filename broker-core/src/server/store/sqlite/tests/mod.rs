@@ -159,9 +159,11 @@ fn after_a_sync_beside_the_commits_has_failed_nothing_is_kept_or_moved() {
         let mut author = Author::default();
         store.commit(&[author.record(0, 1, 1)], NOW).unwrap();
         // It cannot be synced.
-        let mut flusher = Flusher::start(fs::File::open("/dev/null").unwrap()).unwrap();
+        let flusher = Flusher::start(fs::File::open("/dev/null").unwrap()).unwrap();
         flusher.ask();
-        flusher.wait_for_failure();
+        if last == 0 {
+            flusher.wait_for_failure();
+        }
         store.flusher = Some(flusher);
         let called = match last {
             0 => Some(store.commit(&[author.record(0, 2, 1)], NOW)),
@@ -202,7 +204,10 @@ fn the_log_is_given_to_the_disk_as_it_grows() {
             };
             store.commit(&[published], NOW).unwrap();
             let pages = store.log_pages("NOOP").unwrap();
-            assert!(store.flusher.is_none() || pages - store.flushed.min(pages) < FLUSH_PAGES, "{pages}");
+            // It is moved at 4000.
+            assert!(
+                store.flusher.is_none() || pages >= CHECKPOINT_PAGES || pages - store.flushed < FLUSH_PAGES
+            );
             most = most.max(store.flushed);
         }
         assert_eq!(most > 3000, durability == Durability::Kill, "{most}");
