@@ -168,17 +168,15 @@ impl Shard {
         retained: RetainedChange,
     ) -> bool {
         let Some(publication) = publication else { return false };
-        let queues = |target: &&Target| {
-            target.durable.is_some()
-                && target.receives_with(inbound.qos) != QoS::AtMostOnce
-                && !is_own(target, inbound.publisher)
+        let recipient = |target: &Target| {
+            let (session, qos) = (target.durable?, target.receives_with(inbound.qos));
+            let is_retain = inbound.is_retain && target.retain_as_published;
+            let queues = qos != QoS::AtMostOnce && !is_own(target, inbound.publisher);
+            queues.then_some(Recipient { session, qos, is_retain })
         };
         // One piece of memory, which may be large; growing leaves its halves behind.
-        let mut recipients = Recipients::with_capacity(routes.iter().filter(queues).count());
-        recipients.extend(routes.iter().filter(queues).filter_map(|target| {
-            let is_retain = inbound.is_retain && target.retain_as_published;
-            Some(Recipient { session: target.durable?, qos: target.receives_with(inbound.qos), is_retain })
-        }));
+        let mut recipients = Recipients::with_capacity(routes.iter().filter_map(recipient).count());
+        recipients.extend(routes.iter().filter_map(recipient));
         let incoming = inbound.incoming;
         if recipients.is_empty() && incoming.is_none() && retained == RetainedChange::None {
             return false;
